@@ -1,0 +1,155 @@
+/* base.h -- what every room needs and what knows nothing of OpenCL or models:
+ *   status + one sentence, log and progress, clock, checked sizes, dtypes, shapes, a counter RNG, growable text, user
+ *   folders.
+ * Errors: every fallible function returns ldm_status; results come through out-parameters, which are untouched on
+ * failure. The sentence that goes with a failure is thread-local and is read with ldm_message(). Libraries never print
+ * or exit; only app/, tests/ and bench/ do. */
+#ifndef LDM_BASE_H
+#define LDM_BASE_H
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* ---- status ------------------------------------------------------------------------------------------------------ */
+
+typedef enum ldm_status {
+    LDM_OK = 0,
+    LDM_ERR_ARG = -1,         /* the caller or the command line asked for something that cannot be */
+    LDM_ERR_FORMAT = -2,      /* an input file is missing, unreadable, malformed or of another family */
+    LDM_ERR_UNSUPPORTED = -3, /* this implementation or device cannot run it: an answer, not a fault */
+    LDM_ERR_CL = -4,          /* OpenCL said no */
+    LDM_ERR_BUILD = -5,       /* a kernel did not compile; the sentence carries kernel, options and log */
+    LDM_ERR_MISMATCH = -6,    /* a device's result is outside its bound, or two things differ that must not */
+    LDM_ERR_NONFINITE = -7,   /* NaN or infinity where numbers must be */
+    LDM_ERR_IO = -8,          /* an output could not be written */
+    LDM_ERR_NOMEM = -9,       /* the memory plan does not fit, or the host is out of memory */
+    LDM_ERR_INTERRUPTED = -10 /* SIGINT or SIGTERM */
+} ldm_status;
+
+/* The process exit status that goes with a status:
+ * 0 ok, 1 usage, 2 input file, 3 device, 4 non-finite, 5 output, 6 memory, 130/143 interrupted. */
+int ldm_exit_status(ldm_status s);
+
+/* Stores one sentence (what, what was found, what was wanted; no newline) and returns `s`. */
+ldm_status ldm_fail_at(const char *file, int line, ldm_status s, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+#define ldm_fail(s, ...) ldm_fail_at(__FILE__, __LINE__, (s), __VA_ARGS__)
+
+/* Puts "<fmt>: " in front of the stored sentence while unwinding; returns `s` (does nothing when s is LDM_OK). */
+ldm_status ldm_prefix(ldm_status s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+const char *ldm_message(void); /* the last sentence of this thread; "" before the first failure */
+const char *ldm_where(void);   /* "file:line" of the ldm_fail that stored it */
+
+/* In functions with `ldm_status st = LDM_OK;` and one label `done:` that frees what is owned. */
+#define TRY(expr)                                                                                                      \
+    do {                                                                                                               \
+        if ((st = (expr)) != LDM_OK) goto done;                                                                        \
+    } while (0)
+
+/* ---- log, progress, clock, interrupts ---------------------------------------------------------------------------- */
+
+extern bool ldm_quiet; /* -q: no progress, no notes */
+
+void ldm_note(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a line on stderr unless quiet */
+
+/* Progress of anything that may take over a second: rate and ETA on stderr, only when stderr is a terminal, at most ten
+ * redraws a second, nothing in the first half second. `what` is borrowed until the end. */
+typedef struct ldm_progress {
+    const char *what, *unit;
+    double total, done, start, drawn;
+    bool shown;
+} ldm_progress;
+void ldm_progress_begin(ldm_progress *p, const char *what, const char *unit, double total);
+void ldm_progress_to(ldm_progress *p, double done);
+void ldm_progress_end(ldm_progress *p);
+
+double ldm_now(void); /* seconds, monotonic */
+
+extern volatile sig_atomic_t ldm_interrupted; /* the signal number once SIGINT or SIGTERM came, else 0 */
+void ldm_catch_signals(void);                 /* first signal sets the flag, the second one exits at once */
+ldm_status ldm_check_interrupt(void);         /* LDM_ERR_INTERRUPTED once a signal came */
+
+/* ---- sizes ------------------------------------------------------------------------------------------------------- */
+
+bool ldm_mul(size_t a, size_t b, size_t *out); /* false on overflow, *out untouched */
+bool ldm_add(size_t a, size_t b, size_t *out);
+static inline int64_t ldm_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t ldm_round_up(int64_t a, int64_t b) { return ldm_ceil_div(a, b) * b; }
+
+/* malloc-family with a sentence; *out untouched on failure. Zeroed, aligned to 64 bytes, freed with free(). */
+ldm_status ldm_alloc(size_t bytes, void **out);
+
+/* ---- dtypes and shapes ------------------------------------------------------------------------------------------- */
+
+typedef enum ldm_dtype {
+    LDM_F32, LDM_F16, LDM_BF16, LDM_F64, LDM_I32, LDM_I64, LDM_U8, LDM_I8, LDM_I16, LDM_BOOL, LDM_DTYPES
+} ldm_dtype;
+
+size_t ldm_dtype_size(ldm_dtype t);             /* bytes of one element */
+const char *ldm_dtype_name(ldm_dtype t);        /* "f32" */
+bool ldm_dtype_parse(const char *s, size_t len, ldm_dtype *out);
+double ldm_dtype_unit(ldm_dtype t);             /* unit round-off u: f32 2^-24, f16 2^-11, bf16 2^-8, f64 2^-53, integers 0 */
+double ldm_dtype_tiny(ldm_dtype t);             /* half the smallest denormal */
+
+float ldm_f16_to_f32(uint16_t h);               /* exact */
+uint16_t ldm_f32_to_f16(float f);               /* nearest even, overflow to infinity, NaN stays NaN */
+float ldm_bf16_to_f32(uint16_t h);
+uint16_t ldm_f32_to_bf16(float f);
+void ldm_to_f32(ldm_dtype t, const void *src, size_t n, float *dst);   /* src may be unaligned */
+void ldm_from_f32(ldm_dtype t, const float *src, size_t n, void *dst); /* integers: rounded to nearest even, saturated */
+void ldm_round_to(ldm_dtype t, float *data, size_t n);                 /* what storing as t and loading again gives */
+
+enum { LDM_MAX_RANK = 8 };
+typedef struct ldm_shape {
+    int rank;
+    int64_t dim[LDM_MAX_RANK];
+} ldm_shape;
+ldm_shape ldm_shape_of(int rank, ...);          /* int64_t each */
+int64_t ldm_shape_count(const ldm_shape *s);    /* product; -1 on overflow or a negative dimension */
+bool ldm_shape_equal(const ldm_shape *a, const ldm_shape *b);
+const char *ldm_shape_text(const ldm_shape *s, char *buf, size_t cap); /* "[320, 4, 3, 3]" */
+
+/* ---- numbers that are the same on every machine ------------------------------------------------------------------ */
+
+/* Counter based: value i of stream (seed, stream) depends on nothing else. */
+uint64_t ldm_hash(uint64_t seed, uint64_t stream, uint64_t i);
+uint64_t ldm_hash_text(const char *s);                               /* FNV-1a, for naming streams */
+uint64_t ldm_hash_bytes(uint64_t h, const void *data, size_t n);     /* continue a FNV-1a hash; start with ldm_hash_text("") */
+float ldm_uniform(uint64_t seed, uint64_t stream, uint64_t i);       /* [-1, 1), a multiple of 2^-23: exact in f32 */
+
+/* ---- text -------------------------------------------------------------------------------------------------------- */
+
+/* Growable text; starts as {0}, freed with ldm_text_free. Out of memory is remembered and makes the text NULL. */
+typedef struct ldm_text {
+    char *s;
+    size_t len, cap;
+} ldm_text;
+void ldm_text_add(ldm_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void ldm_text_free(ldm_text *t);
+
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+
+/* Whole file, NUL-terminated behind its `*size` bytes, at most `max` bytes; freed with free(). */
+ldm_status ldm_read_file(const char *path, size_t max, char **data, size_t *size);
+/* Appears whole or not at all: temporary beside it, fsync, rename. Replaces an existing file. */
+ldm_status ldm_write_file(const char *path, const void *data, size_t size);
+/* The same for files made piece by piece: open, fwrite to out->f, then commit or abandon. */
+typedef struct ldm_outfile {
+    FILE *f;
+    char *path, *temp;
+} ldm_outfile;
+ldm_status ldm_outfile_open(const char *path, ldm_outfile *out);
+ldm_status ldm_outfile_commit(ldm_outfile *out); /* closes; on failure the temporary is gone and the target untouched */
+void ldm_outfile_abandon(ldm_outfile *out);      /* accepts {0}, and does nothing after a commit */
+
+ldm_status ldm_make_dirs(const char *path);                             /* mkdir -p */
+const char *ldm_cache_dir(void);                                        /* $LDM_CACHE_DIR, $XDG_CACHE_HOME/ldm, ~/.cache/ldm */
+const char *ldm_data_dir(void);                                         /* $LDM_DATA_DIR, $XDG_DATA_HOME/ldm, ~/.local/share/ldm */
+const char *ldm_kernel_dir(void); /* $LDM_KERNEL_DIR, else kernels/ found upwards from the executable */
+
+#endif

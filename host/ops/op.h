@@ -1,0 +1,165 @@
+/* op.h -- the op contract. One operation is one row: what it means, how to judge it, what it costs, its test cases, and
+ * every way we have to run it, best first. Tests, bench, tuner and verify are loops over the table in list.h.
+ *
+ * Maps are NHWC: a map [n,h,w,c] and a token sequence [n, h*w, c] are the same memory. Weights in problems, references and
+ * cases are in PyTorch's layout (convolution [out,in,kh,kw], linear [out,in]); an implementation that wants another layout
+ * says so in `pack`. Storage is f32 or f16; accumulation is always f32; biases, norm parameters and indices are f32 / i32
+ * whatever the problem's dtype. */
+#ifndef LDM_OP_H
+#define LDM_OP_H
+
+#include "base/base.h"
+#include "cl/cl.h"
+
+typedef struct ldm_op ldm_op;
+typedef struct ldm_impl ldm_impl;
+
+enum { LDM_MAX_DIMS = 20, LDM_MAX_FLOATS = 4, LDM_MAX_FLAGS = 8, LDM_MAX_SLOTS = 10, LDM_MAX_TUNABLES = 6 };
+
+/* ---- a problem: an op with its numbers. One notation everywhere:
+ *   conv2d:f32*f16 n=1 c=320 h=64 w=64 k=320 r=3 s=3 pt=1 pb=1 pl=1 pr=1 act=silu +bias +residual
+ * op, activation dtype (*weight dtype if it differs), integers, words, floats, then flags; defaults are left out. */
+typedef struct ldm_problem {
+    const ldm_op *op;
+    ldm_dtype dtype, wdtype;
+    int64_t dim[LDM_MAX_DIMS];    /* in the order of op->dims; words are stored as their position in the list */
+    double flt[LDM_MAX_FLOATS];
+    unsigned flags;               /* bit i: op->flags[i] */
+} ldm_problem;
+
+ldm_status ldm_problem_parse(const char *text, ldm_problem *out);       /* also runs infer: a parsed problem is valid */
+const char *ldm_problem_text(const ldm_problem *p, char *buf, size_t cap); /* canonical; buf of LDM_PROBLEM_TEXT fits all */
+enum { LDM_PROBLEM_TEXT = 400 };
+
+/* ---- slots: the tensors of a problem, inputs in order, the output last. */
+typedef struct ldm_slot {
+    bool present;
+    bool param;        /* a weight: constant, may be packed once */
+    ldm_dtype dtype;
+    ldm_shape shape;   /* maps as [n,h,w,c] */
+} ldm_slot;
+
+/* Which elements of the output to compute and judge; NULL: all of them. Flat indices, ascending. */
+typedef struct ldm_sample {
+    const int64_t *index;
+    int64_t count;
+} ldm_sample;
+
+/* What data a test fills a slot with (testing-regime: exact integers, zero-mean, positive, offset, spiky). */
+typedef enum ldm_fill { LDM_FILL_ZEROMEAN, LDM_FILL_POSITIVE, LDM_FILL_OFFSET, LDM_FILL_SPIKY, LDM_FILL_INTEGER, LDM_FILLS } ldm_fill;
+
+typedef struct ldm_cost {
+    double flops, bytes;   /* arithmetic of the plain algorithm; bytes read and written once each */
+} ldm_cost;
+
+struct ldm_op {
+    const char *name, *summary;
+    /* "n c h w k r=1 s=1 act=none|relu|silu": names in dim[] order; =integer or =first|word|list gives the default,
+     * otherwise it must be given. */
+    const char *dims;
+    const char *floats;            /* "eps=1e-5" likewise, or NULL */
+    const char *flags;             /* "bias residual", or NULL; shown as +bias */
+    const char *slots;             /* "x w bias residual y": names, output last */
+    /* Validates the numbers (LDM_ERR_ARG with a sentence) and describes every slot. */
+    ldm_status (*infer)(const ldm_problem *p, ldm_slot *slot);
+    ldm_cost (*cost)(const ldm_problem *p);
+    /* Value and error bound of output elements, both float64 and both from the data (reference.h). in[i] is slot i as
+     * float (already rounded to its storage type; indices as whole numbers), NULL where absent. y and bound hold
+     * which->count elements, or all. */
+    void (*reference)(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound);
+    /* NULL: the default of ldm_fill_slot for every slot. Else may fill slots itself and return true. Values need not be
+     * rounded to the storage type; the caller does that. */
+    bool (*fill)(const ldm_problem *p, int slot, ldm_fill how, float *data, int64_t count, uint64_t seed);
+    const ldm_impl *impls;         /* best first, a plain OpenCL 1.2 one last, ends with {0} */
+    const char *const *cases;      /* test problems, end with NULL; every one runs in every legal implementation */
+    const char *const *exact_cases;/* run with LDM_FILL_INTEGER and tolerance zero where the row says exact; may be NULL */
+};
+
+typedef enum ldm_family { LDM_PLAIN, LDM_CPU, LDM_GPU, LDM_LIBRARY } ldm_family;
+
+typedef struct ldm_tunable {
+    const char *name, *meaning;    /* passed as -Dname=value */
+    int value[8];                  /* the default first; zero ends the list */
+} ldm_tunable;
+
+/* How a param slot is laid out for a kernel. Two packings with equal key of the same tensor are the same bytes. */
+typedef struct ldm_packing {
+    char key[48];                  /* "" : the file's layout, elements converted to `dtype` */
+    size_t bytes;
+    ldm_dtype dtype;
+    int64_t arg[8];                /* for fn */
+    void (*fn)(const struct ldm_packing *k, const float *src, void *dst); /* NULL for the file's layout */
+} ldm_packing;
+
+struct ldm_impl {
+    const char *name, *idea;       /* "conv2d_cpu", one line saying why it is fast */
+    ldm_family family;
+    /* NULL if it can run p on d, else the reason in words ("needs c % 4 == 0"). Also every kernel assumption. */
+    const char *(*supports)(const ldm_problem *p, const ldm_device *d);
+    const ldm_tunable *tunables;   /* ends with {0}; NULL for none */
+    bool (*legal)(const ldm_problem *p, const int *params, const ldm_device *d); /* NULL: every combination */
+    size_t (*scratch)(const ldm_problem *p, const int *params);                  /* bytes; NULL for none */
+    bool (*pack)(const ldm_problem *p, const int *params, int slot, ldm_packing *out); /* false or NULL: the file's layout */
+    /* The launches, by ldm_rec_...; slots by number, scratch by ldm_rec_scratch. */
+    ldm_status (*record)(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r);
+    double bound_factor;           /* 0 means 1; for algorithms that lose accuracy, with its proof beside it */
+    bool exact;                    /* integer data must come out bit for bit */
+};
+
+/* ---- the table ---------------------------------------------------------------------------------------------------- */
+
+extern const ldm_op *const ldm_ops[];                 /* ends with NULL; made from list.h */
+const ldm_op *ldm_op_find(const char *name, size_t len);
+int ldm_op_slots(const ldm_op *op);                   /* number of slots, output included */
+const char *ldm_op_slot_name(const ldm_op *op, int slot, char *buf, size_t cap);
+int ldm_op_slot_index(const ldm_op *op, const char *name);  /* -1 if none */
+int ldm_op_dim_index(const ldm_op *op, const char *name);   /* -1 if none */
+int ldm_op_flag_index(const ldm_op *op, const char *name);
+
+/* ---- choice -------------------------------------------------------------------------------------------------------- */
+
+typedef struct ldm_choice {
+    const ldm_impl *impl;
+    int params[LDM_MAX_TUNABLES];
+} ldm_choice;
+
+/* The first row that supports p, with tuned or default parameters. LDM_ERR_UNSUPPORTED only if even the plain row says no. */
+ldm_status ldm_choose(const ldm_problem *p, const ldm_device *d, ldm_choice *out);
+/* The row called `name` (with defaults), or LDM_ERR_UNSUPPORTED with its reason. */
+ldm_status ldm_choose_named(const ldm_problem *p, const ldm_device *d, const char *name, ldm_choice *out);
+const char *ldm_choice_params(const ldm_choice *c, char *buf, size_t cap);   /* "TILE_M=8 TILE_N=32" */
+void ldm_default_params(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, int *params);
+
+/* ---- one op on one device: what tests, bench, tune, `ldm op` and verify use; executors use the parts ----------------- */
+
+void ldm_fill_slot(const ldm_problem *p, int slot, ldm_fill how, float *data, int64_t count, uint64_t seed);
+
+typedef struct ldm_oprun ldm_oprun;
+/* Allocates every slot's buffer (output between canaries), packs params. `in[i]`: slot i as float, rounded to its storage
+ * type by this call's copy; NULL where absent. */
+ldm_status ldm_oprun_create(ldm_cl *cl, const ldm_problem *p, const ldm_choice *c, const float *const *in, ldm_oprun **out);
+ldm_status ldm_oprun_enqueue(ldm_oprun *r);
+double ldm_oprun_seconds(ldm_oprun *r);                     /* as ldm_step_seconds */
+/* Poisons the output with NaN patterns, runs once, checks canaries and poison, converts the result to float. */
+ldm_status ldm_oprun_result(ldm_oprun *r, float *y);
+void ldm_oprun_destroy(ldm_oprun *r);
+
+/* The verdict on y (as float) against reference values and bounds. */
+typedef struct ldm_verdict {
+    bool pass;
+    double worst;          /* largest |err| / bound */
+    int64_t worst_at;      /* flat output index */
+    double got, want, bound;
+    double bias;           /* mean of sign(y) err / max(u|y|, |err|): rounding that leans one way shows here */
+    int64_t judged, zeros;
+} ldm_verdict;
+void ldm_judge(const ldm_problem *p, double bound_factor, const ldm_sample *which, const float *y, const double *want,
+               const double *bound, ldm_verdict *v);
+
+/* Allocates and fills all inputs of p (rounded to storage); in[i] freed with free() each. */
+ldm_status ldm_make_inputs(const ldm_problem *p, ldm_fill how, uint64_t seed, float **in);
+
+/* A sample for large outputs: `count` hashed positions plus corners and edges of every axis and tile tails; freed with free(). */
+ldm_status ldm_make_sample(const ldm_problem *p, int64_t count, uint64_t seed, int64_t **index, int64_t *n);
+
+#endif
