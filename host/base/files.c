@@ -1,0 +1,187 @@
+/* files.c -- text that grows, files that appear whole or not at all, and where a user's folders are. */
+#include "base/base.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void ldm_text_add(ldm_text *t, const char *fmt, ...) {
+    if (t->cap == SIZE_MAX) return; /* out of memory before */
+    va_list ap;
+    va_start(ap, fmt);
+    va_list again;
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n >= 0 && t->len + (size_t)n + 1 > t->cap) {
+        size_t cap = (t->len + (size_t)n + 1) * 2;
+        char *s = realloc(t->s, cap);
+        if (!s) {
+            free(t->s);
+            *t = (ldm_text){.cap = SIZE_MAX};
+            va_end(again);
+            return;
+        }
+        t->s = s, t->cap = cap;
+    }
+    if (n >= 0) t->len += (size_t)vsnprintf(t->s + t->len, t->cap - t->len, fmt, again);
+    va_end(again);
+}
+
+void ldm_text_free(ldm_text *t) {
+    free(t->s);
+    *t = (ldm_text){0};
+}
+
+ldm_status ldm_read_file(const char *path, size_t max, char **data, size_t *size) {
+    ldm_status st = LDM_OK;
+    char *buf = NULL;
+    size_t len = 0, cap = 0;
+    FILE *f = fopen(path, "rb");
+    if (!f) return ldm_fail(LDM_ERR_FORMAT, "%s: cannot be opened: %s", path, strerror(errno));
+    for (;;) {
+        if (cap - len < 65536) {
+            cap = cap ? cap * 2 : 1 << 17;
+            char *more = realloc(buf, cap);
+            if (!more) TRY(ldm_fail(LDM_ERR_NOMEM, "%s: host memory for %zu bytes could not be allocated", path, cap));
+            buf = more;
+        }
+        size_t n = fread(buf + len, 1, cap - len - 1, f);
+        len += n;
+        if (len > max) TRY(ldm_fail(LDM_ERR_FORMAT, "%s: larger than the %zu bytes allowed here", path, max));
+        if (n == 0) break;
+    }
+    if (ferror(f)) TRY(ldm_fail(LDM_ERR_FORMAT, "%s: cannot be read: %s", path, strerror(errno)));
+    buf[len] = 0;
+    *data = buf, *size = len;
+    buf = NULL;
+done:
+    free(buf);
+    fclose(f);
+    return st;
+}
+
+ldm_status ldm_outfile_open(const char *path, ldm_outfile *out) {
+    ldm_outfile o = {0};
+    static int serial;
+    const char *slash = strrchr(path, '/');
+    int dir = slash ? (int)(slash - path + 1) : 0;
+    struct stat sb;
+    if (stat(path, &sb) == 0 && S_ISDIR(sb.st_mode))
+        return ldm_fail(LDM_ERR_IO, "%s: cannot be written: it is a directory", path);
+    if (asprintf(&o.temp, "%.*s.%s.tmp.%d.%d", dir, path, path + dir, (int)getpid(), serial++) < 0) o.temp = NULL;
+    o.path = strdup(path);
+    if (!o.temp || !o.path) {
+        ldm_outfile_abandon(&o);
+        return ldm_fail(LDM_ERR_NOMEM, "%s: host memory for its name could not be allocated", path);
+    }
+    int fd = open(o.temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        int e = errno;
+        free(o.temp);
+        o.temp = NULL;
+        ldm_outfile_abandon(&o);
+        return ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", path, strerror(e));
+    }
+    o.f = fdopen(fd, "wb");
+    if (!o.f) {
+        close(fd);
+        ldm_outfile_abandon(&o);
+        return ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    }
+    *out = o;
+    return LDM_OK;
+}
+
+ldm_status ldm_outfile_commit(ldm_outfile *out) {
+    ldm_status st = LDM_OK;
+    bool bad = fflush(out->f) != 0 || ferror(out->f);
+    bad = bad || (fsync(fileno(out->f)) != 0 && errno != EINVAL);
+    int e = errno;
+    if (fclose(out->f) != 0 && !bad) bad = true, e = errno;
+    out->f = NULL;
+    if (!bad && rename(out->temp, out->path) != 0) bad = true, e = errno;
+    if (bad) {
+        st = ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", out->path, strerror(e ? e : EIO));
+    } else {
+        free(out->temp);
+        out->temp = NULL;
+    }
+    ldm_outfile_abandon(out);
+    return st;
+}
+
+void ldm_outfile_abandon(ldm_outfile *out) {
+    if (out->f) fclose(out->f);
+    if (out->temp) unlink(out->temp);
+    free(out->temp);
+    free(out->path);
+    *out = (ldm_outfile){0};
+}
+
+ldm_status ldm_write_file(const char *path, const void *data, size_t size) {
+    ldm_outfile o = {0};
+    ldm_status st = ldm_outfile_open(path, &o);
+    if (st) return st;
+    if (fwrite(data, 1, size, o.f) != size) {
+        st = ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+        ldm_outfile_abandon(&o);
+        return st;
+    }
+    return ldm_outfile_commit(&o);
+}
+
+ldm_status ldm_make_dirs(const char *path) {
+    char buf[4096];
+    if ((size_t)snprintf(buf, sizeof buf, "%s", path) >= sizeof buf)
+        return ldm_fail(LDM_ERR_IO, "directory name of %zu bytes, at most %zu are allowed", strlen(path), sizeof buf - 1);
+    for (char *p = buf + 1;; p++) {
+        if (*p != '/' && *p) continue;
+        char c = *p;
+        *p = 0;
+        if (mkdir(buf, 0777) != 0 && errno != EEXIST)
+            return ldm_fail(LDM_ERR_IO, "%s: directory cannot be made: %s", buf, strerror(errno));
+        *p = c;
+        if (!c) return LDM_OK;
+    }
+}
+
+static const char *user_dir(char *buf, size_t cap, const char *own, const char *xdg, const char *home_sub) {
+    const char *v = getenv(own);
+    if (v && *v) snprintf(buf, cap, "%s", v);
+    else if ((v = getenv(xdg)) && *v) snprintf(buf, cap, "%s/ldm", v);
+    else if ((v = getenv("HOME")) && *v) snprintf(buf, cap, "%s/%s/ldm", v, home_sub);
+    else snprintf(buf, cap, "/tmp/ldm-%d", (int)getuid());
+    return buf;
+}
+
+const char *ldm_cache_dir(void) {
+    static char buf[4096];
+    return *buf ? buf : user_dir(buf, sizeof buf, "LDM_CACHE_DIR", "XDG_CACHE_HOME", ".cache");
+}
+
+const char *ldm_data_dir(void) {
+    static char buf[4096];
+    return *buf ? buf : user_dir(buf, sizeof buf, "LDM_DATA_DIR", "XDG_DATA_HOME", ".local/share");
+}
+
+const char *ldm_kernel_dir(void) {
+    static char buf[4096];
+    if (*buf) return buf;
+    const char *v = getenv("LDM_KERNEL_DIR");
+    if (v && *v) return snprintf(buf, sizeof buf, "%s", v), buf;
+    char exe[4000];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = 0;
+    while (*exe) { /* upwards from the executable: build/release/tests/x -> ./kernels; bin/ldm -> ../kernels */
+        char *slash = strrchr(exe, '/');
+        if (!slash) break;
+        *slash = 0;
+        snprintf(buf, sizeof buf, "%s/kernels", exe);
+        if (access(buf, R_OK) == 0) return buf;
+    }
+    return snprintf(buf, sizeof buf, "kernels"), buf;
+}

@@ -1,0 +1,41 @@
+/* numbers.c -- checked sizes, memory, and random numbers that are the same on every machine. */
+#include "base/base.h"
+#include <stdlib.h>
+#include <string.h>
+
+bool ldm_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
+bool ldm_add(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
+
+ldm_status ldm_alloc(size_t bytes, void **out) {
+    size_t size;
+    if (!ldm_add(bytes, 127, &size)) return ldm_fail(LDM_ERR_NOMEM, "host memory: %zu bytes is past every limit", bytes);
+    size &= ~(size_t)63;
+    void *p = aligned_alloc(64, size);
+    if (!p) return ldm_fail(LDM_ERR_NOMEM, "host memory: %zu bytes could not be allocated", bytes);
+    memset(p, 0, size);
+    *out = p;
+    return LDM_OK;
+}
+
+/* The finaliser of splitmix64 (Steele, Lea, Flood 2014) over a Weyl sequence per stream. */
+static uint64_t mix(uint64_t z) {
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+uint64_t ldm_hash(uint64_t seed, uint64_t stream, uint64_t i) {
+    return mix(mix(seed * 0x9e3779b97f4a7c15u ^ stream) + (i + 1) * 0x9e3779b97f4a7c15u);
+}
+
+uint64_t ldm_hash_bytes(uint64_t h, const void *data, size_t n) {
+    const unsigned char *p = data;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
+    return h;
+}
+
+uint64_t ldm_hash_text(const char *s) { return ldm_hash_bytes(0xcbf29ce484222325u, s, strlen(s)); }
+
+float ldm_uniform(uint64_t seed, uint64_t stream, uint64_t i) {
+    return (float)(int32_t)((ldm_hash(seed, stream, i) >> 40) - 0x800000) * 0x1p-23f;
+}
