@@ -3,8 +3,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool ldm_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
-bool ldm_add(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
+bool ldm_mul(size_t a, size_t b, size_t *out) {
+    size_t r;
+    if (__builtin_mul_overflow(a, b, &r)) return false;
+    *out = r;
+    return true;
+}
+
+bool ldm_add(size_t a, size_t b, size_t *out) {
+    size_t r;
+    if (__builtin_add_overflow(a, b, &r)) return false;
+    *out = r;
+    return true;
+}
 
 ldm_status ldm_alloc(size_t bytes, void **out) {
     size_t size;

@@ -1,0 +1,42 @@
+/* cl_internal.h -- what the files of host/cl share and nobody else sees. */
+#ifndef LDM_CL_INTERNAL_H
+#define LDM_CL_INTERNAL_H
+
+#include "cl/cl.h"
+#include <CL/cl.h>
+
+typedef struct program {
+    uint64_t key;
+    cl_program program;
+    struct program *next;
+} program;
+
+struct ldm_cl {
+    ldm_device facts;
+    cl_platform_id platform;
+    cl_device_id device;
+    cl_context context;
+    cl_command_queue queue;
+    bool profile;
+    size_t bytes, peak;
+    program *programs;
+    ldm_build_stats stats;
+};
+
+struct ldm_buffer {
+    ldm_cl *cl;
+    cl_mem mem;
+    size_t bytes;
+    bool window;
+};
+
+/* LDM_ERR_CL (or LDM_ERR_NOMEM for the out-of-memory codes) with "<what>: <CL_NAME>"; LDM_OK for CL_SUCCESS. */
+ldm_status ldm_cl_check(cl_int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The program of a kernel file with these options: made once per process, from the binary cache where it can be. */
+ldm_status ldm_cl_program(ldm_cl *cl, const char *file, const char *options, cl_program *out);
+
+ldm_status ldm_cl_facts(cl_platform_id platform, cl_device_id id, int p, int d, ldm_device *out);
+ldm_status ldm_cl_ids(int p, int d, cl_platform_id *platform, cl_device_id *device);
+
+#endif
