@@ -1,0 +1,67 @@
+/* choose.c -- which implementation runs a problem on a device: the first row that says yes. */
+#include "ops/op.h"
+#include <string.h>
+
+void ldm_default_params(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, int *params) {
+    memset(params, 0, LDM_MAX_TUNABLES * sizeof *params);
+    if (!impl->tunables) return;
+    int count = 0, sets = 1, values[LDM_MAX_TUNABLES];
+    for (; count < LDM_MAX_TUNABLES && impl->tunables[count].name; count++) {
+        values[count] = 0;
+        while (values[count] < 8 && impl->tunables[count].value[values[count]]) values[count]++;
+        sets *= values[count];
+    }
+    for (int set = 0; set < sets; set++) { /* the defaults come first, then the nearest legal set in list order */
+        for (int i = count - 1, rest = set; i >= 0; rest /= values[i], i--) params[i] = impl->tunables[i].value[rest % values[i]];
+        if (!impl->legal || impl->legal(p, params, d)) return;
+    }
+    for (int i = 0; i < count; i++) params[i] = impl->tunables[i].value[0];
+}
+
+static ldm_status no_row(const ldm_problem *p, const ldm_device *d, const char *only) {
+    char text[LDM_PROBLEM_TEXT];
+    ldm_text why = {0};
+    for (const ldm_impl *i = p->op->impls; i->name; i++) {
+        if (only && strcmp(only, i->name)) continue;
+        const char *reason = i->supports ? i->supports(p, d) : NULL;
+        ldm_text_add(&why, "%s%s: %s", why.len ? "; " : "", i->name, reason ? reason : "yes");
+    }
+    if (only && !why.len) {
+        for (const ldm_impl *i = p->op->impls; i->name; i++) ldm_text_add(&why, "%s%s", why.len ? " " : "", i->name);
+        ldm_fail(LDM_ERR_ARG, "%s has no implementation '%s'; it has %s", p->op->name, only, why.s ? why.s : "none");
+        ldm_text_free(&why);
+        return LDM_ERR_ARG;
+    }
+    ldm_fail(LDM_ERR_UNSUPPORTED, "%s cannot run on %s (%s)", ldm_problem_text(p, text, sizeof text), d->name, why.s ? why.s : "no rows");
+    ldm_text_free(&why);
+    return LDM_ERR_UNSUPPORTED;
+}
+
+ldm_status ldm_choose(const ldm_problem *p, const ldm_device *d, ldm_choice *out) {
+    for (const ldm_impl *i = p->op->impls; i->name; i++) {
+        if (i->family == LDM_LIBRARY || (i->supports && i->supports(p, d))) continue; /* libraries run when named */
+        out->impl = i;
+        ldm_default_params(p, i, d, out->params);
+        return LDM_OK;
+    }
+    return no_row(p, d, NULL);
+}
+
+ldm_status ldm_choose_named(const ldm_problem *p, const ldm_device *d, const char *name, ldm_choice *out) {
+    for (const ldm_impl *i = p->op->impls; i->name; i++) {
+        if (strcmp(i->name, name)) continue;
+        if (i->supports && i->supports(p, d)) break;
+        out->impl = i;
+        ldm_default_params(p, i, d, out->params);
+        return LDM_OK;
+    }
+    return no_row(p, d, name);
+}
+
+const char *ldm_choice_params(const ldm_choice *c, char *buf, size_t cap) {
+    size_t n = 0;
+    buf[0] = 0;
+    for (int i = 0; c->impl->tunables && i < LDM_MAX_TUNABLES && c->impl->tunables[i].name && n < cap; i++)
+        n += (size_t)snprintf(buf + n, cap - n, "%s%s=%d", i ? " " : "", c->impl->tunables[i].name, c->params[i]);
+    return buf;
+}

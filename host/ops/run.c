@@ -1,0 +1,103 @@
+/* run.c -- one op on one device with its own buffers: what tests, bench, tuner and `ldm op` run. */
+#include "ops/op.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CANARY = 4096, POISON = 0x7fdf7fdf }; /* bytes on each side of the output; a NaN as f32 and as two halves */
+
+struct ldm_oprun {
+    ldm_cl *cl;
+    ldm_problem p;
+    ldm_slot slot[LDM_MAX_SLOTS];
+    int slots;
+    ldm_buffer *buf[LDM_MAX_SLOTS], *fence, *scratch;
+    size_t out_bytes, out_padded;
+    ldm_step *step;
+};
+
+static ldm_status upload(ldm_oprun *r, const ldm_choice *c, int i, const float *data) {
+    ldm_status st = LDM_OK;
+    void *bytes = NULL;
+    size_t count = (size_t)ldm_shape_count(&r->slot[i].shape);
+    ldm_packing k = {.dtype = r->slot[i].dtype, .bytes = count * ldm_dtype_size(r->slot[i].dtype)};
+    bool packed = r->slot[i].param && c->impl->pack && c->impl->pack(&r->p, c->params, i, &k);
+    TRY(ldm_alloc(k.bytes, &bytes));
+    if (packed && k.fn) k.fn(&k, data, bytes);
+    else ldm_from_f32(k.dtype, data, count, bytes);
+    TRY(ldm_buffer_create(r->cl, k.bytes, &r->buf[i]));
+    TRY(ldm_buffer_write(r->buf[i], 0, bytes, k.bytes));
+done:
+    free(bytes);
+    return st;
+}
+
+ldm_status ldm_oprun_create(ldm_cl *cl, const ldm_problem *p, const ldm_choice *c, const float *const *in, ldm_oprun **out) {
+    ldm_status st = LDM_OK;
+    ldm_oprun *r = NULL;
+    ldm_recipe *recipe = NULL;
+    const ldm_device *d = ldm_cl_device(cl);
+    TRY(ldm_alloc(sizeof *r, (void **)&r));
+    TRY(ldm_alloc(sizeof *recipe, (void **)&recipe));
+    r->cl = cl, r->p = *p, r->slots = ldm_op_slots(p->op);
+    TRY(p->op->infer(p, r->slot));
+    for (int i = 0; i < r->slots - 1; i++)
+        if (r->slot[i].present) TRY(upload(r, c, i, in[i]));
+    ldm_slot *y = &r->slot[r->slots - 1];
+    r->out_bytes = (size_t)ldm_shape_count(&y->shape) * ldm_dtype_size(y->dtype);
+    r->out_padded = (r->out_bytes + 3) & ~(size_t)3;
+    size_t before = (size_t)ldm_round_up(CANARY, (int64_t)d->base_align);
+    TRY(ldm_buffer_create(cl, before + r->out_padded + CANARY, &r->fence));
+    TRY(ldm_buffer_window(r->fence, before, r->out_padded, &r->buf[r->slots - 1]));
+    size_t scratch = c->impl->scratch ? c->impl->scratch(p, c->params) : 0;
+    if (scratch) TRY(ldm_buffer_create(cl, scratch, &r->scratch));
+    TRY(c->impl->record(p, c->params, d, recipe));
+    TRY(ldm_step_create(cl, recipe, r->buf, r->slots, r->scratch, &r->step));
+    *out = r;
+    r = NULL;
+done:
+    ldm_oprun_destroy(r);
+    free(recipe);
+    return st;
+}
+
+ldm_status ldm_oprun_enqueue(ldm_oprun *r) { return ldm_step_enqueue(r->step); }
+double ldm_oprun_seconds(ldm_oprun *r) { return ldm_step_seconds(r->step); }
+
+ldm_status ldm_oprun_result(ldm_oprun *r, float *y) {
+    ldm_status st = LDM_OK;
+    size_t bytes = ldm_buffer_bytes(r->fence), before = bytes - CANARY - r->out_padded;
+    unsigned char *all = NULL;
+    const ldm_slot *out = &r->slot[r->slots - 1];
+    size_t count = (size_t)ldm_shape_count(&out->shape);
+    TRY(ldm_alloc(bytes, (void **)&all));
+    TRY(ldm_buffer_fill(r->fence, 0, bytes, POISON));
+    if (r->scratch) TRY(ldm_buffer_fill(r->scratch, 0, ldm_buffer_bytes(r->scratch) & ~(size_t)3, POISON));
+    TRY(ldm_oprun_enqueue(r));
+    TRY(ldm_buffer_read(r->fence, 0, all, bytes));
+    uint32_t poison = POISON;
+    for (size_t i = 0; i < bytes; i++) {
+        bool inside = i >= before && i < before + r->out_bytes;
+        if (!inside && all[i] != ((unsigned char *)&poison)[i & 3])
+            TRY(ldm_fail(LDM_ERR_MISMATCH, "byte %lld %s the output of %zu bytes was overwritten",
+                         i < before ? (long long)(before - i) : (long long)(i - before - r->out_bytes), i < before ? "before" : "behind",
+                         r->out_bytes));
+    }
+    size_t size = ldm_dtype_size(out->dtype);
+    for (size_t i = 0; i < count && size > 1; i++)
+        if (!memcmp(all + before + i * size, &poison, size))
+            TRY(ldm_fail(LDM_ERR_MISMATCH, "output element %zu of %zu was never written", i, count));
+    ldm_to_f32(out->dtype, all + before, count, y);
+done:
+    free(all);
+    return st;
+}
+
+void ldm_oprun_destroy(ldm_oprun *r) {
+    if (!r) return;
+    ldm_step_destroy(r->step);
+    for (int i = 0; i < LDM_MAX_SLOTS; i++) ldm_buffer_destroy(r->buf[i]);
+    ldm_buffer_destroy(r->fence);
+    ldm_buffer_destroy(r->scratch);
+    free(r);
+}
