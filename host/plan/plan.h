@@ -47,6 +47,7 @@ typedef struct ldm_plan {
     ldm_step_info *step;
     ldm_tensor_info *tensor;
     char scope[256];                     /* current, see ldm_plan_push */
+    int depth, cut[32];                  /* lengths of the scope to go back to */
     int chunks;                          /* arena, after ldm_plan_finish */
     size_t *chunk_bytes;
     ldm_status status;                   /* first failure while emitting; its sentence is the thread's message */

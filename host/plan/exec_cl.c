@@ -1,0 +1,288 @@
+/* exec_cl.c -- a plan on a device: implementations chosen, weights packed once into chunks, activations in the plan's
+ * arena, one shared scratch, every step recorded. Running only enqueues. */
+#include "plan/exec_internal.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* A weight in one layout. Steps that want the same bytes share it. */
+typedef struct packed {
+    ldm_tensor tensor;
+    ldm_packing layout;
+    int chunk;
+    size_t offset;
+    ldm_buffer *window;
+} packed;
+
+/* What a device executor consists of, before anything is allocated. */
+typedef struct layout {
+    ldm_choice *choice;       /* by step */
+    int (*weight)[LDM_MAX_SLOTS]; /* by step and slot: index into packed, -1 */
+    packed *packed;
+    int count;
+    size_t chunk_bytes[64];
+    int chunks;
+    size_t scratch, weights, activations;
+} layout;
+
+typedef struct exec_cl {
+    ldm_exec base;
+    ldm_cl *cl;
+    layout l;
+    ldm_buffer *weights[64], **arena, **window, *scratch; /* window by tensor */
+    ldm_step **step;
+} exec_cl;
+
+static void layout_free(layout *l) {
+    free(l->choice);
+    free(l->weight);
+    free(l->packed);
+}
+
+/* "conv2d=conv2d_plain,gemm=..." -> the row forced for op, or NULL */
+static const char *forced(const char *list, const char *op, char *buf, size_t cap) {
+    for (const char *s = list; s && *s;) {
+        size_t n = strcspn(s, ","), eq = strcspn(s, "=");
+        if (eq < n && strlen(op) == eq && !memcmp(s, op, eq)) return snprintf(buf, cap, "%.*s", (int)(n - eq - 1), s + eq + 1), buf;
+        s += n + (s[n] == ',');
+    }
+    return NULL;
+}
+
+static int find_packed(layout *l, ldm_tensor t, const ldm_packing *k) {
+    for (int i = 0; i < l->count; i++)
+        if (l->packed[i].tensor == t && l->packed[i].layout.dtype == k->dtype && !strcmp(l->packed[i].layout.key, k->key)) return i;
+    l->packed[l->count] = (packed){.tensor = t, .layout = *k};
+    return l->count++;
+}
+
+static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const char *impl, layout *l) {
+    ldm_status st = LDM_OK;
+    memset(l, 0, sizeof *l);
+    TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *l->choice, (void **)&l->choice));
+    TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *l->weight, (void **)&l->weight));
+    TRY(ldm_alloc((size_t)(p->steps + 1) * LDM_MAX_SLOTS / 2 * sizeof *l->packed, (void **)&l->packed));
+    for (int i = 0; i < p->steps; i++) {
+        const ldm_step_info *s = &p->step[i];
+        const ldm_op *op = s->problem.op;
+        ldm_slot slot[LDM_MAX_SLOTS];
+        char name[64];
+        memset(slot, 0, sizeof slot);
+        const char *row = forced(impl, op->name, name, sizeof name);
+        st = row ? ldm_choose_named(&s->problem, d, row, &l->choice[i]) : ldm_choose(&s->problem, d, &l->choice[i]);
+        if (st) TRY(ldm_prefix(st, "step %d (%s)", i, s->scope));
+        const ldm_impl *chosen = l->choice[i].impl;
+        size_t scratch = chosen->scratch ? chosen->scratch(&s->problem, l->choice[i].params) : 0;
+        if (scratch > d->max_alloc)
+            TRY(ldm_fail(LDM_ERR_NOMEM, "step %d (%s): scratch of %.1f MiB, the device allows buffers of %.1f MiB", i, s->scope, (double)scratch / 0x1p20, (double)d->max_alloc / 0x1p20));
+        if (scratch > l->scratch) l->scratch = scratch;
+        TRY(op->infer(&s->problem, slot));
+        for (int j = 0; j < LDM_MAX_SLOTS; j++) l->weight[i][j] = -1;
+        for (int j = 0; j < ldm_op_slots(op) - 1; j++) {
+            if (s->slot[j] == LDM_NONE || p->tensor[s->slot[j]].kind != LDM_PARAM) continue;
+            ldm_packing k = {.dtype = slot[j].dtype, .bytes = (size_t)ldm_shape_count(&slot[j].shape) * ldm_dtype_size(slot[j].dtype)};
+            if (chosen->pack) chosen->pack(&s->problem, l->choice[i].params, j, &k);
+            l->weight[i][j] = find_packed(l, s->slot[j], &k);
+        }
+    }
+    for (int i = 0; i < l->count; i++) {
+        packed *w = &l->packed[i];
+        size_t size = (size_t)ldm_round_up((int64_t)w->layout.bytes, (int64_t)d->base_align);
+        if (size > d->max_alloc)
+            TRY(ldm_fail(LDM_ERR_NOMEM, "%s: packed to %.1f MiB, the device allows buffers of %.1f MiB", p->tensor[w->tensor].name, (double)size / 0x1p20, (double)d->max_alloc / 0x1p20));
+        if (l->chunks == 0 || l->chunk_bytes[l->chunks - 1] + size > d->max_alloc) {
+            if (l->chunks == 64) TRY(ldm_fail(LDM_ERR_NOMEM, "weights need more than 64 buffers of %.1f MiB", (double)d->max_alloc / 0x1p20));
+            l->chunk_bytes[l->chunks++] = 0;
+        }
+        w->chunk = l->chunks - 1, w->offset = l->chunk_bytes[w->chunk];
+        l->chunk_bytes[w->chunk] += size;
+    }
+    for (int i = 0; i < l->chunks; i++) l->weights += l->chunk_bytes[i];
+    for (int i = 0; i < p->chunks; i++) l->activations += p->chunk_bytes[i];
+done:
+    if (st) layout_free(l), memset(l, 0, sizeof *l);
+    return st;
+}
+
+ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, ldm_memory *out) {
+    layout l;
+    ldm_status st = lay_out(p, d, NULL, &l);
+    if (st) return st;
+    *out = (ldm_memory){l.weights, l.activations, l.scratch};
+    layout_free(&l);
+    return LDM_OK;
+}
+
+static ldm_status pack_into(exec_cl *e, packed *w, const float *src) {
+    ldm_status st = LDM_OK;
+    void *bytes = NULL, *mapped = NULL;
+    size_t count = (size_t)ldm_shape_count(&e->base.plan->tensor[w->tensor].shape);
+    TRY(ldm_buffer_window(e->weights[w->chunk], w->offset, w->layout.bytes, &w->window));
+    if (ldm_cl_device(e->cl)->unified) TRY(ldm_buffer_map(w->window, true, &mapped));
+    else TRY(ldm_alloc(w->layout.bytes, &bytes));
+    void *dst = mapped ? mapped : bytes;
+    if (w->layout.fn) w->layout.fn(&w->layout, src, dst);
+    else ldm_from_f32(w->layout.dtype, src, count, dst);
+    if (mapped) TRY(ldm_buffer_unmap(w->window, mapped));
+    else TRY(ldm_buffer_write(w->window, 0, bytes, w->layout.bytes));
+done:
+    free(bytes);
+    return st;
+}
+
+static ldm_status load_weights(exec_cl *e) {
+    ldm_status st = LDM_OK;
+    const ldm_plan *p = e->base.plan;
+    float *data = NULL;
+    int64_t largest = 1;
+    ldm_progress bar;
+    for (int i = 0; i < e->l.count; i++) {
+        int64_t n = ldm_shape_count(&p->tensor[e->l.packed[i].tensor].shape);
+        if (n > largest) largest = n;
+    }
+    TRY(ldm_alloc((size_t)largest * sizeof *data, (void **)&data));
+    for (int i = 0; i < e->l.chunks; i++) TRY(ldm_buffer_create(e->cl, e->l.chunk_bytes[i], &e->weights[i]));
+    ldm_progress_begin(&bar, "loading weights", "tensors", e->l.count);
+    for (int i = 0; i < e->l.count; i++) {
+        packed *w = &e->l.packed[i];
+        if (i == 0 || w->tensor != e->l.packed[i - 1].tensor) st = e->base.source.load(e->base.source.self, &p->tensor[w->tensor], data);
+        if (!st) st = pack_into(e, w, data);
+        if (!st) st = ldm_check_interrupt();
+        if (st) break;
+        ldm_progress_to(&bar, i + 1);
+    }
+    ldm_progress_end(&bar);
+done:
+    free(data);
+    return st;
+}
+
+static ldm_status window_of(exec_cl *e, ldm_tensor t, ldm_buffer **out) {
+    if (!e->window[t]) {
+        const ldm_plan *p = e->base.plan;
+        size_t offset;
+        const ldm_tensor_info *r = &p->tensor[ldm_view_root(p, t, &offset)];
+        size_t bytes = (size_t)ldm_shape_count(&p->tensor[t].shape) * ldm_dtype_size(p->tensor[t].dtype);
+        ldm_status st = ldm_buffer_window(e->arena[r->chunk], r->offset + offset, bytes, &e->window[t]);
+        if (st) return st;
+    }
+    *out = e->window[t];
+    return LDM_OK;
+}
+
+static ldm_status record_step(exec_cl *e, int i, ldm_recipe *recipe) {
+    const ldm_plan *p = e->base.plan;
+    const ldm_step_info *s = &p->step[i];
+    ldm_buffer *slot[LDM_MAX_SLOTS] = {0};
+    int n = ldm_op_slots(s->problem.op);
+    for (int j = 0; j < n; j++) {
+        if (s->slot[j] == LDM_NONE) continue;
+        if (e->l.weight[i][j] >= 0) {
+            slot[j] = e->l.packed[e->l.weight[i][j]].window;
+        } else {
+            ldm_status st = window_of(e, s->slot[j], &slot[j]);
+            if (st) return st;
+        }
+    }
+    *recipe = (ldm_recipe){0};
+    ldm_status st = e->l.choice[i].impl->record(&s->problem, e->l.choice[i].params, ldm_cl_device(e->cl), recipe);
+    return st ? st : ldm_step_create(e->cl, recipe, slot, n, e->scratch, &e->step[i]);
+}
+
+static ldm_status run_step(ldm_exec *base, int i) { return ldm_step_enqueue(((exec_cl *)base)->step[i]); }
+static ldm_status finish(ldm_exec *base) { return ldm_cl_finish(((exec_cl *)base)->cl); }
+static const ldm_choice *choice(const ldm_exec *base, int i) { return &((const exec_cl *)base)->l.choice[i]; }
+static double step_seconds(ldm_exec *base, int i) { return ldm_step_seconds(((exec_cl *)base)->step[i]); }
+
+static ldm_status peek(ldm_exec *base, ldm_tensor t, float *data) {
+    exec_cl *e = (exec_cl *)base;
+    const ldm_tensor_info *i = &base->plan->tensor[t];
+    size_t n = (size_t)ldm_shape_count(&i->shape);
+    ldm_buffer *b;
+    void *bytes = NULL;
+    ldm_status st = LDM_OK;
+    if (i->kind == LDM_PARAM) {
+        TRY(base->source.load(base->source.self, i, data));
+        ldm_round_to(i->dtype, data, n);
+        return LDM_OK;
+    }
+    TRY(window_of(e, t, &b));
+    if (i->dtype == LDM_F32) return ldm_buffer_read(b, 0, data, n * sizeof *data);
+    TRY(ldm_alloc(n * ldm_dtype_size(i->dtype), &bytes));
+    TRY(ldm_buffer_read(b, 0, bytes, n * ldm_dtype_size(i->dtype)));
+    ldm_to_f32(i->dtype, bytes, n, data);
+done:
+    free(bytes);
+    return st;
+}
+
+static ldm_status poke(ldm_exec *base, ldm_tensor t, const float *data) {
+    exec_cl *e = (exec_cl *)base;
+    const ldm_tensor_info *i = &base->plan->tensor[t];
+    size_t n = (size_t)ldm_shape_count(&i->shape);
+    ldm_buffer *b;
+    void *bytes = NULL;
+    ldm_status st = LDM_OK;
+    if (i->kind == LDM_PARAM) return ldm_fail(LDM_ERR_ARG, "%s: a weight cannot be written", i->name);
+    TRY(window_of(e, t, &b));
+    if (i->dtype == LDM_F32) return ldm_buffer_write(b, 0, data, n * sizeof *data);
+    TRY(ldm_alloc(n * ldm_dtype_size(i->dtype), &bytes));
+    ldm_from_f32(i->dtype, data, n, bytes);
+    TRY(ldm_buffer_write(b, 0, bytes, n * ldm_dtype_size(i->dtype)));
+done:
+    free(bytes);
+    return st;
+}
+
+static void destroy(ldm_exec *base) {
+    exec_cl *e = (exec_cl *)base;
+    if (e->cl) ldm_cl_finish(e->cl);
+    for (int i = 0; e->step && i < base->plan->steps; i++) ldm_step_destroy(e->step[i]);
+    for (int i = 0; e->window && i < base->plan->tensors; i++) ldm_buffer_destroy(e->window[i]);
+    for (int i = 0; i < e->l.count; i++) ldm_buffer_destroy(e->l.packed[i].window);
+    for (int i = 0; i < 64; i++) ldm_buffer_destroy(e->weights[i]);
+    for (int i = 0; e->arena && i < base->plan->chunks; i++) ldm_buffer_destroy(e->arena[i]);
+    ldm_buffer_destroy(e->scratch);
+    layout_free(&e->l);
+    free(e->step);
+    free(e->window);
+    free(e->arena);
+    free(e);
+}
+
+ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, const char *impl, ldm_exec **out) {
+    ldm_status st = LDM_OK;
+    exec_cl *e = NULL;
+    ldm_recipe *recipe = NULL;
+    const ldm_device *d = ldm_cl_device(cl);
+    ldm_progress bar;
+    TRY(ldm_alloc(sizeof *e, (void **)&e));
+    e->base = (ldm_exec){p, *w, destroy, run_step, finish, peek, poke, choice, step_seconds};
+    e->cl = cl;
+    TRY(lay_out(p, d, impl, &e->l));
+    size_t need = e->l.weights + e->l.activations + e->l.scratch;
+    if (need + ldm_cl_bytes(cl) > d->global_bytes)
+        TRY(ldm_fail(LDM_ERR_NOMEM, "device %s: the plan needs %.1f MiB (weights %.1f, activations %.1f, scratch %.1f)%s, available are %.1f MiB", d->name,
+                     (double)need / 0x1p20, (double)e->l.weights / 0x1p20, (double)e->l.activations / 0x1p20, (double)e->l.scratch / 0x1p20,
+                     ldm_cl_bytes(cl) ? " beside what is in use" : "", (double)(d->global_bytes - (ldm_cl_bytes(cl) < d->global_bytes ? ldm_cl_bytes(cl) : d->global_bytes)) / 0x1p20));
+    TRY(ldm_alloc((size_t)p->tensors * sizeof *e->window, (void **)&e->window));
+    TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *e->step, (void **)&e->step));
+    TRY(ldm_alloc((size_t)(p->chunks + 1) * sizeof *e->arena, (void **)&e->arena));
+    for (int i = 0; i < p->chunks; i++) TRY(ldm_buffer_create(cl, p->chunk_bytes[i], &e->arena[i]));
+    if (e->l.scratch) TRY(ldm_buffer_create(cl, e->l.scratch, &e->scratch));
+    TRY(load_weights(e));
+    TRY(ldm_alloc(sizeof *recipe, (void **)&recipe));
+    ldm_progress_begin(&bar, "building kernels", "steps", p->steps);
+    for (int i = 0; i < p->steps && !st; i++) {
+        st = ldm_prefix(record_step(e, i, recipe), "step %d (%s)", i, p->step[i].scope);
+        if (!st) st = ldm_check_interrupt();
+        ldm_progress_to(&bar, i + 1);
+    }
+    ldm_progress_end(&bar);
+    TRY(st);
+    *out = &e->base;
+    e = NULL;
+done:
+    if (e) destroy(&e->base);
+    free(recipe);
+    return st;
+}

@@ -1,0 +1,22 @@
+/* exec_internal.h -- the two executors behind one interface. */
+#ifndef LDM_EXEC_INTERNAL_H
+#define LDM_EXEC_INTERNAL_H
+
+#include "plan/plan.h"
+
+struct ldm_exec {
+    const ldm_plan *plan;
+    ldm_source source;
+    void (*destroy)(ldm_exec *e);
+    ldm_status (*run_step)(ldm_exec *e, int step);
+    ldm_status (*finish)(ldm_exec *e);
+    ldm_status (*peek)(ldm_exec *e, ldm_tensor t, float *data);
+    ldm_status (*poke)(ldm_exec *e, ldm_tensor t, const float *data);
+    const ldm_choice *(*choice)(const ldm_exec *e, int step);
+    double (*step_seconds)(ldm_exec *e, int step);
+};
+
+/* The tensor a view looks into, and the byte offset of the view in it. */
+ldm_tensor ldm_view_root(const ldm_plan *p, ldm_tensor t, size_t *offset);
+
+#endif
