@@ -6,8 +6,9 @@
 
 #include "base/base.h"
 
-/* beta_i = (sqrt(start) + i/(N-1) (sqrt(end) - sqrt(start)))^2 ("linear" in the authors' configs), N = 1000: in f64, then
- * stored as f32 as the authors do; alphas_cumprod in f64 from the f64 betas, stored as f32. */
+/* beta_i = (sqrt(start) + i/(N-1) (sqrt(end) - sqrt(start)))^2 ("linear" in the authors' configs), N = 1000; alpha_bar is
+ * the running product of 1 - beta. Both stay f64: the authors derive DDPM's coefficients from f64 tables, and DDIM's from
+ * their f32 copy, so ldm_sampler_ddim rounds what it reads. */
 enum { LDM_TIMESTEPS = 1000 };
 typedef struct ldm_schedule {
     double beta[LDM_TIMESTEPS], alpha_bar[LDM_TIMESTEPS];
@@ -22,10 +23,11 @@ typedef struct ldm_sampler_step {
     double cx, ce, cn;     /* cn == 0: no noise drawn */
 } ldm_sampler_step;
 
-/* DDIM with eta (ldm-facts 5.3, uniform spacing, +1, last step to alpha_bar[0]); *count may exceed S when S does not divide
+/* DDIM, eta from 0 to 1 (uniform spacing, +1, last step to alpha_bar[0]); *count may exceed S when S does not divide
  * 1000, as the authors' code does; an S that would reach index 1000 is refused with the nearest S that works.
  * Steps in the order they run. *steps freed with free(). */
-ldm_status ldm_sampler_ddim(const ldm_schedule *s, ldm_prediction p, int S, double eta, ldm_sampler_step **steps, int *count);
+ldm_status ldm_sampler_ddim(const ldm_schedule *s, ldm_prediction p, int S, double eta, ldm_sampler_step **steps,
+                            int *count);
 /* Ancestral DDPM over all 1000 steps. */
 ldm_status ldm_sampler_ddpm(const ldm_schedule *s, ldm_prediction p, ldm_sampler_step **steps, int *count);
 
