@@ -1,4 +1,4 @@
-/* choose.c -- which implementation runs a problem on a device: the first row that says yes. */
+/* choose.c -- which implementation runs a problem on a device: the first row that can and is preferred. */
 #include "ops/op.h"
 #include <string.h>
 
@@ -37,14 +37,35 @@ static ldm_status no_row(const ldm_problem *p, const ldm_device *d, const char *
     return LDM_ERR_UNSUPPORTED;
 }
 
+const char *ldm_prefer_gpu(const ldm_problem *p, const ldm_device *d) {
+    (void)p;
+    if (d->type == LDM_DEVICE_CPU) return "the device is a CPU, where staging through local memory costs more than it saves";
+    if (!d->local_is_real) return "the device has no local memory of its own";
+    return NULL;
+}
+
+const char *ldm_prefer_cpu(const ldm_problem *p, const ldm_device *d) {
+    (void)p;
+    return d->type == LDM_DEVICE_CPU ? NULL : "the device is no CPU: one work-item a tile would leave it idle";
+}
+
+const char *ldm_why_not(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl) {
+    const char *reason = impl->supports ? impl->supports(p, d) : NULL;
+    if (!reason && impl->family == LDM_LIBRARY) reason = "a library row runs only when named";
+    if (!reason && impl->prefers) reason = impl->prefers(p, d);
+    return reason;
+}
+
 ldm_status ldm_choose(const ldm_problem *p, const ldm_device *d, ldm_choice *out) {
-    for (const ldm_impl *i = p->op->impls; i->name; i++) {
-        if (i->family == LDM_LIBRARY || (i->supports && i->supports(p, d))) continue; /* libraries run when named */
-        out->impl = i;
-        ldm_default_params(p, i, d, out->params);
-        return LDM_OK;
-    }
-    return no_row(p, d, NULL);
+    const ldm_impl *best = NULL;
+    for (const ldm_impl *i = p->op->impls; i->name && !best; i++)
+        if (!ldm_why_not(p, d, i)) best = i;
+    for (const ldm_impl *i = p->op->impls; i->name && !best; i++) /* none preferred: whatever runs */
+        if (i->family != LDM_LIBRARY && !(i->supports && i->supports(p, d))) best = i;
+    if (!best) return no_row(p, d, NULL);
+    out->impl = best;
+    ldm_default_params(p, best, d, out->params);
+    return LDM_OK;
 }
 
 ldm_status ldm_choose_named(const ldm_problem *p, const ldm_device *d, const char *name, ldm_choice *out) {
