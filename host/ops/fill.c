@@ -108,3 +108,9 @@ void ldm_judge(const ldm_problem *p, double bound_factor, const ldm_sample *whic
     v->judged = n;
     v->bias = n ? bias / (double)n : 0;
 }
+
+void ldm_judge_inputs(const ldm_problem *p, double bound_factor, const float *const *in, const ldm_sample *which, const float *y,
+                      const double *want, const double *bound, ldm_verdict *v) {
+    if (p->op->judge) p->op->judge(p, bound_factor, in, which, y, want, bound, v);
+    else ldm_judge(p, bound_factor, which, y, want, bound, v);
+}

@@ -13,6 +13,7 @@
 
 typedef struct ldm_op ldm_op;
 typedef struct ldm_impl ldm_impl;
+struct ldm_verdict;
 
 enum { LDM_MAX_DIMS = 20, LDM_MAX_FLOATS = 4, LDM_MAX_FLAGS = 8, LDM_MAX_SLOTS = 10, LDM_MAX_TUNABLES = 6 };
 
@@ -70,6 +71,9 @@ struct ldm_op {
     /* NULL: the default of ldm_fill_slot for every slot. Else may fill slots itself and return true. Values need not be
      * rounded to the storage type; the caller does that. */
     bool (*fill)(const ldm_problem *p, int slot, ldm_fill how, float *data, int64_t count, uint64_t seed);
+    /* NULL: every element within its bound (ldm_judge). Else the op's own rule: ties of vq_lookup, rounding of pixels. */
+    void (*judge)(const ldm_problem *p, double bound_factor, const float *const *in, const struct ldm_sample *which, const float *y,
+                  const double *want, const double *bound, struct ldm_verdict *v);
     const ldm_impl *impls;         /* best first, a plain OpenCL 1.2 one last, ends with {0} */
     const char *const *cases;      /* test problems, end with NULL; every one runs in every legal implementation */
     const char *const *exact_cases;/* run with LDM_FILL_INTEGER and tolerance zero where the row says exact; may be NULL */
@@ -165,6 +169,10 @@ typedef struct ldm_verdict {
 } ldm_verdict;
 void ldm_judge(const ldm_problem *p, double bound_factor, const ldm_sample *which, const float *y, const double *want,
                const double *bound, ldm_verdict *v);
+
+/* The same where the op has a rule of its own that needs the inputs (op->judge); else ldm_judge. */
+void ldm_judge_inputs(const ldm_problem *p, double bound_factor, const float *const *in, const ldm_sample *which, const float *y,
+                      const double *want, const double *bound, ldm_verdict *v);
 
 /* Allocates and fills all inputs of p (rounded to storage); in[i] freed with free() each. */
 ldm_status ldm_make_inputs(const ldm_problem *p, ldm_fill how, uint64_t seed, float **in);
