@@ -4,8 +4,8 @@
  * Bound: score j is off by at most
  *   delta_j = 2 sqrt(d) u scale sum |q k_j| + 4u |s_j| + u |s_j - m| + u |m|,   m = max s
  * which moves y by sum_j p_j |v_j - y| delta_j; exponentials, their sum and the weighted sum over T keys add
- * (2 sqrt(T) + 8) u sum_j p_j |v_j|. An exp below the smallest normal number may come out as 0, or be held at that number:
- * 2^-125 sum_j |v_j|. */
+ * (2 sqrt(T) + 8) u sum_j p_j |v_j|. An exp below the smallest normal number may come out as 0, or be held at that
+ * number: 2^-125 sum_j |v_j|. */
 #include "ref_common.h"
 #include <stdlib.h>
 
@@ -47,8 +47,8 @@ void ref_attention(ref_out o, const ref_attention_dims *d, const float *q, const
         key_weight *keys = malloc((size_t)(visible + 1) * sizeof *keys);
         if (!keys) abort();
         const float *vh = v + n * d->nkv * d->v_row + d->v_off + h * d->v_head;
-        weigh_keys(d, q + (n * d->nq + i) * d->q_row + d->q_off + h * d->q_head, k + n * d->nkv * d->k_row + d->k_off + h * d->k_head,
-                   visible, keys);
+        weigh_keys(d, q + (n * d->nq + i) * d->q_row + d->q_off + h * d->q_head,
+                   k + n * d->nkv * d->k_row + d->k_off + h * d->k_head, visible, keys);
         for (int64_t out = first, end = ref_stretch_end(&o, first, d->d); out < end; out++) {
             int64_t e = ref_at(&o, out) % d->d;
             double y = 0, weighted = 0, total = 0, moved = 0;

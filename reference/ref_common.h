@@ -1,5 +1,5 @@
-/* ref_common.h -- the few things every reference function needs: which output comes next, the stored value's own rounding,
- * and an activation behind a sum. Private to reference/. */
+/* ref_common.h -- the few things every reference function needs: which output comes next, the stored value's own
+ * rounding, and an activation behind a sum. Private to reference/. */
 #ifndef LDM_REF_COMMON_H
 #define LDM_REF_COMMON_H
 
@@ -12,8 +12,8 @@ static const double REF_U = 0x1p-24; /* unit round-off of the f32 every kernel c
 /* Flat output index of the i-th wanted element. */
 static inline int64_t ref_at(const ref_out *o, int64_t i) { return o->which ? o->which[i] : i; }
 
-/* Rows of `length` outputs share work (a mean, a sum of exponentials). True where wanted element i opens a stretch of one
- * row; the stretch ends at ref_stretch_end. */
+/* Rows of `length` outputs share work (a mean, a sum of exponentials). True where wanted element i opens a stretch of
+ * one row; the stretch ends at ref_stretch_end. */
 static inline bool ref_opens_stretch(const ref_out *o, int64_t i, int64_t length) {
     return i == 0 || ref_at(o, i - 1) / length != ref_at(o, i) / length;
 }

@@ -1,9 +1,8 @@
 /* ref_conv2d.c -- convolution of NHWC maps with an OIHW weight, torch.nn.functional.conv2d:
  *   X      = concat(x, x2) on channels, every pixel repeated up x up times, zero outside
- *   z[n,p,q,k] = bias[k] + vec[n,k] + residual[n,p,q,k] + sum_{r,s,c} w[k,c,r,s] X[n, p stride + r - pt, q stride + s - pl, c]
- *   y      = act(z)
- * Bound: 2 sqrt(K) u (sum |w X| + |bias| + |vec| + |residual|) with K = the products whose pixel lies inside the image plus
- * the addends, then through act. */
+ *   z[n,p,q,k] = bias[k] + vec[n,k] + residual[n,p,q,k] + sum_{r,s,c} w[k,c,r,s] X[n, p stride + r - pt, q stride + s -
+ * pl, c] y      = act(z) Bound: 2 sqrt(K) u (sum |w X| + |bias| + |vec| + |residual|) with K = the products whose pixel
+ * lies inside the image plus the addends, then through act. */
 #include "ref_common.h"
 #include <stdlib.h>
 
@@ -28,7 +27,8 @@ void ref_conv2d(ref_out o, const ref_conv2d_dims *d, const float *x, const float
     if (!wt) abort();
     for (int64_t k = 0; k < d->k; k++)
         for (int64_t c = 0; c < ct; c++)
-            for (int64_t rs = 0; rs < d->r * d->s; rs++) wt[(k * d->r * d->s + rs) * ct + c] = w[(k * ct + c) * d->r * d->s + rs];
+            for (int64_t rs = 0; rs < d->r * d->s; rs++)
+                wt[(k * d->r * d->s + rs) * ct + c] = w[(k * ct + c) * d->r * d->s + rs];
 #pragma omp parallel for schedule(dynamic, 64)
     for (int64_t i = 0; i < o.count; i++) {
         int64_t at = ref_at(&o, i), k = at % d->k, q = at / d->k % Q, p = at / d->k / Q % P, n = at / d->k / Q / P;

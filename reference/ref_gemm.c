@@ -3,7 +3,8 @@
  * Bound: 2 sqrt(K) u (sum |x W| + |bias| + |residual|), K the products plus the addends, then through act. */
 #include "ref_common.h"
 
-void ref_gemm(ref_out o, const ref_gemm_dims *d, const float *x, const float *w, const float *bias, const float *residual) {
+void ref_gemm(ref_out o, const ref_gemm_dims *d, const float *x, const float *w, const float *bias,
+              const float *residual) {
     int64_t N = d->n, K = d->k;
     int64_t step = d->wkn ? N : 1, column = d->wkn ? 1 : K; /* W[n,k] lies at w[n column + k step] */
     if (!o.which) o.count = d->batch * d->m * N;

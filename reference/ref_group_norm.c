@@ -6,8 +6,8 @@
  *   dm = 2 sqrt(N) u mean|x| + u |mean|      error of the mean
  *   dv = 2 (sqrt(N) + 4) u + dm^2/sd^2       relative error of the variance
  *   dz = 4u |z| + dm/sd + |z| dv/2 + u |x - mean|/sd
- * then |gamma| dz + u |z gamma| + u |beta|, each later factor and addend likewise. E[x^2] - mean^2 in one pass breaks this bound
- * as soon as |mean|/sd is large. */
+ * then |gamma| dz + u |z gamma| + u |beta|, each later factor and addend likewise. E[x^2] - mean^2 in one pass breaks
+ * this bound as soon as |mean|/sd is large. */
 #include "ref_common.h"
 #include <stdlib.h>
 

@@ -3,7 +3,8 @@
  * Bound: that of ref_group_norm.c with N = c. */
 #include "ref_common.h"
 
-void ref_layer_norm(ref_out o, int64_t rows, int64_t c, double eps, const float *x, const float *gamma, const float *beta) {
+void ref_layer_norm(ref_out o, int64_t rows, int64_t c, double eps, const float *x, const float *gamma,
+                    const float *beta) {
     if (!o.which) o.count = rows * c;
 #pragma omp parallel for schedule(dynamic, 64)
     for (int64_t i = 0; i < o.count; i++) {
@@ -20,7 +21,8 @@ void ref_layer_norm(ref_out o, int64_t rows, int64_t c, double eps, const float 
             int64_t j = ref_at(&o, e) % c;
             double away = xr[j] - mean, z = away / sd;
             double dz = 4 * REF_U * fabs(z) + dm / sd + fabs(z) * dv / 2 + REF_U * fabs(away) / sd;
-            ref_put(&o, e, z * gamma[j] + beta[j], dz * fabs(gamma[j]) + REF_U * fabs(z * gamma[j]) + REF_U * fabs(beta[j]));
+            ref_put(&o, e, z * gamma[j] + beta[j],
+                    dz * fabs(gamma[j]) + REF_U * fabs(z * gamma[j]) + REF_U * fabs(beta[j]));
         }
     }
 }

@@ -2,7 +2,8 @@
  * What is only moved must arrive bit for bit: its bound is 0 around the value rounded to the stored type. */
 #include "ref_common.h"
 
-/* v to nearest even with `digits` binary digits, exponents from `lowest` (the first denormal's) up; too large: infinity. */
+/* v to nearest even with `digits` binary digits, exponents from `lowest` (the first denormal's) up; too large:
+ * infinity. */
 static double round_to_digits(double v, int digits, int lowest, double largest) {
     if (v == 0 || !isfinite(v)) return v;
     int e;
@@ -13,7 +14,7 @@ static double round_to_digits(double v, int digits, int lowest, double largest) 
 }
 
 static double stored(const ref_out *o, double v) {
-    if (o->u_out == 0x1p-11) return round_to_digits(v, 11, -24, 65504);  /* f16 */
+    if (o->u_out == 0x1p-11) return round_to_digits(v, 11, -24, 65504);     /* f16 */
     if (o->u_out == 0x1p-8) return round_to_digits(v, 8, -133, 0x1.fep127); /* bf16 */
     return o->u_out == 0x1p-24 ? (double)(float)v : v;
 }
@@ -33,12 +34,14 @@ void ref_concat(ref_out o, int64_t rows, int64_t ca, int64_t cb, const float *a,
 void ref_upsample(ref_out o, int64_t n, int64_t h, int64_t w, int64_t c, const float *x) {
     if (!o.which) o.count = n * 2 * h * 2 * w * c;
     for (int64_t i = 0; i < o.count; i++) {
-        int64_t at = ref_at(&o, i), q = at / c % (2 * w), p = at / c / (2 * w) % (2 * h), b = at / c / (2 * w) / (2 * h);
+        int64_t at = ref_at(&o, i), q = at / c % (2 * w), p = at / c / (2 * w) % (2 * h),
+                b = at / c / (2 * w) / (2 * h);
         ref_put_moved(&o, i, x[((b * h + p / 2) * w + q / 2) * c + at % c]);
     }
 }
 
-/* torch.nn.functional.avg_pool2d(2): the mean of four pixels; an odd last row or column is left out. Bound: the sum's. */
+/* torch.nn.functional.avg_pool2d(2): the mean of four pixels; an odd last row or column is left out. Bound: the sum's.
+ */
 void ref_avg_pool(ref_out o, int64_t n, int64_t h, int64_t w, int64_t c, const float *x) {
     int64_t P = h / 2, Q = w / 2;
     if (!o.which) o.count = n * P * Q * c;

@@ -1,8 +1,8 @@
 /* ref_softmax.c -- torch.nn.functional.softmax over the columns of scale x:  p_i = exp(s_i - m) / sum_j exp(s_j - m),
  * s = scale x, m = max s.
- * Bound: a score is off by at most delta_j = 4u |s_j| + u |s_j - m| + u |m| (the product, the difference, the change of base),
- * which moves p_i by p_i (delta_i + sum_j p_j delta_j); exp, sum of T terms and quotient add p_i (2 sqrt(T) + 8) u; an exp
- * below the smallest normal number may come out as 0, or be held at that number: 2^-125. */
+ * Bound: a score is off by at most delta_j = 4u |s_j| + u |s_j - m| + u |m| (the product, the difference, the change of
+ * base), which moves p_i by p_i (delta_i + sum_j p_j delta_j); exp, sum of T terms and quotient add p_i (2 sqrt(T) + 8)
+ * u; an exp below the smallest normal number may come out as 0, or be held at that number: 2^-125. */
 #include "ref_common.h"
 #include <stdlib.h>
 

@@ -6,7 +6,8 @@
  * and a choice k is right if d_k - bound_k <= min_j (d_j + bound_j). */
 #include "ref_common.h"
 
-void ref_vq_distance(const float *x_row, const float *book, int64_t entries, int64_t c, double *distance, double *bound) {
+void ref_vq_distance(const float *x_row, const float *book, int64_t entries, int64_t c, double *distance,
+                     double *bound) {
     for (int64_t j = 0; j < entries; j++) {
         double sum = 0, mag = 0;
         for (int64_t k = 0; k < c; k++) {
@@ -29,7 +30,8 @@ void ref_vq_lookup(ref_out o, int64_t rows, int64_t entries, int64_t c, const fl
         int64_t nearest = 0;
         for (int64_t j = 0; j < entries; j++) {
             double sum = 0;
-            for (int64_t k = 0; k < c; k++) sum += ((double)xr[k] - book[j * c + k]) * ((double)xr[k] - book[j * c + k]);
+            for (int64_t k = 0; k < c; k++)
+                sum += ((double)xr[k] - book[j * c + k]) * ((double)xr[k] - book[j * c + k]);
             if (sum < least) least = sum, nearest = j;
         }
         for (int64_t e = i, end = ref_stretch_end(&o, i, c); e < end; e++)

@@ -1,5 +1,5 @@
-/* test_reference.c -- the judge is judged: tiny cases of every reference function with answers worked by hand, the bounds
- * where they can be counted on fingers, and sampled outputs equal to full ones. */
+/* test_reference.c -- the judge is judged: tiny cases of every reference function with answers worked by hand, the
+ * bounds where they can be counted on fingers, and sampled outputs equal to full ones. */
 #include "reference/reference.h"
 #include "tests/test.h"
 #include <math.h>
@@ -28,7 +28,8 @@ static void expect_bound(const char *what, int i, double want) {
 static void conv2d(void) {
     float count9[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
     CASE("conv2d 2x2 valid, weight in OIHW order") {
-        /* x = 1..9 as 3x3, w = [[1,2],[3,4]]: y[0,0] = 1+4+12+20 = 37, then one more for every step: +10, +10, down +30 */
+        /* x = 1..9 as 3x3, w = [[1,2],[3,4]]: y[0,0] = 1+4+12+20 = 37, then one more for every step: +10, +10, down +30
+         */
         float w[4] = {1, 2, 3, 4};
         ref_conv2d_dims d = {.n = 1, .c = 1, .h = 3, .w = 3, .k = 1, .r = 2, .s = 2, .stride = 1, .up = 1};
         ref_conv2d(all_f32(), &d, count9, NULL, w, NULL, NULL, NULL);
@@ -48,7 +49,8 @@ static void conv2d(void) {
         /* 4x4 of 1..16, w picks the window's lower right: y = x[2p+2, 2q+2], zero outside */
         float x[16], w[9] = {0, 0, 0, 0, 0, 0, 0, 0, 1};
         for (int i = 0; i < 16; i++) x[i] = (float)(i + 1);
-        ref_conv2d_dims d = {.n = 1, .c = 1, .h = 4, .w = 4, .k = 1, .r = 3, .s = 3, .stride = 2, .up = 1, .pb = 1, .pr = 1};
+        ref_conv2d_dims d = {
+            .n = 1, .c = 1, .h = 4, .w = 4, .k = 1, .r = 3, .s = 3, .stride = 2, .up = 1, .pb = 1, .pr = 1};
         ref_conv2d(all_f32(), &d, x, NULL, w, NULL, NULL, NULL);
         EXPECT("lower right", 0, 11, 0, 0, 0);
         w[8] = 0, w[1] = 1; /* y = x[2p, 2q+1] */
@@ -88,14 +90,28 @@ static void conv2d(void) {
         double full[2 * 3 * 4], full_bound[2 * 3 * 4];
         for (int i = 0; i < 60; i++) x[i] = ldm_uniform(1, 0, (uint64_t)i);
         for (int i = 0; i < 108; i++) w[i] = ldm_uniform(1, 1, (uint64_t)i);
-        ref_conv2d_dims d = {.n = 1, .c = 3, .h = 5, .w = 4, .k = 4, .r = 3, .s = 3, .stride = 2, .up = 1, .pt = 1, .pb = 1, .pl = 1, .pr = 1, .act = REF_SILU};
+        ref_conv2d_dims d = {.n = 1,
+                             .c = 3,
+                             .h = 5,
+                             .w = 4,
+                             .k = 4,
+                             .r = 3,
+                             .s = 3,
+                             .stride = 2,
+                             .up = 1,
+                             .pt = 1,
+                             .pb = 1,
+                             .pl = 1,
+                             .pr = 1,
+                             .act = REF_SILU};
         ref_conv2d(all_f16(), &d, x, NULL, w, bias, NULL, NULL);
         memcpy(full, y, sizeof full), memcpy(full_bound, bound, sizeof full_bound);
         int64_t which[] = {0, 5, 6, 17, 23};
         ref_out o = all_f16();
         o.which = which, o.count = 5;
         ref_conv2d(o, &d, x, NULL, w, bias, NULL, NULL);
-        for (int i = 0; i < 5; i++) CHECK(y[i] == full[which[i]] && bound[i] == full_bound[which[i]], "element %d differs", (int)which[i]);
+        for (int i = 0; i < 5; i++)
+            CHECK(y[i] == full[which[i]] && bound[i] == full_bound[which[i]], "element %d differs", (int)which[i]);
     }
 }
 
@@ -143,7 +159,8 @@ static void norms(void) {
         d.eps = 1e-300;
         ref_group_norm(all_f32(), &d, x, gamma, beta, NULL);
         EXPECT("pixels", 0, -1, 0, 1, 0);
-        /* N = 2: dm = 2 sqrt 2 u 3 + 3u, dv = 2 (sqrt 2 + 4) u + dm^2/4; dz = 4u + dm/2 + dv/2 + u 2/2; storing adds u */
+        /* N = 2: dm = 2 sqrt 2 u 3 + 3u, dv = 2 (sqrt 2 + 4) u + dm^2/4; dz = 4u + dm/2 + dv/2 + u 2/2; storing adds u
+         */
         double dm = (6 * sqrt(2) + 3) * U, dv = 2 * (sqrt(2) + 4) * U + dm * dm / 4;
         expect_bound("pixels", 0, 4 * U + dm / 2 + dv / 2 + U + U + U);
     }
@@ -172,7 +189,19 @@ static void attention(void) {
     CASE("attention: causal with more keys than queries") {
         /* nq = 2, nkv = 4, all scores 0: query 0 sees keys 0..2, query 1 all four */
         float q[2] = {0, 0}, k[4] = {1, 2, 3, 4}, v[4] = {3, 6, 9, 100};
-        ref_attention_dims d = {.n = 1, .heads = 1, .nq = 2, .nkv = 4, .d = 1, .q_row = 1, .k_row = 1, .v_row = 1, .q_head = 1, .k_head = 1, .v_head = 1, .scale = 1, .causal = true};
+        ref_attention_dims d = {.n = 1,
+                                .heads = 1,
+                                .nq = 2,
+                                .nkv = 4,
+                                .d = 1,
+                                .q_row = 1,
+                                .k_row = 1,
+                                .v_row = 1,
+                                .q_head = 1,
+                                .k_head = 1,
+                                .v_head = 1,
+                                .scale = 1,
+                                .causal = true};
         ref_attention(all_f32(), &d, q, k, v);
         EXPECT("causal", 1e-14, 6, 29.5);
         d.causal = false;
@@ -180,10 +209,24 @@ static void attention(void) {
         EXPECT("open", 1e-14, 29.5, 29.5);
     }
     CASE("attention: legacy order, q k v inside each head") {
-        /* one token row: head 0 (q k v), head 1 (q k v), d = 1; two tokens. A key of the other head must not be seen. */
+        /* one token row: head 0 (q k v), head 1 (q k v), d = 1; two tokens. A key of the other head must not be seen.
+         */
         float qkv[12] = {0, 5, 1, 1, 0, 10, 0, 6, 3, 2, 1, 20};
-        ref_attention_dims d = {.n = 1, .heads = 2, .nq = 2, .nkv = 2, .d = 1, .q_row = 6, .k_row = 6, .v_row = 6,
-                                .q_head = 3, .k_head = 3, .v_head = 3, .q_off = 0, .k_off = 1, .v_off = 2, .scale = 1};
+        ref_attention_dims d = {.n = 1,
+                                .heads = 2,
+                                .nq = 2,
+                                .nkv = 2,
+                                .d = 1,
+                                .q_row = 6,
+                                .k_row = 6,
+                                .v_row = 6,
+                                .q_head = 3,
+                                .k_head = 3,
+                                .v_head = 3,
+                                .q_off = 0,
+                                .k_off = 1,
+                                .v_off = 2,
+                                .scale = 1};
         ref_attention(all_f32(), &d, qkv, qkv, qkv);
         /* head 0: q = 0, uniform over (1, 3). head 1: keys 0, 1; token 0 q = 1, token 1 q = 2 */
         EXPECT("legacy", 1e-13, 2, (10 + 20 * e) / (1 + e), 2, (10 + 20 * e * e) / (1 + e * e));
@@ -195,7 +238,18 @@ static void attention(void) {
     }
     CASE("attention: d = 2 heads side by side, two samples, scores of a hundred") {
         float q[8] = {100, 0, 0, 100, 0, 0, 0, 0}, k[8] = {1, 0, 0, 1, 1, 1, 1, 1}, v[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-        ref_attention_dims d = {.n = 2, .heads = 2, .nq = 1, .nkv = 1, .d = 2, .q_row = 4, .k_row = 4, .v_row = 4, .q_head = 2, .k_head = 2, .v_head = 2, .scale = 1};
+        ref_attention_dims d = {.n = 2,
+                                .heads = 2,
+                                .nq = 1,
+                                .nkv = 1,
+                                .d = 2,
+                                .q_row = 4,
+                                .k_row = 4,
+                                .v_row = 4,
+                                .q_head = 2,
+                                .k_head = 2,
+                                .v_head = 2,
+                                .scale = 1};
         ref_attention(all_f32(), &d, q, k, v); /* one key: the value itself */
         EXPECT("one key", 0, 1, 2, 3, 4, 5, 6, 7, 8);
         CHECK(bound[0] < 1e-6, "one key: no score can matter, bound %g", bound[0]);
@@ -221,15 +275,16 @@ static void elementwise(void) {
     CASE("activations") {
         /* Phi(2) = 0.97724986805182079, Phi(0.5) = 0.69146246127401310 (tables of the normal distribution) */
         ref_activation(all_f32(), 5, REF_FN_GELU, x);
-        EXPECT("gelu is the exact one", 1e-15, -2 * (1 - 0.97724986805182079), -0.5 * (1 - 0.69146246127401310), 0, 0.5 * 0.69146246127401310,
-               2 * 0.97724986805182079);
+        EXPECT("gelu is the exact one", 1e-15, -2 * (1 - 0.97724986805182079), -0.5 * (1 - 0.69146246127401310), 0,
+               0.5 * 0.69146246127401310, 2 * 0.97724986805182079);
         ref_activation(all_f32(), 5, REF_FN_RELU, x);
         EXPECT("relu", 0, 0, 0, 0, 0.5, 2);
         CHECK(bound[3] == 0, "relu is exact");
         ref_activation(all_f32(), 5, REF_FN_SILU, x);
         EXPECT("silu", 1e-15, -2 / (1 + exp(2)), -0.5 / (1 + exp(0.5)), 0, 0.5 / (1 + exp(-0.5)), 2 / (1 + exp(-2)));
         ref_activation(all_f32(), 5, REF_FN_QUICK_GELU, x);
-        EXPECT("quick_gelu", 1e-15, -2 / (1 + exp(3.404)), -0.5 / (1 + exp(0.851)), 0, 0.5 / (1 + exp(-0.851)), 2 / (1 + exp(-3.404)));
+        EXPECT("quick_gelu", 1e-15, -2 / (1 + exp(3.404)), -0.5 / (1 + exp(0.851)), 0, 0.5 / (1 + exp(-0.851)),
+               2 / (1 + exp(-3.404)));
         ref_activation(all_f32(), 5, REF_FN_TANH3, x);
         EXPECT("tanh3", 1e-15, -3 * tanh(2.0 / 3), -3 * tanh(0.5 / 3), 0, 3 * tanh(0.5 / 3), 3 * tanh(2.0 / 3));
         ref_activation(all_f32(), 5, REF_FN_CLAMP01, x);
@@ -281,7 +336,8 @@ static void moves(void) {
         float x[9] = {1 + 0x1p-11f, 1 + 0x1.8p-10f, 65504, 65519, 65520, 0x1p-24f, 0x1p-25f, 0x1.8p-25f, -70000};
         ref_cast(all_f16(), 9, x);
         double want[9] = {1, 1 + 0x1p-9, 65504, 65504, INFINITY, 0x1p-24, 0, 0x1p-24, -INFINITY};
-        for (int i = 0; i < 9; i++) CHECK(y[i] == want[i] && bound[i] == 0, "cast %d: %.17g, by hand %.17g", i, y[i], want[i]);
+        for (int i = 0; i < 9; i++)
+            CHECK(y[i] == want[i] && bound[i] == 0, "cast %d: %.17g, by hand %.17g", i, y[i], want[i]);
         /* and every half is its own rounding, as the other room's table says */
         for (unsigned h = 0; h < 0x10000; h += 0x1000) {
             float f[0x1000];
@@ -308,7 +364,8 @@ static void moves(void) {
         CHECK(bound[0] == 0 && bound[1] == 1 && bound[4] == 0, "round bounds %g %g %g", bound[0], bound[1], bound[4]);
     }
     CASE("vq_lookup: ties to the lowest index") {
-        float x[4] = {0, 0, 2, 2}, book[8] = {3, 3, 1, 0, 0, -1, 2, 2.5f}; /* row 0: codewords 1 and 2 both at distance 1 */
+        float x[4] = {0, 0, 2, 2},
+              book[8] = {3, 3, 1, 0, 0, -1, 2, 2.5f}; /* row 0: codewords 1 and 2 both at distance 1 */
         ref_vq_lookup(all_f32(), 2, 4, 2, x, book);
         EXPECT("nearest", 0, 1, 0, 2, 2.5);
         double d[4], b[4];

@@ -1,0 +1,132 @@
+/* test_ops.c -- the loop over the op table: every op x case x fill x implementation that can run it, against the
+ * reference with the per-element bound; output poisoned and fenced; a second run equal bit for bit; integer cases
+ * exact; storing must not lean one way; no output mostly zeros. An op without a case, or an implementation that no case
+ * reaches, is a failure.
+ *
+ *   test_ops [--device D] [PART OF "op implementation"]... */
+#include "tests/opcase.h"
+
+enum { MAX_IMPLS = 16 };
+
+typedef struct tally {
+    int runs, failed;
+    double worst, bias;
+    char worst_text[LDM_PROBLEM_TEXT + 16];
+} tally;
+
+static ldm_cl *cl;
+
+static void name_of(const ldm_op *op, const ldm_impl *impl, char *buf, size_t cap) {
+    snprintf(buf, cap, "%s %s", op->name, impl->name);
+}
+
+static bool wanted(const char *name) {
+    for (int i = 0; i < test_only_count; i++)
+        if (strstr(name, test_only[i])) return true;
+    return test_only_count == 0;
+}
+
+static bool op_wanted(const ldm_op *op) {
+    char name[128];
+    for (const ldm_impl *i = op->impls; i->name; i++) {
+        name_of(op, i, name, sizeof name);
+        if (wanted(name)) return true;
+    }
+    return false;
+}
+
+static void run_one(const opcase *c, const ldm_choice *choice, tally *t) {
+    char text[LDM_PROBLEM_TEXT], params[200], why[400];
+    ldm_verdict v = {0};
+    ldm_problem_text(&c->p, text, sizeof text);
+    ldm_status st = opcase_run(cl, c, choice, true, &v);
+    const char *bad = st ? ldm_message() : opcase_complaint(c, &v, why, sizeof why);
+    t->runs++;
+    if (!st && v.worst > t->worst)
+        t->worst = v.worst, snprintf(t->worst_text, sizeof t->worst_text, "%s (%s)", text, opcase_fill_name(c->fill));
+    if (!st && v.judged >= OPCASE_BIAS_OUTPUTS && fabs(v.bias) > fabs(t->bias)) t->bias = v.bias;
+    if (!bad) return;
+    t->failed++;
+    ldm_choice_params(choice, params, sizeof params);
+    printf("FAIL ops: %s\n    ldm op '%s' --impl %s --seed %d", bad, text, choice->impl->name, OPCASE_SEED);
+    if (c->fill != LDM_FILL_ZEROMEAN) printf(" --fill %s", opcase_fill_name(c->fill));
+    printf("%s%s%s\n", *params ? "   [" : "", params, *params ? "]" : "");
+}
+
+/* Every other value of every tunable, one at a time: the tuner may choose them. */
+static void run_tunables(const opcase *c, const ldm_choice *usual, tally *t) {
+    const ldm_impl *impl = usual->impl;
+    const ldm_device *d = ldm_cl_device(cl);
+    for (int i = 0; impl->tunables && i < LDM_MAX_TUNABLES && impl->tunables[i].name; i++)
+        for (int j = 0; j < 8 && impl->tunables[i].value[j]; j++) {
+            ldm_choice other = *usual;
+            other.params[i] = impl->tunables[i].value[j];
+            if (other.params[i] == usual->params[i] || (impl->legal && !impl->legal(&c->p, other.params, d))) continue;
+            run_one(c, &other, t);
+        }
+}
+
+/* False if the case itself cannot be made. */
+static bool run_case(const char *text, ldm_fill fill, bool exact, tally *tallies, bool *with_tunables) {
+    opcase c;
+    ldm_status st = opcase_make(text, fill, exact, &c);
+    if (st) printf("FAIL ops: case '%s': %s\n", text, ldm_message());
+    for (int i = 0; !st && c.p.op->impls[i].name && i < MAX_IMPLS; i++) {
+        const ldm_impl *impl = &c.p.op->impls[i];
+        char name[128];
+        name_of(c.p.op, impl, name, sizeof name);
+        if (!wanted(name) || (impl->supports && impl->supports(&c.p, ldm_cl_device(cl)))) continue;
+        ldm_choice choice = {.impl = impl};
+        ldm_default_params(&c.p, impl, ldm_cl_device(cl), choice.params);
+        run_one(&c, &choice, &tallies[i]);
+        if (!exact && fill == LDM_FILL_ZEROMEAN && !with_tunables[i])
+            run_tunables(&c, &choice, &tallies[i]), with_tunables[i] = true;
+    }
+    opcase_free(&c);
+    return st == LDM_OK;
+}
+
+static void run_op(const ldm_op *op) {
+    tally tallies[MAX_IMPLS] = {0};
+    static char names[MAX_IMPLS][128], whole[128];
+    double start = ldm_now();
+    int cases = 0, broken = 0;
+    bool tuned[MAX_IMPLS];
+    for (int i = 0; op->cases && op->cases[i]; i++, cases++) {
+        memset(tuned, i % 4 != 0, sizeof tuned); /* every fourth case goes through all tunables: each set is a build */
+        for (ldm_fill f = 0; f < LDM_FILL_INTEGER; f++) broken += !run_case(op->cases[i], f, false, tallies, tuned);
+    }
+    for (int i = 0; op->exact_cases && op->exact_cases[i]; i++, cases++)
+        broken += !run_case(op->exact_cases[i], LDM_FILL_INTEGER, true, tallies, tuned);
+    snprintf(whole, sizeof whole, "%s cases", op->name);
+    CASE(whole) {
+        CHECK(cases > 0, "the op has no cases");
+        CHECK(broken == 0, "%d cases cannot be made", broken);
+    }
+    for (int i = 0; op->impls[i].name && i < MAX_IMPLS; i++) {
+        const tally *t = &tallies[i];
+        name_of(op, &op->impls[i], names[i], sizeof names[i]);
+        CASE(names[i]) {
+            CHECK(t->runs > 0, "none of the op's %d cases reaches this implementation on %s", cases,
+                  ldm_cl_device(cl)->name);
+            CHECK(t->failed == 0, "%d of %d runs failed", t->failed, t->runs);
+            printf("%-28s %4d runs, worst error %.2f of the bound, bias %+.2f  %s\n", names[i], t->runs, t->worst,
+                   t->bias, t->worst_text);
+        }
+    }
+    printf("%s: %d cases, %.1f s\n", op->name, cases, ldm_now() - start);
+}
+
+int main(int argc, char **argv) {
+    ldm_cl_options options = {.select = opcase_device_option(&argc, argv)};
+    test_begin(argc, argv, "ops");
+    if (ldm_cl_open(&options, &cl)) {
+        CASE("device") { CHECK(false, "%s", ldm_message()); }
+        return test_end();
+    }
+    printf("ops on %s\n", ldm_cl_device(cl)->name);
+    for (int i = 0; ldm_ops[i]; i++)
+        if (op_wanted(ldm_ops[i])) run_op(ldm_ops[i]);
+    ldm_cl_close(cl);
+    return test_end();
+}
