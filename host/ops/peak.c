@@ -1,0 +1,164 @@
+/* peak.c -- measures what a device can do at most. Runs kernels/peak.cl; owns the choice of sizes and repeats. */
+#include "ops/peak.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { ITEMS_A_UNIT = 16, GROUP = 256, MAX_ITEMS = 1 << 20 };
+static const double FMA_SECONDS = 0.03, STREAM_SECONDS = 0.02, STREAM_BUDGET = 0.3;
+static const size_t STREAM_BYTES = 256u << 20;
+
+double ldm_peak_gbs(const ldm_peak *p) {
+    double best = p->read_gbs > p->copy_gbs ? p->read_gbs : p->copy_gbs;
+    return p->triad_gbs > best ? p->triad_gbs : best;
+}
+
+double ldm_peak_limit(const ldm_peak *p, double flops, double bytes) {
+    double compute = flops / (p->gflops * 1e9), memory = bytes / (ldm_peak_gbs(p) * 1e9);
+    return compute > memory ? compute : memory;
+}
+
+/* Seconds of one of `count` back-to-back enqueues. */
+static ldm_status time_step(ldm_cl *cl, ldm_step *step, int count, double *seconds) {
+    double start = ldm_now();
+    for (int i = 0; i < count; i++) {
+        ldm_status st = ldm_step_enqueue(step);
+        if (st) return st;
+    }
+    ldm_status st = ldm_cl_finish(cl);
+    if (st) return st;
+    *seconds = (ldm_now() - start) / count;
+    return LDM_OK;
+}
+
+static ldm_status fma_step(ldm_cl *cl, const char *kernel, int items, int group, int loops, ldm_buffer *y, ldm_step **out) {
+    ldm_recipe *r = calloc(1, sizeof *r);
+    if (!r) return ldm_fail(LDM_ERR_NOMEM, "peak: host memory could not be allocated");
+    ldm_rec_kernel(r, "peak.cl", kernel);
+    ldm_rec_slot(r, 0);
+    ldm_rec_int(r, loops);
+    ldm_rec_float(r, 0.999);
+    ldm_rec_float(r, 0.001);
+    ldm_rec_range1(r, items, group);
+    ldm_status st = ldm_step_create(cl, r, &y, 1, NULL, out);
+    free(r);
+    return st;
+}
+
+/* GFLOP/s of one FMA kernel: loops are raised until a run takes FMA_SECONDS, then the best of five. */
+static ldm_status fma_rate(ldm_cl *cl, const char *kernel, int width, int accumulators, double *gflops) {
+    ldm_status st = LDM_OK;
+    const ldm_device *d = ldm_cl_device(cl);
+    bool cpu = d->type == LDM_DEVICE_CPU;
+    int group = cpu ? 1 : d->max_group < GROUP ? (int)d->max_group : GROUP;
+    int items = cpu ? d->units * ITEMS_A_UNIT : d->units * 8 * GROUP;
+    ldm_buffer *y = NULL;
+    ldm_step *step = NULL;
+    double best = 0, seconds = 0, loops = 64;
+    TRY(ldm_buffer_create(cl, (size_t)ldm_round_up(items, group) * sizeof(float), &y));
+    for (int try = 0; try < 6; try++) { /* the first runs also build and wake the device */
+        TRY(fma_step(cl, kernel, items, group, (int)loops, y, &step));
+        TRY(time_step(cl, step, 1, &seconds));
+        TRY(time_step(cl, step, 1, &seconds));
+        if (seconds > FMA_SECONDS / 2) break;
+        double factor = seconds > 0 ? FMA_SECONDS / seconds : 64;
+        loops *= factor < 64 ? factor : 64;
+        if (loops > 1e8) loops = 1e8;
+        ldm_step_destroy(step);
+        step = NULL;
+    }
+    for (int i = 0; i < 5 && step; i++) {
+        TRY(time_step(cl, step, 1, &seconds));
+        double rate = 2.0 * 4 * width * accumulators * (double)(int)loops * (double)ldm_round_up(items, group) / seconds * 1e-9;
+        if (rate > best) best = rate;
+    }
+    *gflops = best;
+done:
+    ldm_step_destroy(step);
+    ldm_buffer_destroy(y);
+    return st;
+}
+
+/* GB/s of one streaming kernel on `n` vectors of `vector` bytes; `arrays` are read, one is written if `write`. */
+static ldm_status stream_rate(ldm_cl *cl, const char *kernel, ldm_buffer *const *slot, int arrays, bool write, size_t bytes, int items,
+                              int group, int vector, double *gbs) {
+    ldm_status st = LDM_OK;
+    ldm_step *step = NULL;
+    double best = 0, seconds = 0, start = ldm_now();
+    ldm_recipe *r = calloc(1, sizeof *r);
+    if (!r) return ldm_fail(LDM_ERR_NOMEM, "peak: host memory could not be allocated");
+    ldm_rec_kernel(r, "peak.cl", kernel);
+    for (int i = 0; i <= arrays; i++) ldm_rec_slot(r, i);
+    ldm_rec_int(r, (int64_t)(bytes / (size_t)vector));
+    ldm_rec_range1(r, items, group);
+    TRY(ldm_step_create(cl, r, slot, arrays + 1, NULL, &step));
+    TRY(time_step(cl, step, 1, &seconds)); /* builds; the first touch of the memory */
+    TRY(time_step(cl, step, 1, &seconds));
+    int count = seconds > STREAM_SECONDS ? 1 : (int)(STREAM_SECONDS / (seconds > 1e-6 ? seconds : 1e-6)) + 1;
+    for (int i = 0; i < 8 && (i < 2 || ldm_now() - start < STREAM_BUDGET); i++) {
+        TRY(time_step(cl, step, count, &seconds));
+        double rate = (double)bytes * (arrays + write) / seconds * 1e-9;
+        if (rate > best) best = rate;
+    }
+    *gbs = best;
+done:
+    ldm_step_destroy(step);
+    free(r);
+    return st;
+}
+
+static ldm_status bandwidth(ldm_cl *cl, ldm_peak *p) {
+    ldm_status st = LDM_OK;
+    const ldm_device *d = ldm_cl_device(cl);
+    bool cpu = d->type == LDM_DEVICE_CPU;
+    ldm_buffer *y = NULL, *a = NULL, *b = NULL;
+    size_t bytes = STREAM_BYTES;
+    while (bytes > (1u << 20) && (bytes > d->max_alloc || bytes > d->global_bytes / 8)) bytes /= 2;
+    int group = cpu ? 1 : d->max_group < GROUP ? (int)d->max_group : GROUP;
+    int items = cpu ? d->units * ITEMS_A_UNIT : d->units * 16 * GROUP, vector = cpu ? 64 : 16;
+    if (items > MAX_ITEMS) items = MAX_ITEMS;
+    items = (int)ldm_round_up(items, group);
+    TRY(ldm_buffer_create(cl, bytes, &y));
+    TRY(ldm_buffer_create(cl, bytes, &a));
+    TRY(ldm_buffer_create(cl, bytes, &b));
+    TRY(ldm_buffer_fill(y, 0, bytes, 0));
+    TRY(ldm_buffer_fill(a, 0, bytes, 0x3f800000));
+    TRY(ldm_buffer_fill(b, 0, bytes, 0x3f800000));
+    ldm_buffer *slot[3] = {y, a, b};
+    TRY(stream_rate(cl, cpu ? "read_strip" : "read_grid", slot, 1, false, bytes, items, group, vector, &p->read_gbs));
+    TRY(stream_rate(cl, cpu ? "copy_strip" : "copy_grid", slot, 1, true, bytes, items, group, vector, &p->copy_gbs));
+    TRY(stream_rate(cl, cpu ? "triad_strip" : "triad_grid", slot, 2, true, bytes, items, group, vector, &p->triad_gbs));
+done:
+    ldm_buffer_destroy(y);
+    ldm_buffer_destroy(a);
+    ldm_buffer_destroy(b);
+    return st;
+}
+
+ldm_status ldm_measure_peak(ldm_cl *cl, ldm_peak *out) {
+    static const struct { const char *kernel; int width, accumulators; bool cpu, gpu; } variants[] = {
+        {"fma_16x24", 16, 24, true, false}, {"fma_16x12", 16, 12, true, false}, {"fma_8x12", 8, 12, true, false},
+        {"fma_4x16", 4, 16, true, true},    {"fma_4x8", 4, 8, false, true},     {"fma_1x16", 1, 16, false, true},
+    };
+    static ldm_peak known;
+    static int known_platform = -1, known_index = -1;
+    const ldm_device *d = ldm_cl_device(cl);
+    bool cpu = d->type == LDM_DEVICE_CPU;
+    ldm_status st = LDM_OK;
+    if (d->platform == known_platform && d->index == known_index) return *out = known, LDM_OK;
+    ldm_peak p = {0};
+    double start = ldm_now();
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+        double gflops = 0;
+        if (cpu ? !variants[i].cpu : !variants[i].gpu) continue;
+        TRY(ldm_prefix(fma_rate(cl, variants[i].kernel, variants[i].width, variants[i].accumulators, &gflops), "peak"));
+        if (gflops <= p.gflops) continue;
+        p.gflops = gflops;
+        snprintf(p.variant, sizeof p.variant, "%s", variants[i].kernel);
+    }
+    TRY(ldm_prefix(bandwidth(cl, &p), "peak"));
+    p.seconds = ldm_now() - start;
+    known = p, known_platform = d->platform, known_index = d->index;
+    *out = p;
+done:
+    return st;
+}
