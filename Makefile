@@ -23,8 +23,8 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o) $(REF_SRC:%.c=$(B)/%.o)
 APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 
-.PHONY: all lib tests test help clean lint format asan
-all: lib $(if $(APP_SRC),$(B)/ldm) ## build the library and the tool (build/release/ldm)
+.PHONY: all lib tests test help clean lint format asan FORCE
+all: lib $(if $(filter-out host/app/record.c,$(APP_SRC)),$(B)/ldm) ## build the library and the tool (build/release/ldm)
 
 lib: $(B)/libldm.a
 
@@ -34,6 +34,15 @@ $(B)/libldm.a: $(LIB_OBJ)
 $(B)/ldm: $(APP_OBJ) $(B)/libldm.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 	@if [ "$(CONFIG)" = release ]; then ln -sf $@ ldm; fi
+
+# the commit a build came from, for results files; rewritten only when it changes
+$(B)/gen/commit.h: FORCE
+	@mkdir -p $(@D); c=$$(git describe --always --dirty --abbrev=10 2>/dev/null || echo unknown); \
+	printf '#define LDM_COMMIT "%s"\n' "$$c" | cmp -s - $@ || printf '#define LDM_COMMIT "%s"\n' "$$c" >$@
+FORCE:
+$(B)/host/app/record.o: $(B)/gen/commit.h
+$(B)/host/app/record.o: CFLAGS += -I$(B)/gen
+$(B)/tests/test_record: $(B)/host/app/record.o
 
 $(B)/reference/%.o: reference/%.c
 	@mkdir -p $(@D)
@@ -50,6 +59,8 @@ tests: $(TESTS)
 
 test: all tests ## build and run every test; ends with "N passed, N failed, N skipped"
 	@tests/run $(TESTS)
+
+include bench/bench.mk
 
 asan: ## build everything with address and undefined-behaviour sanitizers (build/asan)
 	$(MAKE) CONFIG=asan all tests

@@ -1,0 +1,331 @@
+/* bench.c -- ldm-bench: every problem of the shape files in the rows asked for: verified once, timed by Google Benchmark,
+ * written to results/. `--serve` answers one-line commands instead, so that a script can interleave us with other libraries
+ * (bench/peers.py). Shape files are what `ldm plan NET --shapes` prints: "  12 x conv2d:f32 n=1 ..."; # starts a comment. */
+#include "app/record.h"
+#include "bench/case.h"
+#include "bench/gbench_shim.h"
+#include "ops/peak.h"
+#include <fnmatch.h>
+#include <glob.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct entry {
+    bench_case c;
+    json_t *uses;                   /* [{"net": "cin-ldm-8-unet", "count": 12}] */
+    double *sample;                 /* seconds of each iteration of the last series */
+    int samples, room;
+    bool failed;
+    char why[600];
+} entry;
+
+typedef struct options {
+    const char *ops, *impl, *device, *filter, *out;
+    double min_time;
+    bool serve, list, keep;
+    char **files;
+    int file_count;
+    char *pass[32];                 /* argv of the library */
+    int passed;
+} options;
+
+static entry **entries;
+static int entry_count;
+static entry *opened;               /* the one entry that holds device memory */
+static ldm_peak peak;
+
+static const char usage[] =
+    "usage: ldm-bench [options] [SHAPES.txt ...]     (default: bench/shapes/*.txt)\n"
+    "  --op LIST         only these ops, e.g. conv2d,gemm\n"
+    "  --impl NAME|all   this row of each op, or every row that can run (default: the one the table chooses)\n"
+    "  --filter TEXT     only problems containing TEXT (or matching it as a pattern with *)\n"
+    "  --device D        as for ldm: 0, 1:0, cpu, gpu, part of a name (default $LDM_DEVICE)\n"
+    "  --min-time S      seconds each case is timed for at least (default 0.3)\n"
+    "  -o FILE           results file (default results/bench-<device>-<date>.json)\n"
+    "  --no-results      write none\n"
+    "  --list            print the cases and stop\n"
+    "  --serve           answer 'open PROBLEM', 'time ROW', 'close' lines on standard input (for bench/peers.py)\n"
+    "  --benchmark_...   passed to Google Benchmark\n";
+
+/* ---- cases ------------------------------------------------------------------------------------------------------- */
+
+static bool in_list(const char *list, const char *name) {
+    size_t n = strlen(name);
+    for (const char *s = list; s && *s; s += strcspn(s, ","), s += *s == ',')
+        if (strncmp(s, name, n) == 0 && (s[n] == ',' || !s[n])) return true;
+    return false;
+}
+
+static ldm_status add_entry(ldm_cl *cl, const ldm_problem *p, const char *impl, const char *net, int count) {
+    bench_case c;
+    ldm_status st = bench_case_init(&c, cl, p, impl);
+    if (st) return st;
+    json_t *use = json_pack("{s:s, s:i}", "net", net, "count", count);
+    for (int i = 0; i < entry_count; i++)
+        if (entries[i]->c.choice.impl == c.choice.impl && !strcmp(entries[i]->c.text, c.text))
+            return json_array_append_new(entries[i]->uses, use) ? ldm_fail(LDM_ERR_NOMEM, "bench: out of memory") : LDM_OK;
+    entry *e, **grown = realloc(entries, (size_t)(entry_count + 1) * sizeof *grown);
+    if (!grown) return ldm_fail(LDM_ERR_NOMEM, "bench: out of memory");
+    entries = grown;
+    if ((st = ldm_alloc(sizeof *e, (void **)&e))) return st;
+    *e = (entry){.c = c, .uses = json_array()};
+    json_array_append_new(e->uses, use);
+    entries[entry_count++] = e;
+    return LDM_OK;
+}
+
+static ldm_status add_line(ldm_cl *cl, const options *o, char *line, const char *net) {
+    int count = 1, used = 0;
+    line[strcspn(line, "#\r\n")] = 0;
+    char *s = line + strspn(line, " \t");
+    for (size_t n = strlen(s); n && (s[n - 1] == ' ' || s[n - 1] == '\t'); n--) s[n - 1] = 0;
+    if (!*s) return LDM_OK;
+    if (sscanf(s, "%d x %n", &count, &used) == 1 && used) s += used;
+    if (o->filter && !strstr(s, o->filter) && fnmatch(o->filter, s, 0) != 0) return LDM_OK;
+    ldm_problem p;
+    ldm_status st = ldm_problem_parse(s, &p);
+    if (st) return ldm_prefix(st, "%s: '%s'", net, s);
+    if (o->ops && !in_list(o->ops, p.op->name)) return LDM_OK;
+    if (!o->impl) return add_entry(cl, &p, NULL, net, count);
+    for (const ldm_impl *i = p.op->impls; i->name; i++) {
+        bool wanted = !strcmp(o->impl, "all") || in_list(o->impl, i->name);
+        if (!wanted || (i->supports && i->supports(&p, ldm_cl_device(cl)))) continue;
+        if ((st = add_entry(cl, &p, i->name, net, count))) return st;
+    }
+    return LDM_OK;
+}
+
+static ldm_status add_file(ldm_cl *cl, const options *o, const char *path) {
+    char *data = NULL, net[128], *rest;
+    size_t size;
+    ldm_status st = ldm_read_file(path, 1 << 24, &data, &size);
+    if (st) return st;
+    const char *slash = strrchr(path, '/');
+    snprintf(net, sizeof net, "%s", slash ? slash + 1 : path);
+    net[strcspn(net, ".")] = 0;
+    for (char *line = strtok_r(data, "\n", &rest); line && !st; line = strtok_r(NULL, "\n", &rest)) st = add_line(cl, o, line, net);
+    free(data);
+    return st;
+}
+
+/* ---- the callbacks Google Benchmark runs ------------------------------------------------------------------------- */
+
+static const char *begin(void *self) {
+    entry *e = self;
+    e->samples = 0;
+    if (ldm_check_interrupt()) return "interrupted";
+    if (e->failed) return e->why;
+    if (opened != e) {
+        if (opened) bench_case_close(&opened->c);
+        opened = NULL;
+        if (bench_case_open(&e->c)) {
+            e->failed = true;
+            snprintf(e->why, sizeof e->why, "%s", ldm_message());
+            return e->why;
+        }
+        opened = e;
+    }
+    return NULL;
+}
+
+static double once(void *self) {
+    entry *e = self;
+    double seconds;
+    if (ldm_check_interrupt() || bench_case_time(&e->c, &seconds)) return -1;
+    if (e->samples == e->room) {
+        double *grown = realloc(e->sample, (size_t)(e->room * 2 + 64) * sizeof *grown);
+        if (!grown) return -1;
+        e->sample = grown, e->room = e->room * 2 + 64;
+    }
+    return e->sample[e->samples++] = seconds;
+}
+
+/* ---- results ------------------------------------------------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static json_t *row(entry *e) {
+    char params[200];
+    const bench_case *c = &e->c;
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:O}", "problem", c->text, "op", c->p.op->name, "impl", c->choice.impl->name, "params",
+                          ldm_choice_params(&c->choice, params, sizeof params), "uses", e->uses);
+    if (e->failed) return json_object_set_new(j, "failed", json_string(e->why)), j;
+    if (!e->samples) return json_decref(j), NULL;
+    qsort(e->sample, (size_t)e->samples, sizeof *e->sample, by_value);
+    double median = e->sample[e->samples / 2], low = e->sample[e->samples / 10], high = e->sample[e->samples - 1 - e->samples / 10];
+    double gflops = c->cost.flops / median * 1e-9;
+    json_t *figures = json_pack("{s:f, s:f, s:f, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "seconds", median, "best_s", e->sample[0],
+                                "spread", (high - low) / median, "iterations", e->samples, "batch", c->batch, "flops", c->cost.flops,
+                                "bytes", c->cost.bytes, "gflops", gflops, "gbs", c->cost.bytes / median * 1e-9, "peak_percent",
+                                100 * gflops / peak.gflops, "roof_percent",
+                                100 * ldm_peak_limit(&peak, c->cost.flops, c->cost.bytes) / median, "worst_error_over_bound",
+                                c->verdict.worst, "judged", (json_int_t)c->verdict.judged);
+    json_object_update(j, figures);
+    json_decref(figures);
+    return j;
+}
+
+static ldm_status write_results(ldm_cl *cl, const char *path, int argc, char **argv) {
+    json_t *rows = json_array(), *root = json_pack("{s:o, s:o}", "header", ldm_record_header(ldm_cl_device(cl), &peak, argc, argv), "rows", rows);
+    for (int i = 0; i < entry_count; i++) {
+        json_t *r = row(entries[i]);
+        if (r) json_array_append_new(rows, r);
+    }
+    ldm_status st = ldm_record_write(path, root);
+    json_decref(root);
+    return st;
+}
+
+/* ---- serving --------------------------------------------------------------------------------------------------------- */
+
+enum { SERVED = 2 };
+
+/* One line in, one line of JSON out: `open PROBLEM` verifies it in the chosen row and, where there is one, the library row;
+ * `time ROW` warms up once and gives the seconds of one run, timed for a fiftieth of a second at least. */
+static int serve(ldm_cl *cl) {
+    char line[1024];
+    bench_case c[SERVED];
+    int n = 0;
+    while (fgets(line, sizeof line, stdin)) {
+        line[strcspn(line, "\n")] = 0;
+        ldm_status st = LDM_OK;
+        json_t *answer = json_object();
+        bool is_open = !strncmp(line, "open ", 5), is_time = !strncmp(line, "time ", 5);
+        if (is_open || !strcmp(line, "close"))
+            while (n) bench_case_close(&c[--n]);
+        if (is_open) {
+            ldm_problem p;
+            json_t *names = json_array();
+            st = ldm_problem_parse(line + 5, &p);
+            if (!st) st = bench_case_init(&c[0], cl, &p, NULL);
+            if (!st) st = bench_case_open(&c[0]);
+            if (!st) {
+                json_array_append_new(names, json_string(c[n++].choice.impl->name));
+                json_object_set_new(answer, "flops", json_real(c[0].cost.flops));
+                json_object_set_new(answer, "bytes", json_real(c[0].cost.bytes));
+            }
+            for (const ldm_impl *i = st ? NULL : p.op->impls; i && i->name && n < SERVED; i++)
+                if (i->family == LDM_LIBRARY && !bench_case_init(&c[n], cl, &p, i->name) && !bench_case_open(&c[n]))
+                    json_array_append_new(names, json_string(c[n++].choice.impl->name));
+            json_object_set_new(answer, "variants", names);
+        } else if (is_time) {
+            int i = 0, runs = 0;
+            double seconds = 0, total = 0;
+            while (i < n && strcmp(c[i].choice.impl->name, line + 5)) i++;
+            st = i < n ? bench_case_time(&c[i], &seconds) : ldm_fail(LDM_ERR_ARG, "'%s' is not open", line + 5);
+            for (; !st && total < 0.02; runs += c[i].batch, total += seconds * c[i].batch) st = bench_case_time(&c[i], &seconds);
+            if (!st) json_object_set_new(answer, "seconds", json_real(total / runs));
+        }
+        if (st) json_object_set_new(answer, "error", json_string(ldm_message()));
+        char *text = json_dumps(answer, JSON_COMPACT);
+        printf("%s\n", text ? text : "{\"error\": \"out of memory\"}");
+        fflush(stdout);
+        free(text);
+        json_decref(answer);
+    }
+    while (n) bench_case_close(&c[--n]);
+    return 0;
+}
+
+/* ---- main ------------------------------------------------------------------------------------------------------------ */
+
+static int fail(ldm_status st) {
+    fprintf(stderr, "ldm-bench: %s\n", ldm_message());
+    return ldm_exit_status(st);
+}
+
+static bool parse(int argc, char **argv, options *o) {
+    *o = (options){.min_time = 0.3, .keep = true, .pass = {argv[0]}, .passed = 1};
+    if (!(o->files = calloc((size_t)argc, sizeof *o->files))) return false;
+    for (int i = 1; i < argc; i++) {
+        const char *a = argv[i];
+        const char **value = !strcmp(a, "--op") ? &o->ops : !strcmp(a, "--impl") ? &o->impl : !strcmp(a, "--device") ? &o->device
+                             : !strcmp(a, "--filter") ? &o->filter : !strcmp(a, "-o") ? &o->out : NULL;
+        bool number = !strcmp(a, "--min-time");
+        if ((value || number) && i + 1 == argc) return fprintf(stderr, "ldm-bench: %s needs a value\n", a), false;
+        if (value) *value = argv[++i];
+        else if (number) o->min_time = strtod(argv[++i], NULL);
+        else if (!strcmp(a, "--serve")) o->serve = true;
+        else if (!strcmp(a, "--list")) o->list = true;
+        else if (!strcmp(a, "--no-results")) o->keep = false;
+        else if (!strncmp(a, "--benchmark_", 12) && o->passed < 31) o->pass[o->passed++] = argv[i];
+        else if (*a == '-') return fprintf(stderr, "ldm-bench: unknown option %s\n%s", a, usage), false;
+        else o->files[o->file_count++] = argv[i];
+    }
+    return o->min_time > 0 || (fprintf(stderr, "ldm-bench: --min-time wants seconds above 0\n"), false);
+}
+
+/* The shape files asked for, else all of bench/shapes beside kernels/ (which moves with the executable). */
+static ldm_status add_files(ldm_cl *cl, const options *o) {
+    ldm_status st = LDM_OK;
+    char pattern[4200];
+    glob_t g = {0};
+    for (int i = 0; i < o->file_count && !st; i++) st = add_file(cl, o, o->files[i]);
+    if (o->file_count || st) return st;
+    snprintf(pattern, sizeof pattern, "%s/../bench/shapes/*.txt", ldm_kernel_dir());
+    if (glob(pattern, 0, NULL, &g) != 0) return ldm_fail(LDM_ERR_FORMAT, "%s: no shape files; name some", pattern);
+    for (size_t i = 0; i < g.gl_pathc && !st; i++) st = add_file(cl, o, g.gl_pathv[i]);
+    globfree(&g);
+    return st;
+}
+
+int main(int argc, char **argv) {
+    options o;
+    ldm_cl *cl = NULL;
+    ldm_status st = LDM_OK;
+    char path[4200], name[LDM_PROBLEM_TEXT + 80];
+    int failures = 0, ran = 0;
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return fputs(usage, stdout), 0;
+    if (!parse(argc, argv, &o)) return 1;
+    ldm_catch_signals();
+    TRY(ldm_cl_open(&(ldm_cl_options){.select = o.device}, &cl));
+    if (o.serve) {
+        int status = serve(cl);
+        ldm_cl_close(cl);
+        return status;
+    }
+    TRY(add_files(cl, &o));
+    if (!entry_count) TRY(ldm_fail(LDM_ERR_ARG, "no problem left to time: nothing matches the options"));
+    for (int i = 0; i < entry_count && o.list; i++) printf("%s @%s\n", entries[i]->c.text, entries[i]->c.choice.impl->name);
+    if (o.list) goto done;
+    TRY(ldm_measure_peak(cl, &peak));
+    printf("%s: measured peak %.0f GFLOP/s (%s), read %.1f, copy %.1f, triad %.1f GB/s\n", ldm_cl_device(cl)->name, peak.gflops,
+           peak.variant, peak.read_gbs, peak.copy_gbs, peak.triad_gbs);
+    for (int i = 0; i < entry_count; i++) {
+        bench_case *c = &entries[i]->c;
+        snprintf(name, sizeof name, "%s @%s", c->text, c->choice.impl->name);
+        gbench_register(&(gbench_case){name, begin, once, entries[i], c->cost.flops, c->cost.bytes, peak.gflops,
+                                       ldm_peak_limit(&peak, c->cost.flops, c->cost.bytes)},
+                        o.min_time);
+    }
+    ran = gbench_run(o.passed, o.pass);
+    if (ran < 0) return 1;
+    TRY(ldm_check_interrupt());
+    for (int i = 0; i < entry_count; i++) {
+        if (!entries[i]->failed) continue;
+        failures++;
+        fprintf(stderr, "ldm-bench: %s @%s: %s\n", entries[i]->c.text, entries[i]->c.choice.impl->name, entries[i]->why);
+    }
+    if (o.keep) {
+        if (!o.out) o.out = ldm_record_path("results", "bench", ldm_cl_device(cl), path, sizeof path);
+        TRY(write_results(cl, o.out, argc, argv));
+        printf("%d cases, %d failed: %s\n", entry_count, failures, o.out);
+    }
+    if (failures) TRY(ldm_fail(LDM_ERR_MISMATCH, "%d of %d cases failed", failures, entry_count));
+done:
+    if (opened) bench_case_close(&opened->c);
+    for (int i = 0; i < entry_count; i++) {
+        json_decref(entries[i]->uses);
+        free(entries[i]->sample);
+        free(entries[i]);
+    }
+    free(entries);
+    free(o.files);
+    ldm_cl_close(cl);
+    return st ? fail(st) : 0;
+}
