@@ -23,7 +23,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o) $(REF_SRC:%.c=$(B)/%.o)
 APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 
-.PHONY: all lib tests test help clean lint format asan FORCE
+.PHONY: all lib tests test help clean lint format asan oracle peers-venv FORCE
 all: lib $(if $(filter-out host/app/record.c,$(APP_SRC)),$(B)/ldm) ## build the library and the tool (build/release/ldm)
 
 lib: $(B)/libldm.a
@@ -61,6 +61,13 @@ test: all tests ## build and run every test; ends with "N passed, N failed, N sk
 	@tests/run $(TESTS)
 
 include bench/bench.mk
+
+PYTHON ?= .venv/bin/python
+peers-venv: ## a Python environment with PyTorch and diffusers in .venv (witness and bench peers)
+	python3 -m venv .venv && .venv/bin/pip install -q -r tests/oracle/requirements.txt
+
+oracle: ## remake tests/fixtures with PyTorch; CLONE=path of CompVis/latent-diffusion remakes all of them
+	$(PYTHON) tests/oracle/oracle.py $(if $(CLONE),--clone $(CLONE)) $(ORACLE_ARGS)
 
 asan: ## build everything with address and undefined-behaviour sanitizers (build/asan)
 	$(MAKE) CONFIG=asan all tests

@@ -1,0 +1,77 @@
+"""nets_authors.py -- the fixtures' networks built from the authors' own classes (CompVis/latent-diffusion, a checkout that
+the user brings: CLONE=path). Only the network definitions are imported; what their packages import besides is stubbed here.
+"""
+import contextlib
+import importlib
+import subprocess
+import sys
+import types
+
+import torch
+
+from witness import DoubleFloat, timestep_embedding
+
+
+def bring(clone):
+    """Puts the checkout on the path; returns its commit."""
+    sys.path.insert(0, clone)
+    for name in ("pytorch_lightning", "taming"):
+        sys.modules.setdefault(name, types.ModuleType(name))
+    commit = subprocess.run(["git", "-C", clone, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return commit or "unknown"
+
+
+def build_unet(c):
+    m = importlib.import_module("ldm.modules.diffusionmodules.openaimodel")
+    args = dict(c, image_size=32, channel_mult=tuple(c["channel_mult"]))
+    return m.UNetModel(**args)
+
+
+def unet_shapes(c):
+    return {k: list(v.shape) for k, v in build_unet(c).state_dict().items()}
+
+
+def unet(c, state, dtype):
+    m = importlib.import_module("ldm.modules.diffusionmodules.openaimodel")
+    model = build_unet(c)
+    model.load_state_dict({k: v.float() for k, v in state.items()})
+    model = model.to(dtype).eval()
+    model.dtype = dtype
+
+    def call(x, t, context=None):
+        theirs = m.timestep_embedding  # replaced by an exact one, as for diffusers
+        m.timestep_embedding = lambda t, dim, repeat_only=False: timestep_embedding(t, dim).to(dtype)
+        context = None if context is None else context.to(dtype)
+        try:
+            with DoubleFloat() if dtype == torch.float64 else contextlib.nullcontext():
+                return model(x.to(dtype), t, context=context)
+        finally:
+            m.timestep_embedding = theirs
+
+    return call
+
+
+def autoencoder(kind, c, state, dtype):
+    m = importlib.import_module("ldm.modules.diffusionmodules.model")
+    args = dict(ch=c["ch"], out_ch=c["out_ch"], ch_mult=c["ch_mult"], num_res_blocks=c["num_res_blocks"],
+                attn_resolutions=c["attn_resolutions"], in_channels=c["in_channels"], resolution=c["resolution"],
+                z_channels=c["z_channels"], double_z=kind == "kl", attn_type=c.get("attn_type", "vanilla"))
+    moments = 2 if kind == "kl" else 1
+    whole = torch.nn.Module()
+    whole.encoder, whole.decoder = m.Encoder(**args), m.Decoder(**args)
+    whole.quant_conv = torch.nn.Conv2d(moments * c["z_channels"], moments * c["embed_dim"], 1)
+    whole.post_quant_conv = torch.nn.Conv2d(c["embed_dim"], c["z_channels"], 1)
+    book = state.get("quantize.embedding.weight")
+    whole.load_state_dict({k: v.float() for k, v in state.items() if not k.startswith("quantize.")})
+    whole = whole.to(dtype).eval()
+
+    def decode(z):
+        z = z.to(dtype)
+        if book is not None:  # taming VectorQuantizer2: the nearest codeword of every pixel
+            b, ch, h, w = z.shape
+            flat = z.permute(0, 2, 3, 1).reshape(-1, ch)
+            index = torch.cdist(flat, book.to(dtype)).argmin(1)
+            z = book.to(dtype)[index].reshape(b, h, w, ch).permute(0, 3, 1, 2)
+        return whole.decoder(whole.post_quant_conv(z))
+
+    return (lambda x: whole.quant_conv(whole.encoder(x.to(dtype)))), decode

@@ -1,0 +1,285 @@
+"""oracle.py -- makes tests/fixtures: small networks of every block type with their outputs, computed by PyTorch through
+diffusers and through the authors' own classes (--clone), both wherever both can, and then compared in f64.
+
+    make oracle [CLONE=path of a CompVis/latent-diffusion checkout]
+
+Without a checkout the fixtures that only the authors' code can make are left as they are.
+"""
+import argparse
+import os
+
+import diffusers
+import torch
+
+import nets_authors as authors
+import nets_diffusers as hf
+import sampling
+import tiny
+from witness import Fixture, errors, make_weights, parse, photo
+
+UNETS = {
+    # cross-attention with several tokens and heads, attention at one of two levels, learned resampling
+    "unet_cross": dict(
+        config="image_size=32 in_channels=4 out_channels=4 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
+        "attention_resolutions=2 num_heads=4 use_spatial_transformer=1 transformer_depth=1 context_dim=24",
+        size=(10, 6), tokens=5, times=(37, 981)),
+    # plain attention, packed per head (legacy order), heads of 16 channels, attention at both levels
+    "unet_legacy": dict(
+        config="image_size=32 in_channels=3 out_channels=3 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
+        "attention_resolutions=1,2 num_head_channels=16",
+        size=(8, 6), times=(1, 500)),
+    # the blocks of lsun_churches: scale-shift norm, residual blocks that resample, a number of heads
+    "unet_updown": dict(
+        config="image_size=32 in_channels=4 out_channels=4 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
+        "attention_resolutions=1,2 num_heads=4 use_scale_shift_norm=1 resblock_updown=1",
+        size=(6, 10), times=(3, 777)),
+    # concatenated condition (in != out channels), attention in the middle block only
+    "unet_concat": dict(
+        config="image_size=32 in_channels=7 out_channels=3 model_channels=32 channel_mult=1,1 num_res_blocks=1 "
+        "attention_resolutions=8 num_heads=8",
+        size=(12, 8), times=(0, 999)),
+    # class embedding as one token, two transformer blocks in a row, one head, two residual blocks a level
+    "unet_class": dict(
+        config="image_size=32 in_channels=3 out_channels=3 model_channels=32 channel_mult=1,1 num_res_blocks=2 "
+        "attention_resolutions=2 num_heads=1 use_spatial_transformer=1 transformer_depth=2 context_dim=40",
+        size=(4, 8), tokens=1, times=(250, 981), classes=10),
+}
+
+AUTOENCODERS = {
+    # kl-f8: three reductions, attention in the middle only
+    "kl": dict(
+        kind="kl", size=(80, 48), row=60, col=180, shrink=2,
+        config="double_z=1 z_channels=4 embed_dim=4 resolution=256 in_channels=3 out_ch=3 ch=32 ch_mult=1,1,1,2 "
+        "num_res_blocks=1 attn_resolutions="),
+    # vq-f8: attention at the last level too, a codebook
+    "vq": dict(
+        kind="vq", size=(48, 64), row=0, col=150, shrink=3,
+        config="double_z=0 z_channels=4 embed_dim=4 n_embed=256 resolution=256 in_channels=3 out_ch=3 ch=32 "
+        "ch_mult=1,1,1,1 num_res_blocks=1 attn_resolutions=32"),
+    # vq-f4-noattn: no attention anywhere, two residual blocks a level
+    "vq_noattn": dict(
+        kind="vq", size=(28, 36), row=100, col=200, shrink=4,
+        config="double_z=0 z_channels=3 embed_dim=3 n_embed=64 resolution=256 in_channels=3 out_ch=3 ch=32 "
+        "ch_mult=1,1,1 num_res_blocks=2 attn_resolutions= attn_type=none"),
+}
+
+GAINS = [("to_q", 2.0), ("to_k", 2.0), ("qkv", 1.6), (".q.", 2.0), (".k.", 2.0), ("decoder.conv_out", 0.4)]
+
+
+class Oracle:
+    def __init__(self, out, clone, photograph, taef2):
+        self.out, self.photograph, self.taef2 = out, photograph, taef2
+        self.commit = authors.bring(clone) if clone else None
+        self.unets, self.autoencoders = {}, {}
+
+    def made_by(self, by, agreement):
+        out = {"torch": torch.__version__, "diffusers": diffusers.__version__, "outputs_from": by}
+        if self.commit:
+            out["authors_code"] = f"CompVis/latent-diffusion {self.commit}"
+        if agreement is not None:
+            out["authors_and_diffusers_differ_by_f64"] = agreement
+        return out
+
+    def unet(self, name, spec):
+        c = parse(spec["config"])
+        by_diffusers = hf.build_unet(c) is not None
+        if not by_diffusers and not self.commit:
+            print(f"{name:16} kept as it is: only the authors' code has these blocks (CLONE=...)")
+            return
+        shapes = authors.unet_shapes(c) if self.commit else hf.unet_shapes(c)
+        if self.commit and by_diffusers:
+            assert shapes == hf.unet_shapes(c), f"{name}: shapes differ"
+        seed = 100 + list(UNETS).index(name)
+        state = make_weights(shapes, seed, GAINS)
+        g = torch.Generator().manual_seed(seed)
+        x = torch.randn(2, c["in_channels"], *spec["size"], generator=g).double()
+        t = torch.tensor(spec["times"])
+        inputs, more, book = {"x": x, "t": t.float()}, {}, None
+        if "classes" in spec:
+            book = torch.randn(spec["classes"], 1, c["context_dim"], generator=g).half()
+            ids = torch.tensor([7, 2])
+            inputs["class_ids"] = ids.float()
+            more["context"] = inputs["context"] = book[ids].double()
+        elif "tokens" in spec:
+            more["context"] = inputs["context"] = torch.randn(2, spec["tokens"], c["context_dim"], generator=g).double()
+        outs = {}
+        for who, make in (("diffusers", hf.unet if by_diffusers else None), ("authors", authors.unet if self.commit else None)):
+            if make:
+                outs[who] = [make(c, state, d)(x, t, **more) for d in (torch.float32, torch.float64)]
+        y32, y64 = next(iter(outs.values()))
+        agreement = None
+        if len(outs) == 2:
+            agreement = (outs["diffusers"][1] - outs["authors"][1]).abs().max().item()
+            assert agreement < 1e-9 * max(1, y64.abs().max().item()), f"{name}: the two witnesses differ by {agreement}"
+        f = Fixture(self.out, name, "unet", spec["config"], self.made_by(list(outs), agreement))
+        file = {"model.diffusion_model." + k: v for k, v in state.items()}
+        if book is not None:
+            file["cond_stage_model.embedding.weight"] = book[:, 0]
+        f.weights(file)
+        f.run("unet", inputs, y32, y64)
+        f.save()
+        self.unets[name] = (hf.unet if by_diffusers else authors.unet, c, state)
+
+    def autoencoder(self, name, spec):
+        c, kind = parse(spec["config"]), spec["kind"]
+        seed = 200 + list(AUTOENCODERS).index(name)
+        state = make_weights(hf.autoencoder_shapes(kind, c), seed, GAINS)
+        x = photo(self.photograph, *spec["size"], spec["row"], spec["col"], spec["shrink"])
+        both = [hf.autoencoder(kind, c, state, d) for d in (torch.float32, torch.float64)]
+        (enc32, dec32), (enc64, dec64) = both
+        latent = enc64(x)
+        z = latent[:, : c["z_channels"]].float().double()
+        more = {}
+        if kind == "vq":  # no pixel may lie between two codewords
+            book = state["quantize.embedding.weight"].double()
+            d = torch.cdist(z.permute(0, 2, 3, 1).reshape(-1, z.shape[1]), book) ** 2
+            near = d.topk(2, largest=False).values
+            more["smallest_codebook_margin"] = (near[:, 1] - near[:, 0]).min().item()
+            assert more["smallest_codebook_margin"] > 2e-4, (name, more)
+        agreement = None
+        if self.commit:
+            enc, dec = authors.autoencoder(kind, c, state, torch.float64)
+            agreement = max((enc(x) - latent).abs().max().item(), (dec(z) - dec64(z)).abs().max().item())
+            assert agreement < 1e-9, f"{name}: the two witnesses differ by {agreement}"
+        by = ["diffusers"] + (["authors"] if self.commit else [])
+        f = Fixture(self.out, name, "autoencoder_" + kind, spec["config"], self.made_by(by, agreement))
+        f.weights(state)
+        f.run("encoder", {"x": x}, enc32(x), latent)
+        f.run("decoder", {"z": z}, dec32(z), dec64(z), **more)
+        f.save()
+        self.autoencoders[name] = (both, z)
+
+    def tiny(self):
+        """No weights are stored: TAEF2's are in the repository, and the four-channel pair is cut out of them."""
+        load = lambda part: torch.load(os.path.join(self.taef2, f"taef2_{part}.pth"), weights_only=True)
+        e, d = load("encoder"), load("decoder")
+        x = (photo(self.photograph, 40, 48, 40, 190, 3) + 1) / 2
+        for name, (enc, dec) in (("taef2", (e, d)), ("taesd", tiny.four_channels(e, d))):
+            as_type = lambda s, t: {k: v.to(t) for k, v in s.items()}
+            e32, e64, d32, d64 = as_type(enc, torch.float32), as_type(enc, torch.float64), as_type(dec, torch.float32), as_type(dec, torch.float64)
+            latent = tiny.encode(e64, x)
+            z = latent.float().double()
+            agreement = None
+            if name == "taesd":
+                model = hf.tiny(enc, dec, torch.float64)
+                agreement = max((model.encoder(x * 2 - 1) - latent).abs().max().item(),
+                                (model.decoder(z).add(1).div(2).clamp(0, 1) - tiny.decode(d64, z)).abs().max().item())
+                assert agreement < 1e-9, f"taesd: diffusers differs by {agreement}"
+            made_by = self.made_by(["tiny.py"] + (["diffusers"] if agreement is not None else []), None)
+            made_by.pop("authors_code", None)
+            if agreement is not None:
+                made_by["tiny_and_diffusers_differ_by_f64"] = agreement
+            f = Fixture(self.out, name, "taesd", f"latent_channels={z.shape[1]} pool={int(name == 'taef2')}", made_by)
+            f.run("encoder", {"x": x}, tiny.encode(e32, x.float()), latent)
+            f.run("decoder", {"z": z}, tiny.decode(d32, z.float()), tiny.decode(d64, z))
+            f.save()
+
+    def trajectories(self):
+        """Ten steps from an encoded photograph at t <= 200. What untrained weights make of it is only a test if it depends
+        on everything it should, so each trajectory must move by 20 tolerances when one thing about it changes."""
+        sampling.check_against_diffusers()
+        if self.commit:
+            sampling.check_against_authors()
+        ((_, _), (_, decode)), z = self.autoencoders["kl"]
+        made_by = self.made_by(["sampling.py"], None)
+        f = Fixture(self.out, "sample", "trajectories", f"linear_start={sampling.START} linear_end={sampling.END}", made_by)
+        f.info["z0"] = f.array("z0", z)
+        g = torch.Generator().manual_seed(9)
+        context, null = (torch.randn(1, 5, 24, generator=g).double() for _ in range(2))
+        f.info["context"], f.info["null_context"] = f.array("context", context), f.array("null_context", null)
+        for spec in (
+            dict(unet="unet_cross", sampler="ddim", steps=50, eta=0.0, guidance=1.0, seeds=[11]),
+            dict(unet="unet_cross", sampler="ddim", steps=50, eta=1.0, guidance=1.0, seeds=[21, 22]),
+            dict(unet="unet_cross", sampler="ddim", steps=50, eta=0.0, guidance=3.0, seeds=[31]),
+            dict(unet="unet_updown", sampler="ddim", steps=50, eta=1.0, guidance=1.0, seeds=[41]),
+            dict(unet="unet_updown", sampler="ddpm", steps=1000, eta=1.0, guidance=1.0, seeds=[51, 52]),
+            dict(unet="unet_cross", sampler="ddpm", steps=1000, eta=1.0, guidance=1.0, seeds=[61]),
+        ):
+            if spec["unet"] not in self.unets:
+                raise SystemExit("the trajectories need every UNet: give CLONE=...")
+            n = len(f.info["runs"])
+            steps = {d: self.trajectory(spec, z, context, null, d) for d in (torch.float32, torch.float64)}
+            x32, x64 = steps[torch.float32], steps[torch.float64]
+            picture = decode(x64[-1])
+            part = f"sample{n}"
+            run = dict(spec, part=part, start_t=181 if spec["sampler"] == "ddim" else 9)
+            run["output"] = f.array(part + "_x", torch.stack(x64))
+            run["picture"] = f.array(part + "_picture", picture)
+            run.update(errors(torch.stack(x32), torch.stack(x64)))
+            run["steps_error"] = [errors(a, b) for a, b in zip(x32, x64)]
+            run["picture_f32_max_error"] = (decode(x32[-1].double()) - picture).abs().max().item()
+            run["saturated"] = (picture.abs() > 1).double().mean().item()
+            assert run["saturated"] <= 0.2, (part, run["saturated"])
+            tolerance = 2 * run["f32_max_error"] + 1e-6 * run["peak"]
+            run["moves_in_tolerances"] = {}
+            changes = dict(t=dict(shift=1), noise=dict(seeds=[s + 1000 for s in spec["seeds"]]))
+            if spec["sampler"] == "ddim":
+                changes["eta"] = dict(eta=1 - spec["eta"])
+                changes["steps"] = dict(steps=40)
+            if spec["unet"] == "unet_cross":
+                changes["token"] = dict(token=1)
+            if spec["guidance"] != 1:
+                changes["guidance"] = dict(guidance=spec["guidance"] + 0.1)
+            for what, change in changes.items():
+                other = self.trajectory({**spec, **change}, z, context, null, torch.float64)
+                moved = (other[-1] - x64[-1]).abs().max().item() / tolerance
+                moved = min(moved, (decode(other[-1]) - picture).abs().max().item() / tolerance)
+                run["moves_in_tolerances"][what] = round(moved, 1)
+                assert moved >= 20, (part, what, moved)
+            f.info["runs"].append(run)
+        f.save()
+
+    def trajectory(self, spec, z, context, null, dtype):
+        make, c, state = self.unets[spec["unet"]]
+        unet = make(c, state, dtype)
+        generators = [torch.Generator().manual_seed(s) for s in spec["seeds"]]
+        draw = lambda: torch.cat([torch.randn(z.shape, generator=g) for g in generators])
+        _, a = sampling.tables()
+        if spec["sampler"] == "ddim":
+            t0 = sampling.ddim(spec["steps"], spec["eta"])[-10][0]
+            a0 = float(a.astype("float32")[t0])
+        else:
+            t0, a0 = 9, a[9]
+        x = (a0**0.5 * z + (1 - a0) ** 0.5 * draw().double()).to(dtype)
+        noises = [draw() for _ in range(10)] if spec["eta"] or spec["sampler"] == "ddpm" else None
+        if spec.get("token"):
+            context = context.clone()
+            context[:, 2] = -context[:, 2]
+        uses_context = "context_dim" in c
+
+        def evaluate(net, x, t):
+            n = x.shape[0]
+            t = torch.full((n,), t + spec.get("shift", 0))
+            if not uses_context:
+                return net(x, t)
+            eps = net(x, t, context=context.expand(n, -1, -1))
+            if spec["guidance"] == 1:
+                return eps
+            return (lambda e: e + spec["guidance"] * (eps - e))(net(x, t, context=null.expand(n, -1, -1)))
+
+        return sampling.run(unet, dtype, spec["sampler"], x, noises, spec["steps"], spec["eta"], evaluate)
+
+
+def main():
+    here = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.dirname(os.path.dirname(here))
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--clone", help="a checkout of CompVis/latent-diffusion")
+    p.add_argument("--out", default=os.path.join(root, "tests", "fixtures"))
+    p.add_argument("--photo", default=os.path.join(root, "data", "photos", "astronaut.png"))
+    p.add_argument("--taef2", default=os.path.join(root, "data", "taef2"))
+    a = p.parse_args()
+    oracle = Oracle(a.out, a.clone, a.photo, a.taef2)
+    for name, spec in UNETS.items():
+        oracle.unet(name, spec)
+    for name, spec in AUTOENCODERS.items():
+        oracle.autoencoder(name, spec)
+    oracle.tiny()
+    if a.clone:
+        oracle.trajectories()
+    else:
+        print("trajectories kept as they are: they use the authors' blocks (CLONE=...)")
+
+
+if __name__ == "__main__":
+    main()
