@@ -53,9 +53,9 @@ def unet(c, state, dtype):
 
 def autoencoder(kind, c, state, dtype):
     m = importlib.import_module("ldm.modules.diffusionmodules.model")
-    args = dict(ch=c["ch"], out_ch=c["out_ch"], ch_mult=c["ch_mult"], num_res_blocks=c["num_res_blocks"],
-                attn_resolutions=c["attn_resolutions"], in_channels=c["in_channels"], resolution=c["resolution"],
-                z_channels=c["z_channels"], double_z=kind == "kl", attn_type=c.get("attn_type", "vanilla"))
+    args = dict(ch=c["ch"], out_ch=3, ch_mult=c["ch_mult"], num_res_blocks=c["num_res_blocks"],
+                attn_resolutions=c.get("attn_resolutions", []), in_channels=3, resolution=256, z_channels=c["z_channels"],
+                double_z=kind == "kl", attn_type="none" if c.get("attn_none") else "vanilla")
     moments = 2 if kind == "kl" else 1
     whole = torch.nn.Module()
     whole.encoder, whole.decoder = m.Encoder(**args), m.Decoder(**args)

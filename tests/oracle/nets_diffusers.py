@@ -60,17 +60,17 @@ def build_unet(c):
 
 
 def build_autoencoder(kind, c):
-    attn = [c["resolution"] // 2**i in c["attn_resolutions"] for i in range(len(c["ch_mult"]))]
+    attn = [256 // 2**i in c.get("attn_resolutions", []) for i in range(len(c["ch_mult"]))]
     common = dict(
-        in_channels=c["in_channels"],
-        out_channels=c["out_ch"],
+        in_channels=3,
+        out_channels=3,
         down_block_types=["AttnDownEncoderBlock2D" if a else "DownEncoderBlock2D" for a in attn],
         up_block_types=["AttnUpDecoderBlock2D" if a else "UpDecoderBlock2D" for a in reversed(attn)],
         block_out_channels=[m * c["ch"] for m in c["ch_mult"]],
         layers_per_block=c["num_res_blocks"],
         latent_channels=c["z_channels"],
         norm_num_groups=32,
-        mid_block_add_attention=c.get("attn_type", "vanilla") != "none",
+        mid_block_add_attention=not c.get("attn_none"),
     )
     if kind == "kl":
         return AutoencoderKL(**common)

@@ -20,27 +20,27 @@ from witness import Fixture, errors, make_weights, parse, photo
 UNETS = {
     # cross-attention with several tokens and heads, attention at one of two levels, learned resampling
     "unet_cross": dict(
-        config="image_size=32 in_channels=4 out_channels=4 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
+        config="in_channels=4 out_channels=4 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
         "attention_resolutions=2 num_heads=4 use_spatial_transformer=1 transformer_depth=1 context_dim=24",
         size=(10, 6), tokens=5, times=(37, 981)),
     # plain attention, packed per head (legacy order), heads of 16 channels, attention at both levels
     "unet_legacy": dict(
-        config="image_size=32 in_channels=3 out_channels=3 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
+        config="in_channels=3 out_channels=3 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
         "attention_resolutions=1,2 num_head_channels=16",
         size=(8, 6), times=(1, 500)),
     # the blocks of lsun_churches: scale-shift norm, residual blocks that resample, a number of heads
     "unet_updown": dict(
-        config="image_size=32 in_channels=4 out_channels=4 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
+        config="in_channels=4 out_channels=4 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
         "attention_resolutions=1,2 num_heads=4 use_scale_shift_norm=1 resblock_updown=1",
         size=(6, 10), times=(3, 777)),
     # concatenated condition (in != out channels), attention in the middle block only
     "unet_concat": dict(
-        config="image_size=32 in_channels=7 out_channels=3 model_channels=32 channel_mult=1,1 num_res_blocks=1 "
+        config="in_channels=7 out_channels=3 model_channels=32 channel_mult=1,1 num_res_blocks=1 "
         "attention_resolutions=8 num_heads=8",
         size=(12, 8), times=(0, 999)),
     # class embedding as one token, two transformer blocks in a row, one head, two residual blocks a level
     "unet_class": dict(
-        config="image_size=32 in_channels=3 out_channels=3 model_channels=32 channel_mult=1,1 num_res_blocks=2 "
+        config="in_channels=3 out_channels=3 model_channels=32 channel_mult=1,1 num_res_blocks=2 "
         "attention_resolutions=2 num_heads=1 use_spatial_transformer=1 transformer_depth=2 context_dim=40",
         size=(4, 8), tokens=1, times=(250, 981), classes=10),
 }
@@ -48,19 +48,16 @@ UNETS = {
 AUTOENCODERS = {
     # kl-f8: three reductions, attention in the middle only
     "kl": dict(
-        kind="kl", size=(80, 48), row=60, col=180, shrink=2,
-        config="double_z=1 z_channels=4 embed_dim=4 resolution=256 in_channels=3 out_ch=3 ch=32 ch_mult=1,1,1,2 "
-        "num_res_blocks=1 attn_resolutions="),
-    # vq-f8: attention at the last level too, a codebook
+        size=(80, 48), row=60, col=180, shrink=2,
+        config="kind=kl z_channels=4 embed_dim=4 ch=32 ch_mult=1,1,1,2 num_res_blocks=1"),
+    # vq-f8: attention at the last level too (32 of a nominal 256), a codebook
     "vq": dict(
-        kind="vq", size=(48, 64), row=0, col=150, shrink=3,
-        config="double_z=0 z_channels=4 embed_dim=4 n_embed=256 resolution=256 in_channels=3 out_ch=3 ch=32 "
-        "ch_mult=1,1,1,1 num_res_blocks=1 attn_resolutions=32"),
+        size=(48, 64), row=0, col=150, shrink=3,
+        config="kind=vq z_channels=4 embed_dim=4 n_embed=256 ch=32 ch_mult=1,1,1,1 num_res_blocks=1 attn_resolutions=32"),
     # vq-f4-noattn: no attention anywhere, two residual blocks a level
     "vq_noattn": dict(
-        kind="vq", size=(28, 36), row=100, col=200, shrink=4,
-        config="double_z=0 z_channels=3 embed_dim=3 n_embed=64 resolution=256 in_channels=3 out_ch=3 ch=32 "
-        "ch_mult=1,1,1 num_res_blocks=2 attn_resolutions= attn_type=none"),
+        size=(28, 36), row=100, col=200, shrink=4,
+        config="kind=vq z_channels=3 embed_dim=3 n_embed=64 ch=32 ch_mult=1,1,1 num_res_blocks=2 attn_none=1"),
 }
 
 GAINS = [("to_q", 2.0), ("to_k", 2.0), ("qkv", 1.6), (".q.", 2.0), (".k.", 2.0), ("decoder.conv_out", 0.4)]
@@ -121,7 +118,8 @@ class Oracle:
         self.unets[name] = (hf.unet if by_diffusers else authors.unet, c, state)
 
     def autoencoder(self, name, spec):
-        c, kind = parse(spec["config"]), spec["kind"]
+        c = parse(spec["config"])
+        kind = c["kind"]
         seed = 200 + list(AUTOENCODERS).index(name)
         state = make_weights(hf.autoencoder_shapes(kind, c), seed, GAINS)
         x = photo(self.photograph, *spec["size"], spec["row"], spec["col"], spec["shrink"])
@@ -142,7 +140,7 @@ class Oracle:
             agreement = max((enc(x) - latent).abs().max().item(), (dec(z) - dec64(z)).abs().max().item())
             assert agreement < 1e-9, f"{name}: the two witnesses differ by {agreement}"
         by = ["diffusers"] + (["authors"] if self.commit else [])
-        f = Fixture(self.out, name, "autoencoder_" + kind, spec["config"], self.made_by(by, agreement))
+        f = Fixture(self.out, name, "stage", spec["config"], self.made_by(by, agreement))
         f.weights(state)
         f.run("encoder", {"x": x}, enc32(x), latent)
         f.run("decoder", {"z": z}, dec32(z), dec64(z), **more)
@@ -169,7 +167,7 @@ class Oracle:
             made_by.pop("authors_code", None)
             if agreement is not None:
                 made_by["tiny_and_diffusers_differ_by_f64"] = agreement
-            f = Fixture(self.out, name, "taesd", f"latent_channels={z.shape[1]} pool={int(name == 'taef2')}", made_by)
+            f = Fixture(self.out, name, "stage", f"kind=taesd z_channels={z.shape[1]} pool={int(name == 'taef2')}", made_by)
             f.run("encoder", {"x": x}, tiny.encode(e32, x.float()), latent)
             f.run("decoder", {"z": z}, tiny.decode(d32, z.float()), tiny.decode(d64, z))
             f.save()
