@@ -1,0 +1,238 @@
+/* conv2d.c -- the op `conv2d`: what it means, its cost, its cases, and the rows that run it. The kernels are in
+ * kernels/conv2d*.cl, the reference in reference/ref_conv2d.c, weight layouts in pack.c. */
+#include "ops/op.h"
+#include "ops/pack.h"
+#include "reference/reference.h"
+
+enum { N, C, H, W, K, R, S, STRIDE, UP, C2, PT, PB, PL, PR, ACT, DIMS };
+enum { BIAS = 1, VEC = 2, RESIDUAL = 4 };
+enum { SLOT_X, SLOT_X2, SLOT_W, SLOT_BIAS, SLOT_VEC, SLOT_RESIDUAL, SLOT_Y };
+
+static int64_t out_h(const ldm_problem *p) {
+    return (p->dim[H] * p->dim[UP] + p->dim[PT] + p->dim[PB] - p->dim[R]) / p->dim[STRIDE] + 1;
+}
+static int64_t out_w(const ldm_problem *p) {
+    return (p->dim[W] * p->dim[UP] + p->dim[PL] + p->dim[PR] - p->dim[S]) / p->dim[STRIDE] + 1;
+}
+static int64_t depth(const ldm_problem *p) { return (p->dim[C] + p->dim[C2]) * p->dim[R] * p->dim[S]; }
+
+static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
+    static const char *const name[DIMS] = {"n", "c", "h", "w", "k", "r", "s", "stride", "up", "c2", "pt", "pb", "pl", "pr", "act"};
+    const int64_t *d = p->dim;
+    for (int i = 0; i < DIMS; i++) {
+        int64_t least = i >= C2 ? 0 : 1, most = i == UP ? 2 : i >= PT && i <= PR ? 64 : i == R || i == S || i == STRIDE ? 64 : 1 << 24;
+        if (d[i] < least || d[i] > most)
+            return ldm_fail(LDM_ERR_ARG, "conv2d: %s is %lld, wanted %lld to %lld", name[i], (long long)d[i], (long long)least, (long long)most);
+    }
+    if ((p->dtype != LDM_F32 && p->dtype != LDM_F16) || (p->wdtype != LDM_F32 && p->wdtype != LDM_F16))
+        return ldm_fail(LDM_ERR_ARG, "conv2d: storage is %s*%s, wanted f32 or f16", ldm_dtype_name(p->dtype), ldm_dtype_name(p->wdtype));
+    if (d[H] * d[UP] + d[PT] + d[PB] < d[R] || d[W] * d[UP] + d[PL] + d[PR] < d[S])
+        return ldm_fail(LDM_ERR_ARG, "conv2d: the padded map is %lld x %lld, smaller than the %lld x %lld filter",
+                        (long long)(d[H] * d[UP] + d[PT] + d[PB]), (long long)(d[W] * d[UP] + d[PL] + d[PR]), (long long)d[R], (long long)d[S]);
+    ldm_shape y = ldm_shape_of(4, d[N], out_h(p), out_w(p), d[K]);
+    slot[SLOT_X] = (ldm_slot){true, false, p->dtype, ldm_shape_of(4, d[N], d[H], d[W], d[C])};
+    slot[SLOT_X2] = (ldm_slot){d[C2] > 0, false, p->dtype, ldm_shape_of(4, d[N], d[H], d[W], d[C2])};
+    slot[SLOT_W] = (ldm_slot){true, true, p->wdtype, ldm_shape_of(4, d[K], d[C] + d[C2], d[R], d[S])};
+    slot[SLOT_BIAS] = (ldm_slot){(p->flags & BIAS) != 0, true, LDM_F32, ldm_shape_of(1, d[K])};
+    slot[SLOT_VEC] = (ldm_slot){(p->flags & VEC) != 0, false, p->dtype, ldm_shape_of(2, d[N], d[K])};
+    slot[SLOT_RESIDUAL] = (ldm_slot){(p->flags & RESIDUAL) != 0, false, p->dtype, y};
+    slot[SLOT_Y] = (ldm_slot){true, false, p->dtype, y};
+    return LDM_OK;
+}
+
+static ldm_cost cost(const ldm_problem *p) {
+    const int64_t *d = p->dim;
+    double y = (double)d[N] * (double)out_h(p) * (double)out_w(p) * (double)d[K];
+    double x = (double)d[N] * (double)d[H] * (double)d[W] * (double)(d[C] + d[C2]);
+    double size = (double)ldm_dtype_size(p->dtype);
+    return (ldm_cost){2 * y * (double)depth(p), size * (x + y * (p->flags & RESIDUAL ? 2 : 1)) +
+                                                   (double)ldm_dtype_size(p->wdtype) * (double)d[K] * (double)depth(p)};
+}
+
+static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
+    const int64_t *d = p->dim;
+    ref_out o = {which ? which->index : NULL, which ? which->count : d[N] * out_h(p) * out_w(p) * d[K], ldm_dtype_unit(p->dtype),
+                 ldm_dtype_tiny(p->dtype), y, bound};
+    ref_conv2d_dims r = {d[N], d[C], d[C2], d[H], d[W], d[K], d[R], d[S], d[STRIDE], d[UP], d[PT], d[PB], d[PL], d[PR], (ref_act)d[ACT]};
+    ref_conv2d(o, &r, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
+
+static void storage(const ldm_problem *p, ldm_recipe *r) {
+    if (p->dtype == LDM_F16) ldm_rec_option(r, "-DREAL=half");
+    if (p->wdtype != p->dtype) ldm_rec_option(r, p->wdtype == LDM_F16 ? "-DWREAL=half" : "-DWREAL=float");
+}
+
+/* The arguments every conv2d kernel starts with: output, inputs, sizes. */
+static void arguments(const ldm_problem *p, ldm_recipe *r) {
+    const int64_t *d = p->dim;
+    ldm_rec_slot(r, SLOT_Y);
+    for (int i = 0; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+    const int order[] = {N, H, W, C, C2, K, R, S, STRIDE, UP, PT, PL};
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) ldm_rec_int(r, d[order[i]]);
+    ldm_rec_int(r, out_h(p));
+    ldm_rec_int(r, out_w(p));
+    ldm_rec_int(r, d[ACT]);
+}
+
+static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
+    /* pixel numbers are 32-bit; element offsets are 64-bit */
+    if (p->dim[N] * out_h(p) * out_w(p) > INT32_MAX / 2 || depth(p) > INT32_MAX / 64) return "more than 2^30 pixels or 2^25 products";
+    return NULL;
+}
+
+/* Bytes of the row of zeros behind packed weights: as long as the longest run of one input row. */
+static int64_t zero_row(const ldm_problem *p) {
+    int64_t widest = p->dim[C] > p->dim[C2] ? p->dim[C] : p->dim[C2];
+    return widest * p->dim[S] * (int64_t)ldm_dtype_size(p->dtype);
+}
+
+static bool cpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
+    if (slot != SLOT_W) return false;
+    const int64_t *d = p->dim;
+    return ldm_pack_panels(p->wdtype, d[K], d[C], d[C2], d[R] * d[S], false, zero_row(p), out);
+}
+
+static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim;
+    const ldm_tiling t = ldm_share_tiles(d[N] * out_h(p) * out_w(p), params[0], d[C] + d[C2], ldm_ceil_div(d[K], 32));
+    ldm_rec_kernel(r, "conv2d_cpu.cl", "conv2d_tile");
+    storage(p, r);
+    ldm_rec_define(r, "TILE_PIXELS", params[0]);
+    arguments(p, r);
+    ldm_rec_int(r, t.block);
+    ldm_rec_int(r, t.group);
+    ldm_rec_range1(r, t.items, 1);
+    return r->status;
+}
+
+static const ldm_tunable cpu_tunables[] = {{"TILE_PIXELS", "output pixels of a tile", {8, 12, 14, 4, 2, 1}}, {0}};
+
+/* No tile that is twice the pixels there are. */
+static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return params[0] == 1 || params[0] < 2 * p->dim[N] * out_h(p) * out_w(p);
+}
+
+static const char *narrow_supports(const ldm_problem *p, const ldm_device *d) {
+    if (p->dim[K] > 16 || p->dim[C] % 16 || p->dim[C2] % 16) return "needs k <= 16, c % 16 == 0 and c2 % 16 == 0";
+    return cpu_supports(p, d);
+}
+
+static bool narrow_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
+    if (slot != SLOT_W) return false;
+    const int64_t *d = p->dim;
+    return ldm_pack_rows(p->wdtype, d[K], d[C], d[C2], d[R] * d[S], zero_row(p), out);
+}
+
+static ldm_status narrow_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    ldm_rec_kernel(r, "conv2d_cpu.cl", "conv2d_narrow");
+    storage(p, r);
+    arguments(p, r);
+    ldm_rec_range1(r, ldm_ceil_div(p->dim[N] * out_h(p) * out_w(p), 4), 1);
+    return r->status;
+}
+
+static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    ldm_rec_kernel(r, "conv2d.cl", "conv2d_plain");
+    storage(p, r);
+    arguments(p, r);
+    ldm_rec_range1(r, p->dim[N] * out_h(p) * out_w(p) * p->dim[K], 64);
+    return r->status;
+}
+
+static const ldm_impl impls[] = {
+    {"conv2d_narrow", "few outputs: lanes are channels, 4 pixels x 4 outputs in registers", LDM_CPU, narrow_supports, ldm_prefer_cpu,
+     NULL, NULL, NULL, narrow_pack, narrow_record, 0, true},
+    {"conv2d_tile", "implicit GEMM, 8 pixels x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, ldm_prefer_cpu,
+     cpu_tunables, cpu_legal, NULL, cpu_pack, cpu_record, 0, true},
+    {"conv2d_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, 0, true},
+    {0}};
+
+#define SAME3 " r=3 s=3 pt=1 pb=1 pl=1 pr=1"
+/* Pixel tails of tiles and blocks, output tails of 4, 16 and 32, channels around a vector (16), a strip (256), a merged row of
+ * taps (256) and a chunk (1024); every padding, stride, upsample and second input; the networks' shapes, made small. */
+static const char *const cases[] = {
+    "conv2d n=1 c=1 h=1 w=1 k=1",
+    "conv2d n=1 c=3 h=1 w=1 k=33" SAME3 " +bias",
+    "conv2d n=2 c=7 h=3 w=2 k=15" SAME3 " act=silu +bias +vec +residual",
+    "conv2d n=1 c=16 h=8 w=8 k=32" SAME3 " +bias",
+    "conv2d n=3 c=31 h=5 w=7 k=31" SAME3 " act=relu +vec",
+    "conv2d n=2 c=64 h=8 w=8 k=63" SAME3 " +bias +vec",
+    "conv2d n=1 c=65 h=9 w=17 k=65" SAME3 " +bias +residual",
+    "conv2d n=1 c=128 h=6 w=6 k=129" SAME3 " act=gelu +bias",
+    "conv2d n=1 c=127 h=4 w=33 k=17" SAME3 " act=quick_gelu +bias",
+    "conv2d n=1 c=1 h=31 w=16 k=48 r=2 s=2 +bias",
+    "conv2d n=1 c=33 h=15 w=15 k=64 r=4 s=4 stride=2 pt=1 pb=1 pl=1 pr=1 act=relu",
+    "conv2d n=1 c=4 h=16 w=16 k=40 r=4 s=4 stride=2 pt=1 pb=1 pl=1 pr=1 +bias",
+    "conv2d n=2 c=16 h=16 w=16 k=32" SAME3 " stride=2 +bias",
+    "conv2d n=1 c=24 h=17 w=16 k=40 r=3 s=3 stride=2 pt=0 pb=1 pl=0 pr=1 +bias",
+    "conv2d n=1 c=8 h=9 w=11 k=20 r=3 s=3 stride=3 pt=2 pb=0 pl=3 pr=1 +bias +vec",
+    "conv2d n=1 c=5 h=7 w=9 k=9 r=5 s=1 pt=2 pb=2",
+    "conv2d n=1 c=5 h=7 w=9 k=9 r=1 s=5 pl=2 pr=2 +bias",
+    "conv2d n=2 c=20 h=5 w=6 k=36" SAME3 " up=2 +bias",
+    "conv2d n=1 c=32 h=8 w=7 k=64" SAME3 " up=2 act=silu +bias +vec +residual",
+    "conv2d n=2 c=12 h=6 w=5 k=35" SAME3 " c2=21 +bias +vec",
+    "conv2d n=1 c=64 h=8 w=8 k=64" SAME3 " c2=32 up=2 stride=2 +bias +residual",
+    "conv2d n=2 c=40 h=4 w=4 k=24 c2=8 +bias +residual",
+    "conv2d n=1 c=1025 h=3 w=3 k=34" SAME3 " +bias",
+    "conv2d n=1 c=1100 h=5 w=5 k=64 c2=300 +bias",
+    "conv2d n=1 c=85 h=7 w=77 k=32" SAME3 " +bias",
+    "conv2d n=1 c=86 h=7 w=19 k=32" SAME3 " +bias",
+    "conv2d n=2 c=16 h=5 w=5 k=3" SAME3 " +bias",
+    "conv2d n=1 c=32 h=7 w=9 k=4" SAME3 " c2=16 +bias +vec +residual",
+    "conv2d n=1 c=128 h=16 w=16 k=3" SAME3 " +bias",
+    "conv2d n=1 c=48 h=6 w=6 k=16" SAME3 " up=2 act=silu +bias",
+    "conv2d n=1 c=16 h=9 w=9 k=5 r=4 s=4 stride=2 pt=1 pb=1 pl=1 pr=1 +bias +residual",
+    "conv2d n=1 c=512 h=8 w=8 k=8" SAME3 " +bias",
+    "conv2d n=1 c=8 h=8 w=8 k=8 +bias",
+    "conv2d n=1 c=3 h=24 w=24 k=128" SAME3 " +bias",
+    "conv2d n=2 c=4 h=16 w=16 k=192" SAME3 " +bias",
+    "conv2d n=1 c=160 h=24 w=24 k=160" SAME3 " +bias +vec +residual",
+    "conv2d n=1 c=320 h=12 w=12 k=320" SAME3 " +bias +vec",
+    "conv2d n=1 c=640 h=8 w=8 k=320" SAME3 " c2=320 +bias",
+    "conv2d n=1 c=1280 h=2 w=2 k=1280" SAME3 " +bias +residual",
+    "conv2d n=1 c=1280 h=1 w=1 k=640" SAME3 " c2=1280 +bias",
+    "conv2d n=2 c=320 h=8 w=8 k=640 +bias +residual",
+    "conv2d n=1 c=256 h=8 w=8 k=256" SAME3 " up=2 +bias",
+    "conv2d n=1 c=256 h=16 w=16 k=256 r=3 s=3 stride=2 pt=0 pb=1 pl=0 pr=1 +bias",
+    "conv2d:f16 n=2 c=7 h=3 w=2 k=15" SAME3 " act=silu +bias +vec +residual",
+    "conv2d:f16 n=1 c=65 h=9 w=17 k=65" SAME3 " +bias +residual",
+    "conv2d:f16 n=1 c=257 h=5 w=5 k=48" SAME3 " act=gelu +bias",
+    "conv2d:f16 n=1 c=3 h=9 w=33 k=129" SAME3 " +bias",
+    "conv2d:f16 n=1 c=86 h=4 w=19 k=31" SAME3 " up=2 +bias +vec",
+    "conv2d:f16 n=2 c=12 h=6 w=5 k=35" SAME3 " c2=21 stride=2 +bias",
+    "conv2d:f16 n=1 c=24 h=17 w=16 k=40 r=3 s=3 stride=2 pt=0 pb=1 pl=0 pr=1 act=quick_gelu",
+    "conv2d:f16 n=1 c=64 h=9 w=9 k=4" SAME3 " c2=16 +bias +vec +residual",
+    "conv2d:f16 n=1 c=320 h=12 w=12 k=320" SAME3 " +bias +vec +residual",
+    "conv2d:f16 n=1 c=640 h=6 w=6 k=320" SAME3 " c2=320 +bias",
+    "conv2d:f32*f16 n=1 c=33 h=6 w=7 k=50" SAME3 " c2=4 +bias +residual",
+    "conv2d:f32*f16 n=2 c=32 h=6 w=7 k=3" SAME3 " act=relu +bias +vec",
+    "conv2d:f32*f16 n=1 c=320 h=8 w=8 k=320" SAME3 " +bias",
+    "conv2d:f16*f32 n=1 c=40 h=6 w=7 k=50" SAME3 " +bias",
+    NULL};
+
+static const char *const exact_cases[] = {
+    "conv2d n=1 c=17 h=5 w=9 k=37" SAME3 " act=relu +bias +vec +residual",
+    "conv2d n=2 c=33 h=9 w=7 k=33" SAME3 " c2=15 stride=2 +bias",
+    "conv2d n=1 c=9 h=5 w=5 k=70" SAME3 " up=2 c2=3 +vec",
+    "conv2d n=1 c=16 h=6 w=7 k=6" SAME3 " c2=32 +bias +residual",
+    "conv2d n=1 c=1280 h=2 w=3 k=40" SAME3 " c2=1280 +bias",
+    "conv2d:f16 n=1 c=17 h=5 w=9 k=37" SAME3 " act=relu +bias +vec +residual",
+    "conv2d:f16 n=1 c=20 h=5 w=5 k=34 r=4 s=4 stride=2 pt=1 pb=1 pl=1 pr=1 +bias",
+    "conv2d:f32*f16 n=1 c=48 h=5 w=6 k=5" SAME3 " up=2 +bias",
+    NULL};
+
+const ldm_op ldm_op_conv2d = {
+    .name = "conv2d",
+    .summary = "convolution with zero padding, optional nearest-2x input, second input, bias, vector, residual, activation",
+    .dims = "n c h w k r=1 s=1 stride=1 up=1 c2=0 pt=0 pb=0 pl=0 pr=0 act=none|relu|silu|gelu|quick_gelu",
+    .flags = "bias vec residual",
+    .slots = "x x2 w bias vec residual y",
+    .infer = infer,
+    .cost = cost,
+    .reference = reference,
+    .impls = impls,
+    .cases = cases,
+    .exact_cases = exact_cases,
+};

@@ -1,0 +1,195 @@
+/* gemm.c -- the op `gemm` (linear layers, batched products): what it means, its cost, its cases, and the rows that run it.
+ * The kernels are in kernels/gemm*.cl, the reference in reference/ref_gemm.c, weight layouts in pack.c. */
+#include "ops/op.h"
+#include "ops/pack.h"
+#include "reference/reference.h"
+
+enum { M, N, K, BATCH, ACT, DIMS };
+enum { BIAS = 1, RESIDUAL = 2, WKN = 4, WBATCH = 8 };
+enum { SLOT_X, SLOT_W, SLOT_BIAS, SLOT_RESIDUAL, SLOT_Y };
+
+static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
+    static const char *const name[ACT] = {"m", "n", "k", "batch"};
+    const int64_t *d = p->dim;
+    for (int i = 0; i < ACT; i++)
+        if (d[i] < 1 || d[i] > 1 << 28) return ldm_fail(LDM_ERR_ARG, "gemm: %s is %lld, wanted 1 to 2^28", name[i], (long long)d[i]);
+    if ((p->dtype != LDM_F32 && p->dtype != LDM_F16) || (p->wdtype != LDM_F32 && p->wdtype != LDM_F16))
+        return ldm_fail(LDM_ERR_ARG, "gemm: storage is %s*%s, wanted f32 or f16", ldm_dtype_name(p->dtype), ldm_dtype_name(p->wdtype));
+    bool wbatch = (p->flags & WBATCH) != 0;
+    if (wbatch && p->wdtype != p->dtype)
+        return ldm_fail(LDM_ERR_ARG, "gemm: with wbatch w is an activation: storage is %s*%s, wanted one type", ldm_dtype_name(p->dtype),
+                        ldm_dtype_name(p->wdtype));
+    ldm_shape y = ldm_shape_of(3, d[BATCH], d[M], d[N]);
+    int64_t rows = p->flags & WKN ? d[K] : d[N], cols = p->flags & WKN ? d[N] : d[K];
+    slot[SLOT_X] = (ldm_slot){true, false, p->dtype, ldm_shape_of(3, d[BATCH], d[M], d[K])};
+    slot[SLOT_W] = (ldm_slot){true, !wbatch, p->wdtype, wbatch ? ldm_shape_of(3, d[BATCH], rows, cols) : ldm_shape_of(2, rows, cols)};
+    slot[SLOT_BIAS] = (ldm_slot){(p->flags & BIAS) != 0, true, LDM_F32, ldm_shape_of(1, d[N])};
+    slot[SLOT_RESIDUAL] = (ldm_slot){(p->flags & RESIDUAL) != 0, false, p->dtype, y};
+    slot[SLOT_Y] = (ldm_slot){true, false, p->dtype, y};
+    return LDM_OK;
+}
+
+static ldm_cost cost(const ldm_problem *p) {
+    const int64_t *d = p->dim;
+    double y = (double)d[BATCH] * (double)d[M] * (double)d[N], x = (double)d[BATCH] * (double)d[M] * (double)d[K];
+    double w = (double)d[N] * (double)d[K] * (p->flags & WBATCH ? (double)d[BATCH] : 1);
+    return (ldm_cost){2 * y * (double)d[K], (double)ldm_dtype_size(p->dtype) * (x + y * (p->flags & RESIDUAL ? 2 : 1)) +
+                                                (double)ldm_dtype_size(p->wdtype) * w};
+}
+
+static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
+    const int64_t *d = p->dim;
+    ref_out o = {which ? which->index : NULL, which ? which->count : d[BATCH] * d[M] * d[N], ldm_dtype_unit(p->dtype),
+                 ldm_dtype_tiny(p->dtype), y, bound};
+    ref_gemm_dims r = {d[BATCH], d[M], d[N], d[K], (p->flags & WKN) != 0, (p->flags & WBATCH) != 0, (ref_act)d[ACT]};
+    ref_gemm(o, &r, in[SLOT_X], in[SLOT_W], in[SLOT_BIAS], in[SLOT_RESIDUAL]);
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
+
+static void storage(const ldm_problem *p, ldm_recipe *r) {
+    if (p->dtype == LDM_F16) ldm_rec_option(r, "-DREAL=half");
+    if (p->wdtype != p->dtype) ldm_rec_option(r, p->wdtype == LDM_F16 ? "-DWREAL=half" : "-DWREAL=float");
+}
+
+static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim;
+    ldm_rec_kernel(r, "gemm.cl", "gemm_plain");
+    storage(p, r);
+    ldm_rec_slot(r, SLOT_Y);
+    for (int i = 0; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+    ldm_rec_int(r, d[BATCH]);
+    ldm_rec_int(r, d[M]);
+    ldm_rec_int(r, d[N]);
+    ldm_rec_int(r, d[K]);
+    ldm_rec_int(r, (p->flags & WKN) != 0);
+    ldm_rec_int(r, (p->flags & WBATCH) != 0);
+    ldm_rec_int(r, d[ACT]);
+    ldm_rec_range1(r, d[BATCH] * d[M] * d[N], 64);
+    return r->status;
+}
+
+static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
+    if (p->dim[BATCH] * p->dim[M] > INT32_MAX / 2 || p->dim[K] > INT32_MAX / 64) return "more than 2^30 rows or 2^25 products";
+    return NULL;
+}
+
+/* Rows of one product: without wbatch the batch is just more rows. */
+static int64_t rows(const ldm_problem *p) { return p->flags & WBATCH ? p->dim[M] : p->dim[M] * p->dim[BATCH]; }
+
+static const ldm_tunable cpu_tunables[] = {{"TILE_ROWS", "rows of a tile", {8, 12, 14, 4, 2, 1}}, {0}};
+
+/* No tile that is twice the rows there are. */
+static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) { return params[0] == 1 || params[0] < 2 * rows(p); }
+
+static size_t cpu_scratch(const ldm_problem *p, const int *params) {
+    if (!(p->flags & WBATCH)) return 0;
+    return (size_t)(p->dim[BATCH] * ldm_round_up(p->dim[N], 32) * p->dim[K]) * ldm_dtype_size(p->dtype);
+}
+
+static bool cpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
+    if (slot != SLOT_W) return false;
+    return ldm_pack_panels(p->wdtype, p->dim[N], p->dim[K], 0, 1, (p->flags & WKN) != 0, 0, out);
+}
+
+static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim, panels = ldm_ceil_div(d[N], 32);
+    const ldm_tiling t = ldm_share_tiles(rows(p), params[0], d[K], panels);
+    const bool wbatch = (p->flags & WBATCH) != 0;
+    if (wbatch) {
+        ldm_rec_kernel(r, "gemm_cpu.cl", "gemm_panels");
+        storage(p, r);
+        ldm_rec_define(r, "TILE_ROWS", params[0]);
+        ldm_rec_scratch(r, 0);
+        ldm_rec_slot(r, SLOT_W);
+        ldm_rec_int(r, d[N]);
+        ldm_rec_int(r, d[K]);
+        ldm_rec_int(r, (p->flags & WKN) != 0);
+        ldm_rec_range3(r, ldm_ceil_div(d[K], 64), panels, d[BATCH], 1, 1, 1);
+    }
+    ldm_rec_kernel(r, "gemm_cpu.cl", "gemm_tile");
+    storage(p, r);
+    ldm_rec_define(r, "TILE_ROWS", params[0]);
+    ldm_rec_slot(r, SLOT_Y);
+    ldm_rec_slot(r, SLOT_X);
+    if (wbatch) ldm_rec_scratch(r, 0);
+    else ldm_rec_slot(r, SLOT_W);
+    ldm_rec_slot(r, SLOT_BIAS);
+    ldm_rec_slot(r, SLOT_RESIDUAL);
+    ldm_rec_int(r, rows(p));
+    ldm_rec_int(r, d[N]);
+    ldm_rec_int(r, d[K]);
+    ldm_rec_int(r, d[ACT]);
+    ldm_rec_int(r, t.block);
+    ldm_rec_int(r, t.group);
+    ldm_rec_range2(r, t.items, wbatch ? d[BATCH] : 1, 1, 1);
+    return r->status;
+}
+
+static const ldm_impl impls[] = {
+    {"gemm_tile", "8 rows x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, ldm_prefer_cpu, cpu_tunables, cpu_legal, cpu_scratch,
+     cpu_pack, cpu_record, 0, true},
+    {"gemm_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, 0, true},
+    {0}};
+
+/* Row tails 1..17 of every tile, output tails of 16 and 32, products around a strip (256) and a chunk (1024). */
+static const char *const cases[] = {
+    "gemm m=1 n=1 k=1",
+    "gemm m=1 n=1280 k=320 act=silu +bias",
+    "gemm m=2 n=1280 k=1280 +bias",
+    "gemm m=3 n=33 k=17 +bias +residual",
+    "gemm m=4 n=64 k=1025 +bias",
+    "gemm m=7 n=31 k=33 act=relu",
+    "gemm m=8 n=32 k=32",
+    "gemm m=9 n=127 k=65 +bias",
+    "gemm m=13 n=96 k=2500 +residual",
+    "gemm m=15 n=15 k=15 act=gelu +bias",
+    "gemm m=16 n=16 k=256",
+    "gemm m=17 n=77 k=257 act=quick_gelu +bias +residual",
+    "gemm m=63 n=48 k=64 act=silu +bias",
+    "gemm m=65 n=128 k=31 +bias",
+    "gemm m=129 n=129 k=129 +bias +residual",
+    "gemm m=1000 n=40 k=8",
+    "gemm batch=3 m=5 n=20 k=12 +bias +residual",
+    "gemm batch=3 m=33 n=65 k=40 +wbatch",
+    "gemm batch=2 m=77 n=31 k=70 +wkn +wbatch +residual",
+    "gemm m=20 n=50 k=130 act=gelu +bias +wkn",
+    "gemm m=77 n=320 k=768 +bias",
+    "gemm m=256 n=640 k=640 +bias +residual",
+    "gemm m=64 n=1280 k=1280 +bias",
+    "gemm m=16 n=1280 k=5120 +bias +residual",
+    "gemm:f16 m=1 n=1280 k=320 act=silu +bias",
+    "gemm:f16 m=3 n=33 k=17 +bias +residual",
+    "gemm:f16 m=8 n=96 k=256 act=gelu +bias",
+    "gemm:f16 m=17 n=77 k=521 act=quick_gelu +bias +residual",
+    "gemm:f16 m=129 n=127 k=1025 +bias",
+    "gemm:f16 batch=2 m=33 n=65 k=40 +wbatch",
+    "gemm:f16 batch=2 m=10 n=31 k=70 +wkn +wbatch +residual",
+    "gemm:f16 m=77 n=320 k=768 +bias +residual",
+    "gemm:f32*f16 m=2 n=320 k=1280 act=silu +bias",
+    "gemm:f32*f16 m=31 n=129 k=63 +bias +residual",
+    "gemm:f16*f32 m=31 n=129 k=300 +bias +wkn",
+    NULL};
+
+static const char *const exact_cases[] = {
+    "gemm m=13 n=77 k=1500 +bias +residual",
+    "gemm m=1 n=129 k=20480 +bias",
+    "gemm:f16 m=33 n=40 k=77 +bias",
+    "gemm:f32*f16 m=17 n=31 k=2049 +residual",
+    "gemm batch=3 m=9 n=34 k=65 +wbatch +residual",
+    "gemm batch=2 m=8 n=65 k=33 +wkn +wbatch",
+    NULL};
+
+const ldm_op ldm_op_gemm = {
+    .name = "gemm",
+    .summary = "matrix product y = act(x w^T + bias + residual), batched",
+    .dims = "m n k batch=1 act=none|relu|silu|gelu|quick_gelu",
+    .flags = "bias residual wkn wbatch",
+    .slots = "x w bias residual y",
+    .infer = infer,
+    .cost = cost,
+    .reference = reference,
+    .impls = impls,
+    .cases = cases,
+    .exact_cases = exact_cases,
+};

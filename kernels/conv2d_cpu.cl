@@ -1,0 +1,220 @@
+/* conv2d_cpu.cl -- convolution for CPUs: an implicit GEMM, no padded copy, no im2col
+ *   y [n,p,q,k]   x [n,h,wd,c]   x2 [n,h,wd,c2] or absent   bias [k], vec [n,k], residual [n,p,q,k] or absent
+ *   reference  reference/ref_conv2d.c          host  host/ops/conv2d.c, layouts in host/ops/pack.c
+ *
+ *   conv2d_narrow  k <= 16, c and c2 multiples of 16: lanes are channels, so that 3 or 4 outputs waste nothing.
+ *                  4 pixels x 4 outputs a step; w: [k rounded up to 4][K], then a row of zeros.
+ *   conv2d_tile    any shape. A work-item makes `block` tiles of TILE_PIXELS pixels (consecutive in n,p,q order) x 32 outputs.
+ *                  w: panels of 32 outputs [k/32][K][32], then a row of zeros. One tap of the panel (c x 32 weights) is
+ *                  used for all tiles of the block before the next, so it comes from the second-level cache whatever K is;
+ *                  the sums wait in `part`.
+ * Both: local size 1. K = x's taps and channels, then x2's. Pixels outside the map read the row of zeros; up = 2 reads the
+ * input at half the coordinates.
+ *
+ * MUTANTS: 1 last product dropped, 2 first channel doubled, 3 halo off by one in y, 4 halo off by one in x, 5 stride + 1,
+ *   6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 filter flipped, 11 channels swapped,
+ *   12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped, 16 activation dropped, 17 last pixel of
+ *   a tile repeats its neighbour, 18 sums kept in f16; conv2d_tile also: 19 second half of a panel is the first again,
+ *   20 tail of a strip dropped (REAL half) */
+#ifndef TILE_PIXELS
+#define TILE_PIXELS 8 /* conv2d_tile: output pixels of a tile, 1..14; 2 float16 sums each */
+#endif
+#define TP TILE_PIXELS
+#define MOST_TILES 8                      /* conv2d_tile: tiles of a work-item, at most; 128 TP MOST_TILES bytes of stack */
+#define CHUNK (REAL_IS_HALF ? 256 : 1024) /* channels done for all tiles before the next ones: 128 KiB of weights */
+#define MERGE 256                         /* longest row of taps taken as one run */
+#define EACH_PIXEL(i) _Pragma("unroll") for (int i = 0; i < TP; i++)
+
+#define TENSORS                                                                                                        \
+    __global real *restrict y, __global const real *restrict x, __global const real *restrict x2,                      \
+        __global const wreal *restrict w, __global const float *restrict bias, __global const real *restrict vec,      \
+        __global const real *restrict residual
+#define SIZES                                                                                                          \
+    int n, int h, int wd, int c, int c2, int k, int r, int s, int stride, int up, int pt, int pl, int p, int q, int act
+
+#if MUTANT == 12
+#define KEPT1(v) as_float(as_uint(v) & 0xffffe000u)
+#define KEPT16(v) as_float16(as_uint16(v) & 0xffffe000u)
+#else
+#define KEPT1(v) (v)
+#define KEPT16(v) (v)
+#endif
+
+#if MUTANT == 18
+static float16 summed(float16 v) {
+    ushort16 bits;
+    vstore_half16_rte(v, 0, (half *)&bits);
+    return vload_half16(0, (half *)&bits);
+}
+#else
+#define summed(v) (v)
+#endif
+
+/* Output o of one pixel of sample `in`: act(sum + bias + vec + residual) at y[at]. */
+static void finish1(__global real *y, __global const float *bias, __global const real *vec, __global const real *residual,
+                    float sum, long at, int o, int in, int k, int act) {
+    if (bias && MUTANT != 6) sum += bias[MUTANT == 7 ? (o + 1) % k : o];
+    if (vec) sum += LOAD(vec, (long)(MUTANT == 13 ? 0 : in) * k + o);
+    if (residual && MUTANT != 14) sum += LOAD(residual, at);
+    STORE(KEPT1(activate(sum, MUTANT == 16 ? ACT_NONE : act)), y, at);
+}
+
+/* The same for outputs o..o+15, as far as there are that many. */
+static void finish16(__global real *y, __global const float *bias, __global const real *vec, __global const real *residual,
+                     float16 sum, long at, int o, int in, int k, int act) {
+    if (MUTANT != 7 && o + 16 <= k) {
+        if (bias && MUTANT != 6) sum += vload16(0, bias + o);
+        if (vec) sum += LOAD16(vec, (long)(MUTANT == 13 ? 0 : in) * k + o);
+        if (residual && MUTANT != 14) sum += LOAD16(residual, at);
+        STORE16(KEPT16(activate16(sum, MUTANT == 16 ? ACT_NONE : act)), y, at);
+    } else {
+        float lane[16];
+        vstore16(sum, 0, lane);
+        for (int e = 0; e < min(16, k - o); e++) finish1(y, bias, vec, residual, lane[e], at + e, o + e, in, k, act);
+    }
+}
+
+/* Row of input channels under output coordinate (iy, ix) of the enlarged map, or the zeros outside it. `map`: first row of
+ * the sample's map, in pixels. */
+static __global const real *input_row(__global const real *x, __global const real *zeros, long map, int iy, int ix, int h,
+                                      int wd, int c, int up) {
+    const int outside = (uint)iy >= (uint)(h * up) || (uint)ix >= (uint)(wd * up);
+    const int sy = MUTANT == 9 && up == 2 ? min((iy + 1) >> 1, h - 1) : iy >> (up - 1), sx = ix >> (up - 1);
+    if (MUTANT == 8) zeros = x;
+    return outside ? zeros : x + (map + (long)sy * wd + sx) * c;
+}
+
+static float lane_sum(float16 v) {
+    const float8 a = v.lo + v.hi;
+    const float4 b = a.lo + a.hi;
+    return (b.x + b.z) + (b.y + b.w);
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_narrow(TENSORS, SIZES) {
+    const int pixels = n * p * q, first = get_global_id(0) * 4, deep = (c + c2) * r * s;
+    __global const real *zeros = (__global const real *)(w + (long)((k + 3) / 4 * 4) * deep);
+    int py[4], px[4];
+    long map[4];
+    for (int i = 0; i < 4; i++) {
+        const int m = min(first + i, pixels - 1), step = stride + (MUTANT == 5);
+        py[i] = m / q % p * step - pt + (MUTANT == 3), px[i] = m % q * step - pl + (MUTANT == 4);
+        map[i] = (long)(m / (p * q)) * h * wd;
+    }
+    for (int o = 0; o < k; o += 4) {
+        float16 acc[4][4];
+#pragma unroll
+        for (int i = 0; i < 16; i++) acc[i / 4][i % 4] = (float16)0.0f;
+        int k0 = 0;
+        for (int source = 0; source < (MUTANT != 15 && c2 ? 2 : 1); source++) {
+            __global const real *xs = source ? x2 : x;
+            const int cs = source ? c2 : c;
+            for (int tap = 0; tap < r * s; tap++, k0 += cs) {
+                const int at = MUTANT == 10 ? r * s - 1 - tap : tap, ry = at / s, sx = at % s;
+                __global const real *row[4];
+                __global const wreal *wt = w + (long)o * deep + k0;
+#pragma unroll
+                for (int i = 0; i < 4; i++) row[i] = input_row(xs, zeros, map[i], py[i] + ry, px[i] + sx, h, wd, cs, up);
+                for (int e = 0; e < cs; e += 16) {
+                    float16 v[4];
+#pragma unroll
+                    for (int i = 0; i < 4; i++) v[i] = LOAD16(row[i], e);
+                    if (MUTANT == 1 && k0 + e + 16 == deep) v[0].sf = v[1].sf = v[2].sf = v[3].sf = 0;
+                    if (MUTANT == 2 && e == 0) v[0].s0 *= 2, v[1].s0 *= 2, v[2].s0 *= 2, v[3].s0 *= 2;
+                    if (MUTANT == 11) v[0] = v[0].s1032547698badcfe, v[1] = v[1].s1032547698badcfe, v[3] = v[3].s1032547698badcfe;
+#pragma unroll
+                    for (int j = 0; j < 4; j++) {
+                        const float16 u = WLOAD16(wt, (long)j * deep + e);
+#pragma unroll
+                        for (int i = 0; i < 4; i++) acc[i][j] = summed(FMA(v[i], u, acc[i][j]));
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                const int m = first + i;
+                const float sum = lane_sum(acc[MUTANT == 17 && i == 3 ? 2 : i][j]);
+                if (m < pixels && o + j < k) finish1(y, bias, vec, residual, sum, (long)m * k + o + j, o + j, m / (p * q), k, act);
+            }
+    }
+}
+
+/* block <= MOST_TILES. `group` blocks of pixels go panel by panel before the next group: their input stays in cache. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS, SIZES, int block, int group) {
+    const int pixels = n * p * q, panels = (k + 31) / 32, blocks = (pixels + TP * block - 1) / (TP * block);
+    const int id = get_global_id(0), set = id / (group * panels), in_set = min(group, blocks - set * group);
+    const int panel = (id - set * group * panels) / in_set, place = set * group + (id - set * group * panels) % in_set;
+    const int first = place * TP * block, tiles = min(block, (pixels - first + TP - 1) / TP);
+    const long deep = (long)(c + c2) * r * s;
+    __global const wreal *wp = w + panel * deep * 32;
+    __global const real *zeros = (__global const real *)(w + panels * deep * 32);
+
+    int py[MOST_TILES][TP], px[MOST_TILES][TP], merged[MOST_TILES];
+    long map[MOST_TILES][TP];
+    float16 part[MOST_TILES][TP][2];
+    for (int t = 0; t < tiles; t++) {
+        /* a row of taps is one contiguous run where all of it lies inside for every pixel of the tile */
+        merged[t] = MUTANT != 10 && c2 == 0 && up == 1 && s * c <= MERGE;
+        for (int i = 0; i < TP; i++) {
+            const int m = min(first + t * TP + i, pixels - 1), step = stride + (MUTANT == 5);
+            py[t][i] = m / q % p * step - pt + (MUTANT == 3), px[t][i] = m % q * step - pl + (MUTANT == 4);
+            map[t][i] = (long)(m / (p * q)) * h * wd;
+            merged[t] = merged[t] && px[t][i] >= 0 && px[t][i] + s <= wd;
+            part[t][i][0] = part[t][i][1] = (float16)0.0f;
+        }
+    }
+
+    long k0 = 0; /* products before this tap */
+    for (int source = 0; source < (MUTANT != 15 && c2 ? 2 : 1); source++) {
+        __global const real *xs = source ? x2 : x;
+        const int cs = source ? c2 : c;
+        for (int tap = 0; tap < r * s; tap++, k0 += cs) {
+            const int at = MUTANT == 10 ? r * s - 1 - tap : tap, ry = at / s, sx = at % s;
+            for (int from = 0; from < cs; from += CHUNK)
+                for (int t = 0; t < tiles; t++) {
+                    if (merged[t] && sx) continue; /* done with the row's first tap */
+                    int count = merged[t] ? s * cs : min(CHUNK, cs - from);
+                    __global const wreal *wt = wp + (k0 + from) * 32;
+                    __global const real *row[TP];
+                    float16 acc[TP][2];
+                    EACH_PIXEL(i) {
+                        row[i] = from + input_row(xs, zeros, map[t][i], py[t][i] + ry, px[t][i] + sx, h, wd, cs, up);
+                        acc[i][0] = part[t][i][0], acc[i][1] = part[t][i][1];
+                    }
+#if REAL_IS_HALF
+                    /* a broadcast from half costs three instructions: a strip of floats first */
+                    float strip[TP][CHUNK];
+                    EACH_PIXEL(i) {
+                        int e = 0;
+                        for (; e + 16 <= count; e += 16) vstore16(LOAD16(row[i], e), 0, &strip[i][e]);
+                        for (; e < count; e++) strip[i][e] = MUTANT == 20 ? 0 : LOAD(row[i], e);
+                    }
+#define INPUT(i, e) strip[i][e]
+#else
+#define INPUT(i, e) row[i][e]
+#endif
+                    if (MUTANT == 1 && k0 + from + count == deep) count--;
+                    for (int e = 0; e < count; e++) {
+                        const float16 w0 = WLOAD16(wt, e * 32), w1 = WLOAD16(wt, e * 32 + (MUTANT == 19 ? 0 : 16));
+                        EACH_PIXEL(i) {
+                            const float16 v = (float16)(INPUT(i, MUTANT == 11 ? min(e ^ 1, count - 1) : e)) * (MUTANT == 2 && e == 0 ? 2 : 1);
+                            acc[i][0] = summed(FMA(v, w0, acc[i][0]));
+                            acc[i][1] = summed(FMA(v, w1, acc[i][1]));
+                        }
+                    }
+                    EACH_PIXEL(i) part[t][i][0] = acc[i][0], part[t][i][1] = acc[i][1];
+                }
+        }
+    }
+
+    for (int t = 0; t < tiles; t++)
+        for (int i = 0; i < TP; i++) {
+            const int m = first + t * TP + i, o = panel * 32;
+            if (m >= pixels) break;
+            for (int v = 0; v < 2 && o + v * 16 < k; v++)
+                finish16(y, bias, vec, residual, part[t][MUTANT == 17 && i == TP - 1 ? max(i - 1, 0) : i][v], (long)m * k + o + v * 16,
+                         o + v * 16, m / (p * q), k, act);
+        }
+}

@@ -1,0 +1,41 @@
+/* gemm.cl -- matrix product, the plain kernel: any OpenCL 1.2 device, any shape
+ *   y [batch,m,n]   x [batch,m,k]   w [n,k], or [k,n] if wkn; with wbatch one for each of the batch   bias [n] or absent
+ *   residual [batch,m,n] or absent   y = act(x w^T + bias + residual)
+ *   reference  reference/ref_gemm.c          host  host/ops/gemm.c
+ *
+ *   gemm_plain   one work-item per output element, no assumptions
+ *
+ * MUTANTS: 1 last product dropped, 2 first product doubled, 3 row of the neighbour, 4 bias missing, 5 neighbour's bias,
+ *   6 residual missing, 7 activation dropped, 8 products swapped, 9 batch of w ignored, 10 f16 store truncated, 11 sum kept
+ *   in f16, 12 w transposed */
+#if MUTANT == 11
+static float summed(float v) {
+    ushort bits;
+    vstore_half_rte(v, 0, (half *)&bits);
+    return vload_half(0, (half *)&bits);
+}
+#else
+#define summed(v) (v)
+#endif
+
+__kernel void gemm_plain(__global real *restrict y, __global const real *restrict x, __global const wreal *restrict w,
+                         __global const float *restrict bias, __global const real *restrict residual, int batch, int m,
+                         int n, int k, int wkn, int wbatch, int act) {
+    const size_t id = get_global_id(0);
+    if (id >= (size_t)batch * m * n) return;
+    const size_t col = id % n, row = MUTANT == 3 ? (id / n) ^ ((id / n | 1) < (size_t)batch * m) : id / n, b = id / n / m;
+    const int by_k = MUTANT == 12 ? !wkn : wkn; /* element (o, e) of w is at o * k + e, or e * n + o */
+    const size_t o_step = by_k ? 1 : k, e_step = by_k ? n : 1;
+    __global const wreal *wt = w + (MUTANT != 9 && wbatch ? b * n * k : 0) + col * o_step;
+    float sum = 0;
+    for (int e = 0; e < k - (MUTANT == 1); e++) {
+        float v = LOAD(x, row * k + (MUTANT == 8 ? min(e ^ 1, k - 1) : e));
+        if (MUTANT == 2 && e == 0) v *= 2;
+        sum = summed(FMA(v, WLOAD(wt, e * e_step), sum));
+    }
+    if (bias && MUTANT != 4) sum += bias[MUTANT == 5 ? (col + 1) % n : col];
+    if (residual && MUTANT != 6) sum += LOAD(residual, id);
+    float v = activate(sum, MUTANT == 7 ? ACT_NONE : act);
+    if (MUTANT == 10) v = as_float(as_uint(v) & 0xffffe000u);
+    STORE(v, y, id);
+}
