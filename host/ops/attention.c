@@ -1,0 +1,249 @@
+/* attention.c -- the op `attention`: what it means, its cost, its cases, its rows. Kernels: kernels/attention*.cl, reference:
+ * reference/ref_attention.c.
+ *
+ * layout=split: q [n,nq,heads d], k and v [n,nkv,heads d], three tensors. layout=legacy and packed: one tensor in slot q,
+ * [n,nq,3 heads d], per head q k v (openaimodel.py: QKVAttentionLegacy) or all heads' q, all k, all v (QKVAttention). */
+#include "ops/row.h"
+#include <math.h>
+
+enum { N, HEADS, NQ, NKV, D, LAYOUT, CAUSAL };
+enum { SPLIT, LEGACY, PACKED };
+enum { SLOT_Q, SLOT_K, SLOT_V, SLOT_Y };
+enum { MAX_D = 1024 };
+
+static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
+    const int64_t *d = p->dim, c = d[HEADS] * d[D];
+    const bool split = d[LAYOUT] == SPLIT;
+    ldm_status st = ldm_row_check(p, 5);
+    if (st) return st;
+    if (d[D] > MAX_D) return ldm_fail(LDM_ERR_ARG, "attention: head width d is %lld, wanted at most %d", (long long)d[D], MAX_D);
+    if (d[HEADS] > 1 << 16) return ldm_fail(LDM_ERR_ARG, "attention: %lld heads, wanted at most 65536", (long long)d[HEADS]);
+    if (!split && d[NQ] != d[NKV])
+        return ldm_fail(LDM_ERR_ARG, "attention: one packed tensor has nq = nkv; found nq %lld, nkv %lld", (long long)d[NQ], (long long)d[NKV]);
+    if (d[CAUSAL] && d[NKV] < d[NQ])
+        return ldm_fail(LDM_ERR_ARG, "attention: a causal mask needs nkv >= nq, found nq %lld, nkv %lld", (long long)d[NQ], (long long)d[NKV]);
+    slot[SLOT_Q] = (ldm_slot){true, false, p->dtype, ldm_shape_of(3, d[N], d[NQ], split ? c : 3 * c)};
+    slot[SLOT_K] = slot[SLOT_V] = (ldm_slot){split, false, p->dtype, ldm_shape_of(3, d[N], d[NKV], c)};
+    slot[SLOT_Y] = (ldm_slot){true, false, p->dtype, ldm_shape_of(3, d[N], d[NQ], c)};
+    return LDM_OK;
+}
+
+static double scale(const ldm_problem *p) { return p->flt[0] ? p->flt[0] : 1 / sqrt((double)p->dim[D]); }
+
+/* Where things lie; also what the kernels are told. */
+static ref_attention_dims geometry(const ldm_problem *p) {
+    const int64_t *d = p->dim, c = d[HEADS] * d[D], row = d[LAYOUT] == SPLIT ? c : 3 * c;
+    const int64_t step = d[LAYOUT] == LEGACY ? 3 * d[D] : d[D], off = d[LAYOUT] == SPLIT ? 0 : d[LAYOUT] == LEGACY ? d[D] : c;
+    return (ref_attention_dims){d[N], d[HEADS], d[NQ], d[NKV], d[D], row, 0, step, row, off, step, row, 2 * off, step, scale(p), d[CAUSAL] != 0};
+}
+
+static ldm_cost cost(const ldm_problem *p) {
+    const int64_t *d = p->dim;
+    double pairs = (double)d[N] * (double)d[HEADS] * (double)d[NQ] * (double)d[NKV];
+    if (d[CAUSAL]) pairs *= 1 - ((double)d[NQ] - 1) / (2 * (double)d[NKV]);
+    double c = (double)d[N] * (double)(d[HEADS] * d[D]);
+    return (ldm_cost){4 * pairs * (double)d[D], (double)ldm_dtype_size(p->dtype) * c * 2 * (double)(d[NQ] + d[NKV])};
+}
+
+static int64_t outputs(const ldm_problem *p) { return p->dim[N] * p->dim[NQ] * p->dim[HEADS] * p->dim[D]; }
+
+static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
+    ref_attention_dims r = geometry(p);
+    const bool split = p->dim[LAYOUT] == SPLIT;
+    ref_attention(ldm_row_out(which, outputs(p), p->dtype, y, bound), &r, in[SLOT_Q], in[split ? SLOT_K : SLOT_Q], in[split ? SLOT_V : SLOT_Q]);
+}
+
+/* ---- test data: what a wrong softmax survives on random scores (testing-regime of this op) -------------------------- */
+
+/* Element e of the q (0), k (1) or v (2) of one token. All but ZEROMEAN make q one vector of signs times about 1, and give
+ * key j about the score t by k = t signs / (d scale).
+ *   POSITIVE  even heads: scores +-90, an exponential overflows; odd heads: positive random numbers
+ *   OFFSET    even heads: all about -8, so a key too many takes over; odd heads: all equal
+ *   SPIKY     one key at +60 among keys near 0: the last in even heads, any in odd ones
+ *   INTEGER   one-hot: each query finds one key by a code of signs and every other exponential underflows: y is that v, exactly */
+static float element(const ldm_problem *p, int which, ldm_fill how, uint64_t seed, int64_t sample, int64_t h, int64_t token, int64_t e) {
+    const int64_t d = p->dim[D], nkv = p->dim[NKV];
+    const uint64_t stream = (uint64_t)((which * 64 + h) * 4096 + sample);
+    const float u = ldm_uniform(seed, stream, (uint64_t)(token * d + e));
+    const float sign = ldm_hash(seed, 99, (uint64_t)(h * d + e)) & 1 ? 1 : -1;
+    const double unit = 1 / ((double)d * scale(p)); /* |k| per score */
+    if (which == 2) return how == LDM_FILL_INTEGER ? rintf(u * 8) : u;
+    if (how == LDM_FILL_ZEROMEAN) return 2 * u;
+    if (how == LDM_FILL_INTEGER) { /* the code of key j; a query carries its target's, 2000 times */
+        const int64_t key = which == 1 ? token : p->dim[CAUSAL] ? token + nkv - p->dim[NQ] : (int64_t)(ldm_hash(seed, 3, (uint64_t)token) % (uint64_t)nkv);
+        return (ldm_hash(seed, 1000 + (uint64_t)key, (uint64_t)e) & 1 ? 1.0f : -1.0f) * (which == 1 ? 1 : 2000);
+    }
+    if (how == LDM_FILL_POSITIVE && h % 2) return (u + 1) / 2;
+    if (which == 0) return sign * (1 + ldm_uniform(seed, 98, (uint64_t)(h * d + e)) / 4);
+    const double jitter = ldm_uniform(seed, 7, (uint64_t)((sample * 64 + h) * nkv + token));
+    const int64_t spike = h % 2 ? (int64_t)(ldm_hash(seed, 4, (uint64_t)h) % (uint64_t)nkv) : nkv - 1;
+    double want = 0;
+    if (how == LDM_FILL_POSITIVE) want = (ldm_hash(seed, 8, (uint64_t)(sample * nkv + token)) & 1 ? 90 : -90) + jitter;
+    if (how == LDM_FILL_OFFSET) want = h % 2 ? -8 : -8 + jitter;
+    if (how == LDM_FILL_SPIKY) want = token == spike ? 60 : jitter;
+    return (float)(want * unit) * sign;
+}
+
+static bool fill(const ldm_problem *p, int slot, ldm_fill how, float *data, int64_t count, uint64_t seed) {
+    const int64_t *dim = p->dim, d = dim[D], c = dim[HEADS] * d, tokens = slot == SLOT_Q ? dim[NQ] : dim[NKV];
+    const int64_t row = dim[LAYOUT] == SPLIT ? c : 3 * c;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t at = i % row, token = i / row % tokens, sample = i / row / tokens;
+        int which = slot;
+        int64_t h = at / d;
+        if (dim[LAYOUT] == LEGACY) which = (int)(at / d % 3), h = at / (3 * d);
+        if (dim[LAYOUT] == PACKED) which = (int)(at / c), h = at % c / d;
+        data[i] = element(p, which, how, seed, sample, h, token, at % d);
+    }
+    return true;
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
+
+static const char *fits(const ldm_problem *p) {
+    const int64_t *d = p->dim, row = geometry(p).k_row;
+    return ldm_row_fits(d[N] * (d[NQ] > d[NKV] ? d[NQ] : d[NKV]) * row);
+}
+
+static void arguments(const ldm_problem *p, ldm_recipe *r) {
+    const ref_attention_dims g = geometry(p);
+    const bool split = p->dim[LAYOUT] == SPLIT;
+    ldm_row_storage(p, r);
+    ldm_rec_slot(r, SLOT_Y);
+    ldm_rec_slot(r, SLOT_Q);
+    ldm_rec_slot(r, split ? SLOT_K : SLOT_Q);
+    ldm_rec_slot(r, split ? SLOT_V : SLOT_Q);
+    for (int i = HEADS; i <= D; i++) ldm_rec_int(r, p->dim[i]);
+    ldm_rec_int(r, g.q_row);
+    ldm_rec_int(r, g.k_row);
+    ldm_rec_int(r, g.q_off);
+    ldm_rec_int(r, g.k_off);
+    ldm_rec_int(r, g.v_off);
+    ldm_rec_int(r, g.q_head);
+    ldm_rec_float(r, g.scale);
+    ldm_rec_int(r, p->dim[CAUSAL]);
+}
+
+static void one_key_arguments(const ldm_problem *p, ldm_recipe *r) {
+    const ref_attention_dims g = geometry(p);
+    ldm_row_storage(p, r);
+    ldm_rec_slot(r, SLOT_Y);
+    ldm_rec_slot(r, p->dim[LAYOUT] == SPLIT ? SLOT_V : SLOT_Q);
+    ldm_rec_int(r, p->dim[HEADS]);
+    ldm_rec_int(r, p->dim[NQ]);
+    ldm_rec_int(r, p->dim[D]);
+    ldm_rec_int(r, g.v_row);
+    ldm_rec_int(r, g.v_off);
+    ldm_rec_int(r, g.v_head);
+}
+
+static const char *plain_supports(const ldm_problem *p, const ldm_device *d) { return fits(p); }
+
+static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    ldm_rec_kernel(r, "attention.cl", "attention_plain");
+    arguments(p, r);
+    ldm_rec_range3(r, p->dim[NQ] * ldm_ceil_div(p->dim[D], 32), p->dim[HEADS], p->dim[N], 16, 1, 1);
+    return r->status;
+}
+
+static const char *one_key_supports(const ldm_problem *p, const ldm_device *d) {
+    return p->dim[NKV] == 1 ? fits(p) : "needs nkv = 1";
+}
+
+static ldm_status one_key_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t c = p->dim[HEADS] * p->dim[D];
+    const bool cpu = dev->type == LDM_DEVICE_CPU;
+    ldm_rec_kernel(r, cpu ? "attention_cpu.cl" : "attention.cl", cpu ? "attention_one_key_rows" : "attention_one_key");
+    one_key_arguments(p, r);
+    if (cpu) ldm_rec_range3(r, p->dim[NQ], p->dim[HEADS], p->dim[N], 1, 1, 1);
+    else ldm_rec_range3(r, c, p->dim[NQ], p->dim[N], 64, 1, 1);
+    return r->status;
+}
+
+enum { KEYS }; /* tunables of attention_cpu */
+static const ldm_tunable cpu_tunables[] = {{"KEYS", "keys of a block held in local memory", {64, 16}}, {0}};
+
+/* Floats of local memory a work-item with `queries` queries needs: attention_cpu.cl, top. */
+static int64_t tile_floats(int64_t d, int64_t queries, int64_t keys) {
+    const int64_t d16 = ldm_round_up(d, 16), ld = d16 + (d16 & 16 ? 0 : 16);
+    return 2 * queries * d16 + 2 * keys * ld + 32 * keys + 2 * queries;
+}
+
+/* As many queries a work-item as leave every core four of them, within 256 KiB of Q and O, so that a pass over the keys is
+ * shared by many queries. Results do not depend on it. */
+static int64_t tile_queries(const ldm_problem *p, int64_t keys, const ldm_device *dev) {
+    const int64_t *d = p->dim;
+    for (int64_t queries = 256; queries > 32; queries /= 2)
+        if (d[N] * d[HEADS] * ldm_ceil_div(d[NQ], queries) >= 4 * dev->units && 2 * queries * d[D] <= 65536 &&
+            tile_floats(d[D], queries, keys) * 4 <= (int64_t)dev->local_bytes)
+            return queries;
+    return 32;
+}
+
+static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return tile_floats(p->dim[D], 32, params[KEYS]) * 4 <= (int64_t)d->local_bytes;
+}
+
+static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
+    if (tile_floats(p->dim[D], 32, 16) * 4 > (int64_t)d->local_bytes) return "32 queries and 16 keys of this head width do not fit local memory";
+    return fits(p);
+}
+
+static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t queries = tile_queries(p, params[KEYS], dev);
+    ldm_rec_kernel(r, "attention_cpu.cl", "attention_tile");
+    ldm_rec_define(r, "KEYS", params[KEYS]);
+    arguments(p, r);
+    ldm_rec_int(r, queries);
+    ldm_rec_local(r, (size_t)tile_floats(p->dim[D], queries, params[KEYS]) * sizeof(float));
+    ldm_rec_range3(r, ldm_ceil_div(p->dim[NQ], queries), p->dim[HEADS], p->dim[N], 1, 1, 1);
+    return r->status;
+}
+
+static const ldm_impl impls[] = {
+    {.name = "attention_one_key", .idea = "the softmax over one key is 1: copies its value",
+     .family = LDM_PLAIN, .supports = one_key_supports, .record = one_key_record, .exact = true},
+    {.name = "attention_cpu", .idea = "fused; strips of 32 queries as lanes against blocks of keys in local memory, two tile products",
+     .family = LDM_CPU, .supports = cpu_supports, .prefers = ldm_prefer_cpu, .tunables = cpu_tunables, .legal = cpu_legal,
+     .record = cpu_record, .exact = true},
+    {.name = "attention_plain", .idea = "one work-item a query and 32 outputs, online softmax key by key",
+     .family = LDM_PLAIN, .supports = plain_supports, .record = plain_record, .exact = true},
+    {0}};
+
+static const char *const cases[] = {
+    "attention:f32 n=1 heads=2 nq=64 nkv=64 d=40",
+    "attention:f32 n=2 heads=3 nq=33 nkv=77 d=64",
+    "attention:f32 n=1 heads=2 nq=5 nkv=1 d=24",
+    "attention:f32 n=2 heads=1 nq=1 nkv=2 d=16",
+    "attention:f32 n=1 heads=2 nq=77 nkv=77 d=64 causal=yes",
+    "attention:f32 n=1 heads=2 nq=37 nkv=101 d=8 causal=yes",
+    "attention:f32 n=2 heads=2 nq=40 nkv=40 d=32 layout=legacy",
+    "attention:f32 n=2 heads=2 nq=65 nkv=65 d=20 layout=packed scale=0.3",
+    "attention:f32 n=1 heads=1 nq=36 nkv=130 d=160",
+    "attention:f32 n=1 heads=1 nq=34 nkv=70 d=512",
+    "attention:f32 n=1 heads=1 nq=33 nkv=65 d=1024",
+    "attention:f32 n=1 heads=2 nq=300 nkv=9 d=3",
+    "attention:f32 n=1 heads=2 nq=16 nkv=300 d=1",
+    "attention:f16 n=1 heads=2 nq=70 nkv=66 d=40",
+    "attention:f16 n=1 heads=2 nq=33 nkv=33 d=64 layout=packed",
+    "attention:f16 n=2 heads=2 nq=34 nkv=34 d=12 layout=legacy causal=yes",
+    "attention:f16 n=1 heads=1 nq=16 nkv=66 d=576",
+    NULL};
+
+static const char *const exact_cases[] = {
+    "attention:f32 n=1 heads=2 nq=64 nkv=200 d=64",
+    "attention:f32 n=2 heads=2 nq=35 nkv=35 d=80 layout=packed",
+    "attention:f32 n=1 heads=2 nq=45 nkv=50 d=64 causal=yes",
+    "attention:f16 n=1 heads=1 nq=33 nkv=70 d=384",
+    "attention:f16 n=1 heads=2 nq=33 nkv=33 d=96 layout=legacy",
+    NULL};
+
+const ldm_op ldm_op_attention = {
+    .name = "attention",
+    .summary = "softmax(scale q k^T) v for each head, fused",
+    .dims = "n heads nq nkv d layout=split|legacy|packed causal=no|yes",
+    .floats = "scale=0",
+    .slots = "q k v y",
+    .infer = infer, .cost = cost, .reference = reference, .fill = fill,
+    .impls = impls, .cases = cases, .exact_cases = exact_cases,
+};

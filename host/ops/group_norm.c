@@ -1,0 +1,172 @@
+/* group_norm.c -- the op `group_norm`: what it means, its cost, its cases, its rows. Kernels: kernels/group_norm*.cl,
+ * reference: reference/ref_group_norm.c. Every row is two halves, statistics into scratch and apply, cut so that the
+ * statistics of a map do not depend on how it is applied. */
+#include "ops/row.h"
+#include <math.h>
+
+enum { N, HW, C, GROUPS, ACT };
+enum { SCALESHIFT = 1 };
+enum { SLOT_X, SLOT_GAMMA, SLOT_BETA, SLOT_SS, SLOT_Y };
+enum { BLOCK = 32768 }; /* elements of a block of rows of the CPU row: half of a small second-level cache */
+
+static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
+    const int64_t *d = p->dim;
+    ldm_status st = ldm_row_check(p, 4);
+    if (st) return st;
+    if (d[C] % d[GROUPS])
+        return ldm_fail(LDM_ERR_ARG, "group_norm: %lld channels do not divide into %lld groups", (long long)d[C], (long long)d[GROUPS]);
+    if (!(p->flt[0] > 0)) return ldm_fail(LDM_ERR_ARG, "group_norm: eps is %g, wanted more than 0", p->flt[0]);
+    ldm_shape map = ldm_shape_of(3, d[N], d[HW], d[C]);
+    slot[SLOT_X] = (ldm_slot){true, false, p->dtype, map};
+    slot[SLOT_GAMMA] = (ldm_slot){true, true, LDM_F32, ldm_shape_of(1, d[C])};
+    slot[SLOT_BETA] = (ldm_slot){true, true, LDM_F32, ldm_shape_of(1, d[C])};
+    slot[SLOT_SS] = (ldm_slot){(p->flags & SCALESHIFT) != 0, false, p->dtype, ldm_shape_of(2, d[N], 2 * d[C])};
+    slot[SLOT_Y] = (ldm_slot){true, false, p->dtype, map};
+    return LDM_OK;
+}
+
+static ldm_cost cost(const ldm_problem *p) {
+    double all = (double)p->dim[N] * (double)p->dim[HW] * (double)p->dim[C];
+    return (ldm_cost){7 * all, 2 * all * (double)ldm_dtype_size(p->dtype)};
+}
+
+static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
+    const int64_t *d = p->dim;
+    ref_group_norm_dims r = {d[N], d[HW], d[C], d[GROUPS], p->flt[0], d[ACT] ? REF_SILU : REF_NONE};
+    ref_group_norm(ldm_row_out(which, d[N] * d[HW] * d[C], p->dtype, y, bound), &r, in[SLOT_X], in[SLOT_GAMMA], in[SLOT_BETA],
+                   in[SLOT_SS]);
+}
+
+/* OFFSET: the groups of a sample stand at |mean| / sigma of 1000, 30 and 1 in turn, alternating in sign, so that a variance
+ * taken in one pass, or a neighbour's mean, shows. POSITIVE: a slow ramp along the rows, so that blocks of rows differ. */
+static bool fill(const ldm_problem *p, int slot, ldm_fill how, float *data, int64_t count, uint64_t seed) {
+    static const float at[] = {1000, -30, 1, -1000};
+    const int64_t c = p->dim[C], width = c / p->dim[GROUPS];
+    if (how == LDM_FILL_INTEGER) return false;
+    for (int64_t i = 0; i < count; i++) {
+        float u = ldm_uniform(seed, (uint64_t)slot, (uint64_t)i);
+        if (slot == SLOT_GAMMA) u = 1 + u / 2;
+        if (slot == SLOT_X && how == LDM_FILL_OFFSET) u += at[i % c / width % 4] * 0.57735027f;
+        if (slot == SLOT_X && how == LDM_FILL_POSITIVE)
+            u = (u + 1) / 2 + 4 * (float)(i / c % p->dim[HW]) / (float)p->dim[HW];
+        if (slot == SLOT_X && how == LDM_FILL_SPIKY && ldm_hash(seed, 77, (uint64_t)i) % 61 == 0) u *= 1e4f;
+        data[i] = u;
+    }
+    return true;
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
+
+static int64_t elements(const ldm_problem *p) { return p->dim[N] * p->dim[HW] * p->dim[C]; }
+
+static const char *plain_supports(const ldm_problem *p, const ldm_device *d) { return ldm_row_fits(elements(p)); }
+static size_t plain_scratch(const ldm_problem *p, const int *params) { return (size_t)(p->dim[N] * p->dim[GROUPS]) * 2 * sizeof(float); }
+
+static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim;
+    ldm_rec_kernel(r, "group_norm.cl", "group_norm_stats_plain");
+    ldm_row_storage(p, r);
+    ldm_rec_scratch(r, 0);
+    ldm_rec_slot(r, SLOT_X);
+    ldm_rec_int(r, d[HW]);
+    ldm_rec_int(r, d[C]);
+    ldm_rec_int(r, d[GROUPS]);
+    ldm_rec_float(r, p->flt[0]);
+    ldm_rec_range2(r, d[GROUPS], d[N], 8, 1);
+    ldm_rec_kernel(r, "group_norm.cl", "group_norm_apply_plain");
+    ldm_row_storage(p, r);
+    ldm_rec_slot(r, SLOT_Y);
+    ldm_rec_slot(r, SLOT_X);
+    ldm_rec_scratch(r, 0);
+    ldm_rec_slot(r, SLOT_GAMMA);
+    ldm_rec_slot(r, SLOT_BETA);
+    ldm_rec_slot(r, SLOT_SS);
+    for (int i = N; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
+    ldm_rec_int(r, p->flags & SCALESHIFT ? 1 : 0);
+    ldm_rec_int(r, d[ACT]);
+    ldm_rec_range1(r, elements(p), 64);
+    return r->status;
+}
+
+static int64_t block_rows(const ldm_problem *p) { return p->dim[C] < BLOCK ? BLOCK / p->dim[C] : 1; }
+static int64_t blocks(const ldm_problem *p) { return ldm_ceil_div(p->dim[HW], block_rows(p)); }
+static size_t coef_offset(const ldm_problem *p) {
+    return (size_t)ldm_round_up(p->dim[N] * blocks(p) * p->dim[GROUPS] * 2 * (int64_t)sizeof(float), 4096);
+}
+
+static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
+    if ((size_t)p->dim[C] * 2 * sizeof(float) > d->local_bytes) return "two rows of sums do not fit local memory";
+    return ldm_row_fits(elements(p));
+}
+
+static size_t cpu_scratch(const ldm_problem *p, const int *params) {
+    return coef_offset(p) + (size_t)(p->dim[N] * 3 * ldm_round_up(p->dim[C], 16)) * sizeof(float);
+}
+
+static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim, rows = block_rows(p);
+    ldm_rec_kernel(r, "group_norm_cpu.cl", "group_norm_stats_blocks");
+    ldm_row_storage(p, r);
+    ldm_rec_scratch(r, 0);
+    ldm_rec_slot(r, SLOT_X);
+    for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
+    ldm_rec_int(r, rows);
+    ldm_rec_local(r, (size_t)d[C] * sizeof(float));
+    ldm_rec_local(r, (size_t)d[C] * sizeof(float));
+    ldm_rec_range2(r, blocks(p), d[N], 1, 1);
+    ldm_rec_kernel(r, "group_norm_cpu.cl", "group_norm_stats_merge");
+    ldm_row_storage(p, r);
+    ldm_rec_scratch(r, coef_offset(p));
+    ldm_rec_scratch(r, 0);
+    ldm_rec_slot(r, SLOT_GAMMA);
+    ldm_rec_slot(r, SLOT_BETA);
+    ldm_rec_slot(r, SLOT_SS);
+    for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
+    ldm_rec_int(r, rows);
+    ldm_rec_int(r, blocks(p));
+    ldm_rec_float(r, p->flt[0]);
+    ldm_rec_int(r, p->flags & SCALESHIFT ? 1 : 0);
+    ldm_rec_range2(r, d[GROUPS], d[N], 1, 1);
+    ldm_rec_kernel(r, "group_norm_cpu.cl", "group_norm_apply_rows");
+    ldm_row_storage(p, r);
+    ldm_rec_slot(r, SLOT_Y);
+    ldm_rec_slot(r, SLOT_X);
+    ldm_rec_scratch(r, coef_offset(p));
+    ldm_rec_int(r, d[HW]);
+    ldm_rec_int(r, d[C]);
+    ldm_rec_int(r, rows);
+    ldm_rec_int(r, d[ACT]);
+    ldm_rec_range2(r, blocks(p), d[N], 1, 1);
+    return r->status;
+}
+
+static const ldm_impl impls[] = {
+    {.name = "group_norm_cpu", .idea = "blocks of rows in cache, 16 channels at a time, blocks merged in order",
+     .family = LDM_CPU, .supports = cpu_supports, .prefers = ldm_prefer_cpu, .scratch = cpu_scratch, .record = cpu_record},
+    {.name = "group_norm_plain", .idea = "one work-item a group, then one an element",
+     .family = LDM_PLAIN, .supports = plain_supports, .scratch = plain_scratch, .record = plain_record},
+    {0}};
+
+static const char *const cases[] = {
+    "group_norm:f32 n=1 hw=64 c=64 groups=32",
+    "group_norm:f32 n=2 hw=49 c=96 groups=32 act=silu +scaleshift",
+    "group_norm:f32 n=1 hw=1100 c=64 groups=4 eps=1e-6 act=silu",
+    "group_norm:f32 n=1 hw=3 c=5 groups=5",
+    "group_norm:f32 n=2 hw=1 c=40 groups=2 eps=1e-2",
+    "group_norm:f32 n=3 hw=17 c=21 groups=3 act=silu +scaleshift",
+    "group_norm:f32 n=1 hw=70 c=1280 groups=32 +scaleshift",
+    "group_norm:f16 n=1 hw=64 c=64 groups=32 act=silu",
+    "group_norm:f16 n=2 hw=130 c=320 groups=32 eps=1e-6 +scaleshift",
+    "group_norm:f16 n=1 hw=9 c=35 groups=7",
+    NULL};
+
+const ldm_op ldm_op_group_norm = {
+    .name = "group_norm",
+    .summary = "normalise groups of channels over the map, scale and shift, optional scale-shift vector, optional SiLU",
+    .dims = "n hw c groups act=none|silu",
+    .floats = "eps=1e-5",
+    .flags = "scaleshift",
+    .slots = "x gamma beta ss y",
+    .infer = infer, .cost = cost, .reference = reference, .fill = fill,
+    .impls = impls, .cases = cases,
+};

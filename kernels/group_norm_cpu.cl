@@ -1,0 +1,152 @@
+/* group_norm_cpu.cl -- group norm over maps [n, hw, c] for CPUs: reads the map from memory once for the statistics and
+ * once to apply them, 16 channels at a time.
+ *   x, y     [n, hw, c], may alias          gamma, beta  [c]          ss  [n, 2c]: c scales, then c shifts
+ *   partial  [n, blocks, groups, 2]: mean and sum of squares about that mean, of a group in one block of `rows` rows
+ *   coef     [n, 3, round_up(c, 16)]: y = (x - coef[0]) coef[1] + coef[2]
+ *   reference  reference/ref_group_norm.c          host  host/ops/group_norm.c
+ *
+ *   group_norm_stats_blocks   one work-item a block of rows: sums and centred squares channel by channel (the second pass
+ *                             hits the cache), then over the channels of each group
+ *   group_norm_stats_merge    one work-item a group: blocks in order, mean first, then
+ *                             sum of squares = sum_b (squares_b + count_b (mean_b - mean)^2); and its channels' coef
+ *   group_norm_apply_rows     one work-item a block of rows
+ * The blocks depend on c only and are merged in order: results repeat bit for bit on any number of cores.
+ *
+ * MUTANTS: 1 eps outside the square root, 2 variance over N-1, 3 variance in one pass, 4 wrong group, 5 scale without its 1,
+ *          6 spread of the block means left out, 7 f16 stored truncated, 8 channels behind the last 16 left out of the sums,
+ *          9 last row of a block missing from the mean */
+
+static inline void store16(float16 v, global real *p, size_t i) {
+#if MUTANT == 7 && REAL_IS_HALF
+    vstore_half16_rtz(v, 0, p + i);
+#else
+    STORE16(v, p, i);
+#endif
+}
+
+/* mean, total: [c] of local memory. */
+kernel void group_norm_stats_blocks(global float *partial, global const real *x, int hw, int c, int groups, int rows,
+                                    local float *mean, local float *total) {
+    const int b = get_global_id(0), n = get_global_id(1), width = c / groups, wide = c & ~15;
+    const int row0 = b * rows, count = min(rows, hw - row0);
+    const float area = (float)count * width;
+    x += ((size_t)n * hw + row0) * c;
+    partial += 2 * ((size_t)n * get_global_size(0) + b) * groups;
+    for (int k = 0; k < c; k++) mean[k] = 0, total[k] = 0;
+#if MUTANT == 9
+    for (int p = 0; p < max(count - 1, 1); p++) {
+#else
+    for (int p = 0; p < count; p++) {
+#endif
+        const global real *row = x + (size_t)p * c;
+        for (int k = 0; k < wide; k += 16) vstore16(vload16(0, mean + k) + LOAD16(row, k), 0, mean + k);
+#if MUTANT != 8
+        for (int k = wide; k < c; k++) mean[k] += LOAD(row, k);
+#endif
+    }
+    for (int g = 0; g < groups; g++) {
+        float sum = 0;
+        for (int i = 0; i < width; i++) sum += mean[g * width + i];
+        sum /= area;
+        for (int i = 0; i < width; i++) mean[g * width + i] = sum;
+        partial[2 * g] = sum;
+    }
+    for (int p = 0; p < count; p++) {
+        const global real *row = x + (size_t)p * c;
+        for (int k = 0; k < wide; k += 16) {
+            float16 away = LOAD16(row, k) - vload16(0, mean + k);
+#if MUTANT == 3
+            away = LOAD16(row, k);
+#endif
+            vstore16(FMA(away, away, vload16(0, total + k)), 0, total + k);
+        }
+        for (int k = wide; k < c; k++) {
+            float away = LOAD(row, k) - mean[k];
+#if MUTANT == 3
+            away = LOAD(row, k);
+#endif
+            total[k] = FMA(away, away, total[k]);
+        }
+    }
+    for (int g = 0; g < groups; g++) {
+        float sum = 0;
+        for (int i = 0; i < width; i++) sum += total[g * width + i];
+#if MUTANT == 3
+        sum = max(sum - area * partial[2 * g] * partial[2 * g], 0.0f);
+#endif
+        partial[2 * g + 1] = sum;
+    }
+}
+
+/* has_ss: ss is there; else it is not read. */
+kernel void group_norm_stats_merge(global float *coef, global const float *partial, global const float *gamma,
+                                   global const float *beta, global const real *ss, int hw, int c, int groups, int rows,
+                                   int blocks, float eps, int has_ss) {
+    const int g = get_global_id(0), n = get_global_id(1), width = c / groups, padded = (c + 15) & ~15;
+    const float area = (float)rows * width, last = (float)(hw - (blocks - 1) * rows) * width, all = (float)hw * width;
+    partial += 2 * ((size_t)n * blocks * groups + g);
+    const size_t step = 2 * (size_t)groups;
+    float sum = 0;
+    for (int b = 0; b < blocks - 1; b++) sum += partial[b * step];
+    const float mean = FMA(sum, area, partial[(blocks - 1) * step] * last) / all;
+    float squares = 0, spread = 0;
+    for (int b = 0; b < blocks - 1; b++) {
+        float away = partial[b * step] - mean;
+        spread = FMA(away, away, spread);
+        squares += partial[b * step + 1];
+    }
+    const float away = partial[(blocks - 1) * step] - mean;
+    squares += partial[(blocks - 1) * step + 1];
+#if MUTANT != 6
+    squares += FMA(spread, area, away * away * last);
+#endif
+#if MUTANT == 2
+    const float var = squares / max(all - 1, 1.0f);
+#else
+    const float var = squares / all;
+#endif
+#if MUTANT == 1
+    const float factor = 1 / (sqrt(var) + eps);
+#else
+    const float factor = 1 / sqrt(var + eps);
+#endif
+    coef += (size_t)n * 3 * padded;
+    for (int i = 0; i < width; i++) {
+#if MUTANT == 4
+        const int k = (g * width + i + 1) % c;
+#else
+        const int k = g * width + i;
+#endif
+        float a = factor * gamma[k], b = beta[k];
+        if (has_ss) {
+#if MUTANT == 5
+            const float scale = LOAD(ss, (size_t)n * 2 * c + k);
+#else
+            const float scale = 1 + LOAD(ss, (size_t)n * 2 * c + k);
+#endif
+            a *= scale;
+            b = FMA(b, scale, LOAD(ss, (size_t)n * 2 * c + c + k));
+        }
+        coef[k] = mean, coef[padded + k] = a, coef[2 * padded + k] = b;
+    }
+}
+
+kernel void group_norm_apply_rows(global real *y, global const real *x, global const float *coef, int hw, int c, int rows,
+                                  int silu_too) {
+    const int b = get_global_id(0), n = get_global_id(1), padded = (c + 15) & ~15, wide = c & ~15;
+    const int row0 = b * rows, count = min(rows, hw - row0);
+    x += ((size_t)n * hw + row0) * c;
+    y += ((size_t)n * hw + row0) * c;
+    coef += (size_t)n * 3 * padded;
+    for (int p = 0; p < count; p++) {
+        const size_t row = (size_t)p * c;
+        for (int k = 0; k < wide; k += 16) {
+            float16 v = FMA(LOAD16(x, row + k) - vload16(0, coef + k), vload16(0, coef + padded + k), vload16(0, coef + 2 * padded + k));
+            store16(silu_too ? silu16(v) : v, y, row + k);
+        }
+        for (int k = wide; k < c; k++) {
+            float v = FMA(LOAD(x, row + k) - coef[k], coef[padded + k], coef[2 * padded + k]);
+            STORE(silu_too ? silu(v) : v, y, row + k);
+        }
+    }
+}
