@@ -184,7 +184,7 @@ static ldm_status write_results(ldm_cl *cl, const char *path, int argc, char **a
 
 enum { SERVED = 2 };
 
-/* One line in, one line of JSON out: `open PROBLEM` verifies it in the chosen row and, where there is one, the library row;
+/* One line in, one line of JSON out: `header` measures the peak; `open PROBLEM` verifies it in the chosen row and, where there is one, the library row;
  * `time ROW` warms up once and gives the seconds of one run, timed for a fiftieth of a second at least. */
 static int serve(ldm_cl *cl) {
     char line[1024];
@@ -194,6 +194,10 @@ static int serve(ldm_cl *cl) {
         line[strcspn(line, "\n")] = 0;
         ldm_status st = LDM_OK;
         json_t *answer = json_object();
+        if (!strcmp(line, "header")) {
+            st = ldm_measure_peak(cl, &peak);
+            if (!st) json_object_set_new(answer, "header", ldm_record_header(ldm_cl_device(cl), &peak, 0, NULL));
+        }
         bool is_open = !strncmp(line, "open ", 5), is_time = !strncmp(line, "time ", 5);
         if (is_open || !strcmp(line, "close"))
             while (n) bench_case_close(&c[--n]);

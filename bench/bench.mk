@@ -12,3 +12,20 @@ $(B)/ldm-bench: $(BENCH_OBJ) $(B)/libldm.a
 .PHONY: bench
 bench: $(B)/ldm-bench ## verify and time every op on the shapes of bench/shapes; BENCH_ARGS='--op conv2d' narrows it
 	$(B)/ldm-bench $(BENCH_ARGS)
+
+$(B)/peer_onednn: $(B)/bench/peer_onednn.o
+	$(CXX) $(LDFLAGS_$(CONFIG)) -o $@ $^ -ldnnl
+$(B)/peer_openblas: $(B)/bench/peer_openblas.o
+	$(CC) $(LDFLAGS_$(CONFIG)) -o $@ $^ -lopenblas
+$(B)/bench/peer_openblas.o: CFLAGS += $(shell pkg-config --cflags openblas 2>/dev/null)
+
+.PHONY: shapes bench-peers plots bundle
+bench-peers: $(B)/ldm-bench $(B)/peer_onednn $(B)/peer_openblas ## ours, oneDNN, OpenBLAS and CLBlast interleaved; and PyTorch after `make peers-venv`
+	python3 bench/peers.py --build $(B) $(PEERS_ARGS)
+
+plots: ## redraw plots/*.png from results/ alone (gnuplot)
+	@mkdir -p $(B)/plots
+	python3 plots/columns.py $(or $(RESULTS),results) $(B)/plots
+	@while read p which; do echo "plots/$$p-$$which.png"; \
+	gnuplot -e "data='$(B)/plots/$$p-$$which.dat'; vars='$(B)/plots/$$p-$$which.vars'; out='$(or $(PLOTS),plots)/$$p-$$which.png'" \
+	plots/$$p.gp || exit 1; done <$(B)/plots/list

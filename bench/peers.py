@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""peers.py -- our kernels against oneDNN, OpenBLAS and CLBlast on the same shapes in the same run, interleaved.
+
+Every library sits in its own process behind one-line commands (ldm-bench --serve, peer_onednn, peer_openblas); idle ones are
+stopped by signal, so that a pool that spins cannot slow whoever runs. A shape is timed in rounds, everybody once a round;
+medians count. OpenBLAS runs twice where the CPU has AVX-512: with the core it detects and with SkylakeX, because it falls
+back to old kernels on CPUs it does not know; the better one counts. CLBlast is our own row gemm_clblast.
+Writes results/peers-<device>-<date>.json and prints a table. Standard library only."""
+import argparse, datetime, fnmatch, json, os, re, signal, statistics, subprocess, sys
+
+
+
+class Server:
+    def __init__(self, name, command, env=None):
+        self.name = name
+        full = dict(os.environ, OMP_WAIT_POLICY="passive", **(env or {}))
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=full)
+        self.stop()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def ask(self, line):
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        self.stop()
+        if not answer:
+            sys.exit(f"peers: {self.name} died at '{line}' with status {self.process.wait()}")
+        return json.loads(answer)
+
+    def end(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def problems(files, ops, pattern):
+    """{problem: {net: count}} in the order of the files."""
+    found = {}
+    for path in files:
+        net = os.path.basename(path).split(".")[0]
+        for line in open(path):
+            line = line.split("#")[0].strip()
+            m = re.match(r"(?:(\d+) x )?(\S.*)", line)
+            if not m or m[2].split(":")[0] not in ops or not re.match(r"\w+:f32 ", m[2]):
+                continue
+            if pattern and pattern not in m[2] and not fnmatch.fnmatch(m[2], pattern):
+                continue
+            found.setdefault(m[2], {})[net] = int(m[1] or 1)
+    return found
+
+
+def busy_ticks(pids):
+    """Clock ticks all CPUs were busy, and those of our own processes."""
+    fields = [int(v) for v in open("/proc/stat").readline().split()[1:9]]
+    own = 0
+    for pid in pids:
+        stat = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+        own += int(stat[11]) + int(stat[12])
+    return sum(fields) - fields[3] - fields[4], own
+
+
+def time_shape(servers, text, rounds):
+    """{(server, variant): [seconds]}, the answers to `open`."""
+    times, opened = {}, {}
+    for s in servers:
+        opened[s.name] = s.ask("open " + text)
+        for variant in opened[s.name].get("variants", []):
+            times[s, variant] = []
+    if "error" in opened["ldm"]:
+        return None, opened
+    for r in range(rounds):
+        for (s, variant), seen in times.items():
+            if r > 0 and s.name == "ldm" and "clblast" in variant and seen[0] > 0.5:
+                continue  # an order of magnitude behind: once is enough
+            answer = s.ask("time " + variant)
+            if "seconds" in answer:
+                seen.append(answer["seconds"])
+    for s in servers:
+        s.ask("close")
+    return {(s.name, v): t for (s, v), t in times.items() if t}, opened
+
+
+def row(text, uses, times, opened, other):
+    own = next(v for v in opened["ldm"]["variants"])
+    entries = {}
+    for (server, variant), t in times.items():
+        label = own if server == "ldm" and variant == own else variant if server == "ldm" else f"{server}_{variant}"
+        entries[label] = {"seconds": statistics.median(t), "best_s": min(t), "rounds": len(t),
+                          "gflops": opened["ldm"]["flops"] / statistics.median(t) * 1e-9}
+    peers = {k: v["seconds"] for k, v in entries.items() if k != own}
+    ours = entries[own]["seconds"]
+    out = {"problem": text, "op": text.split(":")[0], "impl": own, "uses": uses, "flops": opened["ldm"]["flops"], "seconds": ours,
+           "gflops": entries[own]["gflops"], "other_load": round(other, 3), "all": entries}
+    for kind, keep in (("", lambda k: True), ("_direct", lambda k: "winograd" not in k)):
+        of = {k: v for k, v in peers.items() if keep(k)}
+        if of:
+            best = min(of, key=of.get)
+            out["best_peer" + kind], out["speed_over_best" + kind] = best, of[best] / ours  # above 1: we are faster
+    return out
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    ap.add_argument("files", nargs="*", help="shape files (default: cin-ldm-8-unet, kl-f8-decoder and attention-heads of bench/shapes)")
+    ap.add_argument("--build", default="build/release", help="folder of ldm-bench and the peer programs")
+    ap.add_argument("--op", default="conv2d,gemm,attention", help="ops to compare")
+    ap.add_argument("--filter", help="only problems containing this text")
+    ap.add_argument("--rounds", type=int, default=7)
+    ap.add_argument("--device", help="as for ldm")
+    ap.add_argument("-o", "--out", help="results file")
+    o = ap.parse_args()
+    files = o.files or [f"bench/shapes/{n}.txt" for n in ("cin-ldm-8-unet", "kl-f8-decoder", "attention-heads")]
+    shapes = problems(files, o.op.split(","), o.filter)
+    if not shapes:
+        sys.exit("peers: no f32 problem of these ops in " + ", ".join(files))
+    run = lambda name: os.path.join(o.build, name)
+    servers = [Server("ldm", [run("ldm-bench"), "--serve"] + (["--device", o.device] if o.device else []))]
+    versions = {}
+    for name, program, env in (("onednn", "peer_onednn", {}), ("openblas", "peer_openblas", {}),
+                               ("openblas_skylakex", "peer_openblas", {"OPENBLAS_CORETYPE": "SkylakeX"})):
+        if not os.path.exists(run(program)) or (name == "openblas_skylakex" and "avx512f" not in open("/proc/cpuinfo").read()):
+            print(f"peers: {name} left out", file=sys.stderr)
+            continue
+        versions[name] = subprocess.run([run(program), "--core"], env=dict(os.environ, **env), capture_output=True, text=True).stdout.strip()
+        servers.append(Server(name, [run(program)], env))
+    header = servers[0].ask("header").get("header")
+    if not header:
+        sys.exit("peers: our own server gives no header")
+    header["command"] = " ".join(["bench/peers.py"] + sys.argv[1:])
+    header["peers"] = versions
+    header["method"] = f"median of {o.rounds} interleaved rounds, each at least 0.02 s after one warm-up run; idle processes stopped"
+    rows, pids = [], [s.process.pid for s in servers]
+    print(f"{'ours GF':>8} {'best GF':>8} {'ratio':>6} {'direct':>6} {'other':>5}  problem (best peer)")
+    for text, uses in shapes.items():
+        busy0, own0 = busy_ticks(pids)
+        times, opened = time_shape(servers, text, o.rounds)
+        busy1, own1 = busy_ticks(pids)
+        if times is None:
+            print(f"{'failed':>8} {text}: {opened['ldm']['error']}")
+            rows.append({"problem": text, "failed": opened["ldm"]["error"]})
+            continue
+        r = row(text, uses, times, opened, max(0, (busy1 - busy0) - (own1 - own0)) / max(1, busy1 - busy0))
+        rows.append(r)
+        best = r.get("best_peer", "-")
+        print(f"{r['gflops']:8.1f} {r['all'].get(best, {}).get('gflops', 0):8.1f} {r.get('speed_over_best', 0):6.2f} "
+              f"{r.get('speed_over_best_direct', 0):6.2f} {100 * r['other_load']:4.0f}%  {text} ({best})", flush=True)
+    for s in servers:
+        s.end()
+    device = re.sub(r"[^a-z0-9]+", "-", header["device"]["name"].lower()).strip("-")
+    path = o.out or f"results/peers-{device}-{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}.json"
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path + ".tmp", "w") as f:
+        json.dump({"header": header, "rows": rows}, f, indent=1)
+        f.write("\n")
+    os.replace(path + ".tmp", path)
+    print(f"{len(rows)} shapes: {path}")
+    sys.exit(1 if any("failed" in r for r in rows) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""columns.py RESULTS OUT -- results/*.json to the columns gnuplot reads, and the list of pictures to draw.
+
+A file's kind is seen from its rows: ablation (speedup), bench (roof_percent), peers (speed_over_best). Of each kind,
+family and device type the newest file counts. Writes OUT/<picture>-<which>.dat and .vars (gnuplot assignments), and
+OUT/list with "picture which" a line; `make plots` runs plots/<picture>.gp on each. Standard library only."""
+import glob, json, os, re, sys
+
+KINDS = ("conv2d", "gemm", "attention", "group_norm", "layer_norm", "other")
+COMPARED = ("attention", "gemm", "conv2d")  # bottom to top
+
+
+def kind_of(doc):
+    row = next((r for r in doc.get("rows", []) if "failed" not in r), {})
+    return "ablation" if "speedup" in row else "bench" if "roof_percent" in row else "peers" if "speed_over_best" in row else None
+
+
+def newest(folder):
+    """{(kind, which): document}; which is cpu, gpu or, for another family than cin, celeba-cpu."""
+    found = {}
+    for path in sorted(glob.glob(os.path.join(folder, "*.json"))):
+        with open(path) as f:
+            doc = json.load(f)
+        kind = kind_of(doc) if isinstance(doc, dict) and "header" in doc else None
+        if not kind:
+            continue
+        which = doc["header"].get("device", {}).get("type", "cpu")
+        family = doc["rows"][0].get("config", "cin").split("-")[0] if kind == "ablation" else "cin"
+        which = which if family == "cin" else f"{family}-{which}"
+        if (kind, which) not in found or doc["header"]["date"] > found[kind, which]["header"]["date"]:
+            found[kind, which] = doc
+    return found
+
+
+def quoted(text):
+    return '"' + str(text).replace("\\", "").replace('"', "'") + '"'
+
+
+def where(header):
+    """'AMD EPYC, 2 cores, PoCL; commit abc, 2026-11-23' for the line under a title."""
+    device, machine = header.get("device", {}), header.get("machine", {})
+    cpu = device.get("type") == "cpu"
+    name = f"{machine.get('cpu')}, {machine.get('cores')} cores" if cpu else device.get("name")
+    through = device.get("platform", "OpenCL").replace("Portable Computing Language", "PoCL")
+    return f"{name}, {through}; commit {header.get('commit')}, {header['date'][:10]}"
+
+
+def short(problem):
+    """'conv2d:f32 n=1 c=320 h=64 ...' as 'conv 3x3 320 > 320 @64x64'."""
+    op = problem.split(":")[0]
+    v = {k: int(x) for k, x in re.findall(r" (\w+)=(\d+)", problem)}
+    if op == "conv2d":
+        extra = (f" /{v['stride']}" if v.get("stride", 1) > 1 else "") + (" up" if v.get("up", 1) > 1 else "")
+        batch = f"{v['n']} x " if v.get("n", 1) > 1 else ""
+        channels = f"{v['c']}+{v['c2']}" if v.get("c2") else v["c"]
+        return f"conv {v.get('r', 1)}x{v.get('s', 1)} {batch}{channels} > {v['k']} @{v['h']}x{v['w']}{extra}"
+    if op == "gemm":
+        return f"gemm {str(v['batch']) + ' x ' if v.get('batch', 1) > 1 else ''}{v['m']} x {v['n']} x {v['k']}"
+    if op == "attention":
+        return f"attention {v.get('n', 1) * v.get('heads', 1)} x {v['nq']} x {v['nkv']}, d = {v['d']}"
+    return problem
+
+
+def write(out, name, lines, variables):
+    with open(os.path.join(out, name + ".dat"), "w") as f:
+        f.write("\n".join(lines) + "\n")
+    with open(os.path.join(out, name + ".vars"), "w") as f:
+        f.writelines(f"{k} = {v}\n" for k, v in variables.items())
+
+
+def ablation(out, which, doc):
+    rows = sorted((r for r in doc["rows"] if "speedup" in r), key=lambda r: r["f"])
+    family = {"cin": "Class-conditional LDM-f", "celeba": "CelebA-HQ LDM-f"}.get(rows[0]["config"].split("-")[0], rows[0]["config"])
+    title = f"{family}, 256 x 256 pixels, {rows[0]['steps']} steps + decode, batch {rows[0]['batch']}"
+    write(out, f"ablation-{which}",
+          [f"{r['f']} {r['speedup']} {r['arithmetic']} {r['headline']} {r['peak_percent']} {r['sample_s']}" for r in rows],
+          {"title_text": quoted(title), "where_text": quoted(where(doc["header"]))})
+    shares = {}
+    for k in doc.get("kinds", []):
+        op = k["op"] if k["op"] in KINDS else "other"
+        shares.setdefault(k["f"], {}).setdefault(op, 0)
+        shares[k["f"]][op] += k["seconds"]
+    if not shares:
+        return ["ablation"]
+    lines = []
+    for f in sorted(shares):
+        total = sum(shares[f].values()) or 1
+        lines.append(" ".join([f'"LDM-{f}"'] + [f"{100 * shares[f].get(k, 0) / total:.3f}" for k in KINDS] + [f"{total:.6g}"]))
+    write(out, f"split-{which}", lines, {"where_text": quoted(where(doc["header"])), "kinds": quoted(" ".join(KINDS))})
+    return ["ablation", "split"]
+
+
+def bench(out, which, doc):
+    peak = doc["header"]["peak"]
+    rows = [r for r in doc["rows"] if r.get("gflops", 0) > 0 and r["bytes"] > 0]
+    lines = []
+    for k in KINDS:  # one indexed block an op; an empty one keeps the numbering
+        mine = [r for r in rows if (r["op"] if r["op"] in KINDS else "other") == k]
+        lines += [f"{r['flops'] / r['bytes']:.6g} {r['gflops']:.6g} {r['peak_percent']:.4g}" for r in mine] or ["NaN NaN NaN"]
+        lines += ["", ""]
+    write(out, f"roofline-{which}", lines,
+          {"peak": peak["gflops"], "bandwidth": max(peak["read_gbs"], peak["copy_gbs"], peak["triad_gbs"]),
+           "kinds": quoted(" ".join(KINDS)), "where_text": quoted(where(doc["header"]))})
+    return ["roofline"]
+
+
+def peers(out, which, doc):
+    rows = [r for r in doc["rows"] if "speed_over_best" in r]
+    rows.sort(key=lambda r: (COMPARED.index(r["op"]), r["flops"]))
+    lines = []
+    for i, r in enumerate(rows):
+        best = re.sub(r"_skylakex|_sgemm.*|gemm_", "", r.get("best_peer_direct", r["best_peer"]))
+        lines.append(f"{i} {r.get('speed_over_best_direct', r['speed_over_best']):.4g} {r['speed_over_best']:.4g} "
+                     f"{COMPARED.index(r['op'])} {quoted(short(r['problem']))} {quoted(best)}")
+    write(out, f"peers-{which}", lines, {"count": len(rows), "where_text": quoted(where(doc["header"]))})
+    return ["peers"]
+
+
+def main():
+    results, out = sys.argv[1:3]
+    os.makedirs(out, exist_ok=True)
+    makers = {"ablation": ablation, "bench": bench, "peers": peers}
+    with open(os.path.join(out, "list"), "w") as f:
+        for (kind, which), doc in sorted(newest(results).items()):
+            for picture in makers[kind](out, which, doc):
+                f.write(f"{picture} {which}\n")
+
+
+if __name__ == "__main__":
+    main()
