@@ -84,6 +84,10 @@ void ref_add(ref_out o, int64_t count, int64_t bcount, const float *a, const flo
 /* y = sum_i coef[i] x_i, i < terms <= 4, absent x_i skipped. */
 void ref_lincomb(ref_out o, int64_t count, int64_t terms, const float *coef, const float *const *x);
 
+/* y = e_u + scale (e_c - e_u), e [2, count]; y = x + 1 for whole numbers. */
+void ref_guidance(ref_out o, int64_t count, float scale, const float *e);
+void ref_advance(ref_out o, int64_t count, const float *x);
+
 void ref_concat(ref_out o, int64_t rows, int64_t ca, int64_t cb, const float *a, const float *b); /* [rows,ca+cb] */
 void ref_upsample(ref_out o, int64_t n, int64_t h, int64_t w, int64_t c, const float *x);         /* nearest x2: [n,2h,2w,c] */
 void ref_avg_pool(ref_out o, int64_t n, int64_t h, int64_t w, int64_t c, const float *x);         /* 2x2: [n,h/2,w/2,c] */
