@@ -26,7 +26,7 @@ static ldm_map resnet(ldm_plan *p, const char *name, ldm_map x, int64_t out) {
 
 /* One level: ResnetBlocks, each followed by attention where the level has it. */
 static ldm_map level_blocks(ldm_plan *p, const ldm_stage_config *c, ldm_map x, int level, int blocks) {
-    char name[16];
+    char name[24];
     for (int j = 0; j < blocks; j++) {
         snprintf(name, sizeof name, "block.%d", j);
         x = resnet(p, name, x, (int64_t)c->ch * c->ch_mult[level]);
