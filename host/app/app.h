@@ -1,0 +1,60 @@
+/* app.h -- the tool's own vocabulary: subcommands, options every subcommand has, and small things several of them do.
+ * Options are popt tables: the table that parses is the table --help prints. */
+#ifndef LDM_APP_H
+#define LDM_APP_H
+
+#include "base/base.h"
+#include "cl/cl.h"
+#include "plan/plan.h"
+#include <popt.h>
+
+/* One subcommand. argv[0] is "ldm NAME"; its status becomes the exit status, its sentence is printed by main. */
+typedef struct app_command {
+    const char *name, *usage, *summary;
+    ldm_status (*run)(const struct app_command *self, int argc, const char **argv);
+} app_command;
+
+#define APP_COMMAND(name) ldm_status cmd_##name(const app_command *self, int argc, const char **argv)
+APP_COMMAND(devices);
+APP_COMMAND(info);
+APP_COMMAND(plan);
+APP_COMMAND(encode);
+APP_COMMAND(decode);
+APP_COMMAND(roundtrip);
+APP_COMMAND(run);
+APP_COMMAND(op);
+APP_COMMAND(diff);
+APP_COMMAND(sample);
+APP_COMMAND(verify);
+APP_COMMAND(selftest);
+APP_COMMAND(bench);
+APP_COMMAND(ablate);
+
+/* ---- options ------------------------------------------------------------------------------------------------------- */
+
+typedef struct app_device_options {
+    char *device, *max_memory;
+    bool profile;                   /* event timing: set by the subcommands that report times per step */
+} app_device_options;
+extern app_device_options app_device;
+extern struct poptOption app_device_table[], app_quiet_table[];
+#define APP_DEVICE {NULL, 0, POPT_ARG_INCLUDE_TABLE, app_device_table, 0, "Device:", NULL}
+#define APP_END    {NULL, 0, POPT_ARG_INCLUDE_TABLE, app_quiet_table, 0, "General:", NULL}, POPT_AUTOHELP POPT_TABLEEND
+
+/* Parses argv against `table`; left-over words go to *words (NULL-terminated, owned by *ctx), at least `min` and at most
+ * `max` of them. The caller frees *ctx with poptFreeContext, also after a failure. */
+ldm_status app_parse(const app_command *self, const struct poptOption *table, int argc, const char **argv, int min, int max,
+                     const char ***words, poptContext *ctx);
+
+ldm_status app_parse_size(const char *text, const char *what, size_t *out);      /* "6G", "512M", bytes */
+ldm_status app_parse_dtype(const char *text, ldm_dtype *out);                    /* "f32", "f16"; NULL is f32 */
+/* The device named by the options; runs the self-test the first time a device + driver is seen. */
+ldm_status app_open_device(ldm_cl **out);
+
+/* ---- self-test ------------------------------------------------------------------------------------------------------ */
+
+enum { APP_SELFTEST_VERSION = 1 }; /* of the cached verdict */
+/* One small case per kernel class against constants; `out` [opt] gets a line each. */
+ldm_status app_selftest(ldm_cl *cl, ldm_text *out);
+
+#endif

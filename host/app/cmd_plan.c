@@ -1,0 +1,76 @@
+/* cmd_plan.c -- `ldm plan NET`: a network as one table; its distinct problems for bench/shapes; `ldm info FILE`. */
+#include "app/network.h"
+#include "ckpt/ckpt.h"
+#include <stdlib.h>
+
+ldm_status ldm_ckpt_describe(const ldm_ckpt *c, ldm_text *out);
+
+APP_COMMAND(plan) {
+    char *config = NULL, *dtype = NULL;
+    int shapes = 0, batch = 1, height = 0, width = 0, tokens = 0, list = 0;
+    struct poptOption table[] = {
+        {"config", 0, POPT_ARG_STRING, &config, 0, "configuration by name, or key=value text", "NAME"},
+        {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
+        {"batch", 'b', POPT_ARG_INT, &batch, 0, "batch size", "N"},
+        {"height", 'H', POPT_ARG_INT, &height, 0, "of the network's own input (default: native)", "N"},
+        {"width", 'W', POPT_ARG_INT, &width, 0, "likewise", "N"},
+        {"tokens", 0, POPT_ARG_INT, &tokens, 0, "context tokens", "N"},
+        {"shapes", 0, POPT_ARG_NONE, &shapes, 0, "print the distinct problems with their counts, as in bench/shapes", NULL},
+        {"list", 0, POPT_ARG_NONE, &list, 0, "list the known configurations and first stages", NULL},
+        APP_DEVICE, APP_END};
+    const char **words;
+    poptContext ctx;
+    app_network net = {0};
+    ldm_cl *cl = NULL;
+    ldm_text out = {0};
+    ldm_status st = LDM_OK;
+    TRY(app_parse(self, table, argc, argv, 0, 1, &words, &ctx));
+    if (list) {
+        for (int i = 0; ldm_config_list()[i]; i++) printf("%-26s %s, first stage %s\n", ldm_config_list()[i]->name, ldm_config_list()[i]->about, ldm_config_list()[i]->stage);
+        for (int i = 0; ldm_stage_list()[i]; i++)
+            printf("%-26s first stage, f = %d%s%s\n", ldm_stage_list()[i]->name, ldm_stage_factor(ldm_stage_list()[i]), ldm_stage_list()[i]->guess ? "; " : "",
+                   ldm_stage_list()[i]->guess ? ldm_stage_list()[i]->guess : "");
+        goto done;
+    }
+    if (!words || !words[0]) TRY(ldm_fail(LDM_ERR_ARG, "which network? `ldm plan --list` names them"));
+    app_network_options o = {.net = words[0], .config = config, .synthetic = 0, .n = batch, .h = height, .w = width, .tokens = tokens};
+    TRY(app_parse_dtype(dtype, &o.dtype));
+    TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device}, &cl));
+    TRY(app_network_plan(&o, &net));
+    const ldm_device *d = ldm_cl_device(cl);
+    TRY(ldm_plan_finish(net.plan, d->max_alloc, d->base_align));
+    if (shapes) ldm_plan_shapes(net.plan, &out);
+    else TRY(ldm_plan_print(net.plan, d, &out));
+    fputs(out.s ? out.s : "", stdout);
+done:
+    ldm_text_free(&out);
+    app_network_close(&net);
+    ldm_cl_close(cl);
+    free(config), free(dtype);
+    poptFreeContext(ctx);
+    return st;
+}
+
+APP_COMMAND(info) {
+    struct poptOption table[] = {APP_END};
+    const char **words;
+    poptContext ctx;
+    ldm_ckpt *c = NULL;
+    ldm_text out = {0};
+    const ldm_config *config;
+    const ldm_stage_config *stage;
+    ldm_status st = LDM_OK;
+    TRY(app_parse(self, table, argc, argv, 1, 1, &words, &ctx));
+    TRY(ldm_ckpt_open(words[0], &c));
+    ldm_text guess = {0};
+    TRY(ldm_identify(c, &config, &stage, &guess));
+    ldm_text_add(&out, "%s: %s\n", words[0], guess.s ? guess.s : "");
+    ldm_text_free(&guess);
+    TRY(ldm_ckpt_describe(c, &out));
+    fputs(out.s ? out.s : "", stdout);
+done:
+    ldm_text_free(&out);
+    ldm_ckpt_close(c);
+    poptFreeContext(ctx);
+    return st;
+}

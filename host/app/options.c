@@ -1,0 +1,90 @@
+/* options.c -- parsing with popt, the options every subcommand shares, opening the device. */
+#include "app/app.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+app_device_options app_device;
+
+struct poptOption app_device_table[] = {
+    {"device", 'd', POPT_ARG_STRING, &app_device.device, 0,
+     "0, 1:0, cpu, gpu or part of a name (else $LDM_DEVICE, else the first GPU, else the first device)", "DEVICE"},
+    {"max-memory", 0, POPT_ARG_STRING, &app_device.max_memory, 0, "device memory to use at most, e.g. 6G", "SIZE"},
+    POPT_TABLEEND};
+
+static int quiet;
+struct poptOption app_quiet_table[] = {{"quiet", 'q', POPT_ARG_NONE, &quiet, 0, "no progress and no notes", NULL}, POPT_TABLEEND};
+
+ldm_status app_parse(const app_command *self, const struct poptOption *table, int argc, const char **argv, int min, int max,
+                     const char ***words, poptContext *ctx) {
+    char other[200];
+    *ctx = poptGetContext(argv[0], argc, argv, table, 0);
+    if (!*ctx) return ldm_fail(LDM_ERR_NOMEM, "options: host memory is out");
+    snprintf(other, sizeof other, "%s [OPTIONS]\n%s", self->usage, self->summary);
+    poptSetOtherOptionHelp(*ctx, other);
+    int rc = poptGetNextOpt(*ctx);
+    if (rc < -1)
+        return ldm_fail(LDM_ERR_ARG, "option '%s': %s; `ldm %s --help` lists the options", poptBadOption(*ctx, POPT_BADOPTION_NOALIAS),
+                        poptStrerror(rc), self->name);
+    ldm_quiet = quiet;
+    *words = poptGetArgs(*ctx);
+    int n = 0;
+    while (*words && (*words)[n]) n++;
+    if (n > max) return ldm_fail(LDM_ERR_ARG, "'%s' is one word too many; usage: ldm %s %s", (*words)[max], self->name, self->usage);
+    if (n < min) return ldm_fail(LDM_ERR_ARG, "too few words; usage: ldm %s %s", self->name, self->usage);
+    return LDM_OK;
+}
+
+ldm_status app_parse_size(const char *text, const char *what, size_t *out) {
+    char *end;
+    errno = 0;
+    double v = strtod(text, &end), unit = 1;
+    if (*end == 'k' || *end == 'K') unit = 0x1p10, end++;
+    else if (*end == 'm' || *end == 'M') unit = 0x1p20, end++;
+    else if (*end == 'g' || *end == 'G') unit = 0x1p30, end++;
+    if (end == text || *end || errno || !(v > 0) || v * unit >= 0x1p62)
+        return ldm_fail(LDM_ERR_ARG, "%s: '%s' is not a size such as 512M or 6G", what, text);
+    *out = (size_t)(v * unit);
+    return LDM_OK;
+}
+
+ldm_status app_parse_dtype(const char *text, ldm_dtype *out) {
+    ldm_dtype t = LDM_F32;
+    if (text && (!ldm_dtype_parse(text, strlen(text), &t) || (t != LDM_F32 && t != LDM_F16)))
+        return ldm_fail(LDM_ERR_ARG, "dtype '%s': only f32 and f16 can be computed with", text);
+    *out = t;
+    return LDM_OK;
+}
+
+/* The verdict of the self-test on this device and driver is remembered in the cache folder. */
+static ldm_status first_time(ldm_cl *cl) {
+    const ldm_device *d = ldm_cl_device(cl);
+    char path[4300], *text = NULL;
+    size_t n = 0;
+    uint64_t key = ldm_hash_text(d->name);
+    key = ldm_hash_bytes(key, d->driver, strlen(d->driver));
+    key = ldm_hash_bytes(key, d->version, strlen(d->version));
+    snprintf(path, sizeof path, "%s/selftest-%d-%016llx", ldm_cache_dir(), APP_SELFTEST_VERSION, (unsigned long long)key);
+    if (access(path, R_OK) == 0 && ldm_read_file(path, 64, &text, &n) == LDM_OK) {
+        bool passed = !strcmp(text, "passed\n");
+        free(text);
+        if (passed) return LDM_OK;
+    }
+    ldm_note("%s: first use of this device and driver, running the self-test", d->name);
+    ldm_status st = app_selftest(cl, NULL);
+    if (st) return ldm_prefix(st, "self-test");
+    if (ldm_make_dirs(ldm_cache_dir()) == LDM_OK) ldm_write_file(path, "passed\n", 7); /* not remembering is no failure */
+    return LDM_OK;
+}
+
+ldm_status app_open_device(ldm_cl **out) {
+    ldm_cl_options o = {.select = app_device.device, .profile = app_device.profile};
+    ldm_cl *cl = NULL;
+    ldm_status st = app_device.max_memory ? app_parse_size(app_device.max_memory, "--max-memory", &o.max_memory) : LDM_OK;
+    if (!st) st = ldm_cl_open(&o, &cl);
+    if (!st) st = first_time(cl);
+    if (st) ldm_cl_close(cl);
+    else *out = cl;
+    return st;
+}

@@ -1,0 +1,107 @@
+/* record.c -- results files: who, where, when, by which command; whole-or-nothing writing. Leaves rows to the callers. */
+#include "app/record.h"
+#include "commit.h" /* made by the Makefile: LDM_COMMIT */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+const char *ldm_commit(void) { return LDM_COMMIT; }
+
+/* The value behind the first "key<sep> value" line of a file, or "". */
+static const char *file_value(const char *path, const char *key, char sep, char *buf, size_t cap) {
+    char line[512];
+    FILE *f = fopen(path, "r");
+    buf[0] = 0;
+    while (f && fgets(line, sizeof line, f)) {
+        if (strncmp(line, key, strlen(key))) continue;
+        char *v = strchr(line, sep);
+        if (!v) continue;
+        v += 1 + strspn(v + 1, " \t\"");
+        v[strcspn(v, "\"\n")] = 0;
+        snprintf(buf, cap, "%s", v);
+        break;
+    }
+    if (f) fclose(f);
+    return buf;
+}
+
+static json_t *machine(void) {
+    struct utsname u = {0};
+    char cpu[200], mhz[40], os[200], host[120];
+    double load = 0;
+    uname(&u);
+    getloadavg(&load, 1);
+    snprintf(host, sizeof host, "%.50s %.60s", u.sysname, u.release);
+    return json_pack("{s:s, s:I, s:f, s:I, s:s, s:s, s:s, s:f}", "cpu", file_value("/proc/cpuinfo", "model name", ':', cpu, sizeof cpu),
+                     "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "cpu_mhz_now",
+                     strtod(file_value("/proc/cpuinfo", "cpu MHz", ':', mhz, sizeof mhz), NULL), "memory_bytes",
+                     (json_int_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE), "os",
+                     file_value("/etc/os-release", "PRETTY_NAME", '=', os, sizeof os), "kernel", host, "arch", u.machine, "load_average", load);
+}
+
+static json_t *device(const ldm_device *d) {
+    static const char *const type[] = {"cpu", "gpu", "other"};
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I}", "name", d->name, "vendor", d->vendor, "platform",
+                     d->platform_name, "version", d->version, "driver", d->driver, "type", type[d->type], "units", d->units,
+                     "clock_mhz", d->clock_mhz, "usable_bytes", (json_int_t)d->global_bytes, "max_alloc", (json_int_t)d->max_alloc,
+                     "local_bytes", (json_int_t)d->local_bytes);
+}
+
+static void utc(const char *format, char *buf, size_t cap) {
+    time_t now = time(NULL);
+    struct tm t;
+    gmtime_r(&now, &t);
+    strftime(buf, cap, format, &t);
+}
+
+json_t *ldm_record_header(const ldm_device *d, const ldm_peak *peak, int argc, char **argv) {
+    char date[40];
+    ldm_text command = {0};
+    for (int i = 0; i < argc; i++) {
+        const char *slash = i == 0 ? strrchr(argv[0], '/') : NULL;
+        ldm_text_add(&command, "%s%s", i ? " " : "", slash ? slash + 1 : argv[i]);
+    }
+    utc("%Y-%m-%dT%H:%M:%SZ", date, sizeof date);
+    json_t *h = json_pack("{s:s, s:s, s:s, s:o}", "date", date, "commit", LDM_COMMIT, "command", command.s ? command.s : "", "machine", machine());
+    ldm_text_free(&command);
+    if (h && d) json_object_set_new(h, "device", device(d));
+    if (h && peak)
+        json_object_set_new(h, "peak", json_pack("{s:f, s:f, s:f, s:f, s:s}", "gflops", peak->gflops, "read_gbs", peak->read_gbs,
+                                                 "copy_gbs", peak->copy_gbs, "triad_gbs", peak->triad_gbs, "kernel", peak->variant));
+    return h;
+}
+
+const char *ldm_record_path(const char *dir, const char *kind, const ldm_device *d, char *buf, size_t cap) {
+    char name[64], date[20];
+    size_t n = 0;
+    for (const char *s = d ? d->name : "host"; *s && n < sizeof name - 1; s++) {
+        if (isalnum((unsigned char)*s)) name[n++] = (char)tolower((unsigned char)*s);
+        else if (n && name[n - 1] != '-') name[n++] = '-';
+    }
+    while (n && name[n - 1] == '-') n--;
+    name[n] = 0;
+    utc("%Y-%m-%d", date, sizeof date);
+    snprintf(buf, cap, "%s/%s-%s-%s.json", dir, kind, name, date);
+    return buf;
+}
+
+ldm_status ldm_record_write(const char *path, const json_t *root) {
+    const char *slash = strrchr(path, '/');
+    if (slash && slash != path) {
+        char dir[4096];
+        snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path);
+        ldm_status st = ldm_make_dirs(dir);
+        if (st) return st;
+    }
+    char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
+    if (!text) return ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", path);
+    ldm_text t = {0};
+    ldm_text_add(&t, "%s\n", text);
+    free(text);
+    ldm_status st = t.s ? ldm_write_file(path, t.s, t.len) : ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", path);
+    ldm_text_free(&t);
+    return st;
+}

@@ -1,0 +1,22 @@
+/* record.h -- results files: a header saying on what, when and by which command they were made, and writing them whole.
+ * Used by `ldm ablate`, the bench and everything else that puts numbers into results/. */
+#ifndef LDM_RECORD_H
+#define LDM_RECORD_H
+
+#include "cl/cl.h"
+#include "ops/peak.h"
+#include <jansson.h>
+
+/* {"date", "commit", "command", "machine": {...}, "device": {...}, "peak": {...}}; device and peak [opt] may be NULL.
+ * A new reference, or NULL when out of memory. `command` is argv joined by blanks, argv[0] without its folder. */
+json_t *ldm_record_header(const ldm_device *d, const ldm_peak *peak, int argc, char **argv);
+
+/* "<dir>/<kind>-<device name as a file name>-<date>.json". */
+const char *ldm_record_path(const char *dir, const char *kind, const ldm_device *d, char *buf, size_t cap);
+
+/* Writes indented JSON, whole or not at all; makes the directory. Does not take the reference. */
+ldm_status ldm_record_write(const char *path, const json_t *root);
+
+const char *ldm_commit(void); /* `git describe` of the tree this was built from, or "unknown" */
+
+#endif
