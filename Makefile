@@ -24,7 +24,7 @@ APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 
 .PHONY: all lib tests test help clean lint format asan oracle peers-venv FORCE
-all: lib $(if $(filter-out host/app/record.c,$(APP_SRC)),$(B)/ldm) ## build the library and the tool (build/release/ldm)
+all: lib $(if $(wildcard host/ckpt/describe.c),$(B)/ldm) ## build the library and the tool (build/release/ldm)
 
 lib: $(B)/libldm.a
 
