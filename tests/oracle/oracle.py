@@ -180,7 +180,8 @@ class Oracle:
             sampling.check_against_authors()
         ((_, _), (_, decode)), z = self.autoencoders["kl"]
         made_by = self.made_by(["sampling.py"], None)
-        f = Fixture(self.out, "sample", "trajectories", f"linear_start={sampling.START} linear_end={sampling.END}", made_by)
+        f = Fixture(self.out, "sample", "trajectories", "", made_by)
+        f.info["linear_start"], f.info["linear_end"] = sampling.START, sampling.END
         f.info["z0"] = f.array("z0", z)
         g = torch.Generator().manual_seed(9)
         context, null = (torch.randn(1, 5, 24, generator=g).double() for _ in range(2))
