@@ -29,3 +29,6 @@ plots: ## redraw plots/*.png from results/ alone (gnuplot)
 	@while read p which; do echo "plots/$$p-$$which.png"; \
 	gnuplot -e "data='$(B)/plots/$$p-$$which.dat'; vars='$(B)/plots/$$p-$$which.vars'; out='$(or $(PLOTS),plots)/$$p-$$which.png'" \
 	plots/$$p.gp || exit 1; done <$(B)/plots/list
+
+bundle: all tests $(B)/ldm-bench ## build/bundle: a folder that runs elsewhere with nothing installed but an OpenCL driver
+	bench/bundle.sh $(B) build/bundle

@@ -14,7 +14,7 @@ set key bottom right Left reverse samplen 1 box lc rgb 0xdddddd opaque
 roof(x) = x * bandwidth < peak ? x * bandwidth : peak
 set samples 500
 set label 1 sprintf("measured FMA peak %.0f GFLOP/s", peak) at 2500, peak * 1.25 right tc rgb ink
-set label 2 sprintf("measured memory bandwidth %.1f GB/s", bandwidth) at 0.06, 0.06 * bandwidth * 9 left tc rgb ink
+set label 2 sprintf("measured memory bandwidth %.1f GB/s", bandwidth) at 0.06, peak * 0.5 left tc rgb ink
 plot roof(x) with lines lc rgb ink lw 2 notitle, \
      0.85 * peak * (x * bandwidth > 0.85 * peak ? 1 : NaN) with lines lc rgb ink lw 1 dt 3 title "85 % of peak", \
      for [i = 1:words(kinds)] data index i - 1 using 1:2 with points pt shape[i] ps 1.1 lc rgb colour[i] title word(kinds, i)
