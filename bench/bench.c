@@ -4,6 +4,7 @@
 #include "app/record.h"
 #include "bench/case.h"
 #include "bench/gbench_shim.h"
+#include "bench/serve.h"
 #include "ops/peak.h"
 #include <fnmatch.h>
 #include <glob.h>
@@ -45,7 +46,7 @@ static const char usage[] =
     "  -o FILE           results file (default results/bench-<device>-<date>.json)\n"
     "  --no-results      write none\n"
     "  --list            print the cases and stop\n"
-    "  --serve           answer 'open PROBLEM', 'time ROW', 'close' lines on standard input (for bench/peers.py)\n"
+    "  --serve           answer one-line commands on standard input (bench/serve.h; for the scripts that compare)\n"
     "  --benchmark_...   passed to Google Benchmark\n";
 
 /* ---- cases ------------------------------------------------------------------------------------------------------- */
@@ -180,61 +181,6 @@ static ldm_status write_results(ldm_cl *cl, const char *path, int argc, char **a
     return st;
 }
 
-/* ---- serving --------------------------------------------------------------------------------------------------------- */
-
-enum { SERVED = 2 };
-
-/* One line in, one line of JSON out: `header` measures the peak; `open PROBLEM` verifies it in the chosen row and, where there is one, the library row;
- * `time ROW` warms up once and gives the seconds of one run, timed for a fiftieth of a second at least. */
-static int serve(ldm_cl *cl) {
-    char line[1024];
-    bench_case c[SERVED];
-    int n = 0;
-    while (fgets(line, sizeof line, stdin)) {
-        line[strcspn(line, "\n")] = 0;
-        ldm_status st = LDM_OK;
-        json_t *answer = json_object();
-        if (!strcmp(line, "header")) {
-            st = ldm_measure_peak(cl, &peak);
-            if (!st) json_object_set_new(answer, "header", ldm_record_header(ldm_cl_device(cl), &peak, 0, NULL));
-        }
-        bool is_open = !strncmp(line, "open ", 5), is_time = !strncmp(line, "time ", 5);
-        if (is_open || !strcmp(line, "close"))
-            while (n) bench_case_close(&c[--n]);
-        if (is_open) {
-            ldm_problem p;
-            json_t *names = json_array();
-            st = ldm_problem_parse(line + 5, &p);
-            if (!st) st = bench_case_init(&c[0], cl, &p, NULL);
-            if (!st) st = bench_case_open(&c[0]);
-            if (!st) {
-                json_array_append_new(names, json_string(c[n++].choice.impl->name));
-                json_object_set_new(answer, "flops", json_real(c[0].cost.flops));
-                json_object_set_new(answer, "bytes", json_real(c[0].cost.bytes));
-            }
-            for (const ldm_impl *i = st ? NULL : p.op->impls; i && i->name && n < SERVED; i++)
-                if (i->family == LDM_LIBRARY && !bench_case_init(&c[n], cl, &p, i->name) && !bench_case_open(&c[n]))
-                    json_array_append_new(names, json_string(c[n++].choice.impl->name));
-            json_object_set_new(answer, "variants", names);
-        } else if (is_time) {
-            int i = 0, runs = 0;
-            double seconds = 0, total = 0;
-            while (i < n && strcmp(c[i].choice.impl->name, line + 5)) i++;
-            st = i < n ? bench_case_time(&c[i], &seconds) : ldm_fail(LDM_ERR_ARG, "'%s' is not open", line + 5);
-            for (; !st && total < 0.02; runs += c[i].batch, total += seconds * c[i].batch) st = bench_case_time(&c[i], &seconds);
-            if (!st) json_object_set_new(answer, "seconds", json_real(total / runs));
-        }
-        if (st) json_object_set_new(answer, "error", json_string(ldm_message()));
-        char *text = json_dumps(answer, JSON_COMPACT);
-        printf("%s\n", text ? text : "{\"error\": \"out of memory\"}");
-        fflush(stdout);
-        free(text);
-        json_decref(answer);
-    }
-    while (n) bench_case_close(&c[--n]);
-    return 0;
-}
-
 /* ---- main ------------------------------------------------------------------------------------------------------------ */
 
 static int fail(ldm_status st) {
@@ -289,7 +235,7 @@ int main(int argc, char **argv) {
     ldm_catch_signals();
     TRY(ldm_cl_open(&(ldm_cl_options){.select = o.device}, &cl));
     if (o.serve) {
-        int status = serve(cl);
+        int status = bench_serve(cl);
         ldm_cl_close(cl);
         return status;
     }

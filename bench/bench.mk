@@ -1,5 +1,5 @@
 # bench.mk -- the bench, its peers, the plots and the bundle; included by the Makefile.
-BENCH_OBJ := $(B)/bench/bench.o $(B)/bench/case.o $(B)/bench/gbench_shim.o $(B)/host/app/record.o
+BENCH_OBJ := $(B)/bench/bench.o $(B)/bench/case.o $(B)/bench/serve.o $(B)/bench/gbench_shim.o $(B)/host/app/record.o $(B)/host/app/network.o
 BENCH_ARGS ?=
 
 $(B)/bench/%.o: bench/%.cc
@@ -19,9 +19,20 @@ $(B)/peer_openblas: $(B)/bench/peer_openblas.o
 	$(CC) $(LDFLAGS_$(CONFIG)) -o $@ $^ -lopenblas
 $(B)/bench/peer_openblas.o: CFLAGS += $(shell pkg-config --cflags openblas 2>/dev/null)
 
-.PHONY: shapes bench-peers plots bundle
+# shape files of the networks that are benched: NAME-PART.txt
+SHAPES := $(foreach f,1 2 4 8 16 32,cin-ldm-$f:unet) vq-f4:encoder vq-f4:decoder kl-f8:encoder kl-f8:decoder sd15:unet
+shapes: $(B)/ldm ## rewrite bench/shapes from the networks' plans
+	@for net in $(SHAPES); do file=bench/shapes/$$(echo $$net | tr : -).txt; \
+	{ echo "# the distinct problems of $$net, from \`ldm plan $$net --shapes\`"; $(B)/ldm plan $$net --shapes; } >$$file || exit 1; \
+	echo "$$file: $$(grep -c ' x ' $$file) problems"; done
+
+.PHONY: shapes bench-peers bench-torch plots bundle
 bench-peers: $(B)/ldm-bench $(B)/peer_onednn $(B)/peer_openblas ## ours, oneDNN, OpenBLAS and CLBlast interleaved; and PyTorch after `make peers-venv`
 	python3 bench/peers.py --build $(B) $(PEERS_ARGS)
+	@if [ -x .venv/bin/python ]; then $(MAKE) bench-torch; else echo "bench-peers: PyTorch left out: no .venv (make peers-venv)"; fi
+
+bench-torch: all $(B)/ldm-bench ## whole UNet steps, ours and PyTorch eager interleaved; NETS='cin-ldm-8 cin-ldm-4'
+	$(PYTHON) bench/peers_torch.py --build $(B) $(NETS)
 
 plots: ## redraw plots/*.png from results/ alone (gnuplot)
 	@mkdir -p $(B)/plots

@@ -13,6 +13,7 @@ static const app_command commands[] = {
     {"plan", "NET", "print a network as a table of steps", cmd_plan},
     {"op", "PROBLEM", "run one op and judge it: the repro line of every failure", cmd_op},
     {"diff", "A.npy B.npy", "compare two arrays", cmd_diff},
+    {"bench", "[OPTIONS] [SHAPES.txt ...]", "verify and time every op on the shapes of real networks", cmd_bench},
     {"selftest", "", "one small case per kernel class against constants", cmd_selftest},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -1,0 +1,126 @@
+/* serve.c -- see serve.h. */
+#include "bench/serve.h"
+#include "app/network.h"
+#include "app/record.h"
+#include "bench/case.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { SERVED = 2 };
+static const double TIMED_SECONDS = 0.02;
+
+typedef struct served {
+    ldm_cl *cl;
+    bench_case c[SERVED];
+    int cases;
+    app_network net;
+    ldm_exec *exec;
+} served;
+
+static void close_all(served *s) {
+    while (s->cases) bench_case_close(&s->c[--s->cases]);
+    ldm_exec_destroy(s->exec);
+    app_network_close(&s->net);
+    s->exec = NULL;
+}
+
+static ldm_status open_problem(served *s, const char *text, json_t *answer) {
+    ldm_problem p;
+    json_t *names = json_array();
+    json_object_set_new(answer, "variants", names);
+    ldm_status st = ldm_problem_parse(text, &p);
+    if (!st) st = bench_case_init(&s->c[0], s->cl, &p, NULL);
+    if (!st) st = bench_case_open(&s->c[0]);
+    if (st) return st;
+    json_array_append_new(names, json_string(s->c[s->cases++].choice.impl->name));
+    json_object_set_new(answer, "flops", json_real(s->c[0].cost.flops));
+    json_object_set_new(answer, "bytes", json_real(s->c[0].cost.bytes));
+    for (const ldm_impl *i = p.op->impls; i->name && s->cases < SERVED; i++)
+        if (i->family == LDM_LIBRARY && !bench_case_init(&s->c[s->cases], s->cl, &p, i->name) && !bench_case_open(&s->c[s->cases]))
+            json_array_append_new(names, json_string(s->c[s->cases++].choice.impl->name));
+    return LDM_OK;
+}
+
+/* Inputs are uniform in [-1, 1), class ids and the like zero: the time does not depend on them. */
+static ldm_status open_net(served *s, const char *words, json_t *answer) {
+    ldm_status st = LDM_OK;
+    char name[200], weights[4000], *end;
+    float *data = NULL;
+    if (sscanf(words, "%199s %3999[^\n]", name, weights) != 2)
+        return ldm_fail(LDM_ERR_ARG, "'net %s': wanted net NAME WEIGHTS", words);
+    app_network_options o = {.net = name, .dtype = LDM_F32, .synthetic = strtoll(weights, &end, 10)};
+    if (*end) o.model = weights, o.synthetic = -1;
+    TRY(app_network_plan(&o, &s->net));
+    TRY(app_network_weights(&o, &s->net));
+    TRY(app_network_exec(&s->net, s->cl, NULL, &s->exec));
+    for (int t = 0; t < s->net.plan->tensors; t++) {
+        const ldm_tensor_info *i = &s->net.plan->tensor[t];
+        if (i->kind != LDM_INPUT) continue;
+        size_t count = (size_t)ldm_shape_count(&i->shape);
+        TRY(ldm_alloc(count * sizeof *data, (void **)&data));
+        for (size_t e = 0; e < count && i->dtype != LDM_I32; e++) data[e] = ldm_uniform(1, (uint64_t)t, e);
+        TRY(ldm_exec_write(s->exec, t, data));
+        free(data);
+        data = NULL;
+    }
+    json_object_set_new(answer, "variants", json_pack("[s]", "net"));
+    json_object_set_new(answer, "flops", json_real(ldm_plan_cost(s->net.plan, -1).flops));
+    json_object_set_new(answer, "params", json_integer(ldm_plan_params(s->net.plan, NULL)));
+done:
+    free(data);
+    return st;
+}
+
+static ldm_status run_net(served *s) {
+    ldm_status st = ldm_exec_run(s->exec, 0);
+    return st ? st : ldm_exec_finish(s->exec);
+}
+
+static ldm_status time_variant(served *s, const char *variant, json_t *answer) {
+    int i = 0, runs = 0;
+    double seconds = 0, start;
+    ldm_status st = LDM_OK;
+    bool net = s->exec && !strcmp(variant, "net");
+    while (i < s->cases && strcmp(s->c[i].choice.impl->name, variant)) i++;
+    if (!net && i == s->cases) return ldm_fail(LDM_ERR_ARG, "'%s' is not open", variant);
+    TRY(net ? run_net(s) : bench_case_time(&s->c[i], &seconds));
+    start = ldm_now();
+    do {
+        TRY(net ? run_net(s) : bench_case_time(&s->c[i], &seconds));
+        runs += net ? 1 : s->c[i].batch;
+    } while (ldm_now() - start < TIMED_SECONDS);
+    json_object_set_new(answer, "seconds", json_real((ldm_now() - start) / runs));
+done:
+    return st;
+}
+
+static ldm_status answer_line(served *s, const char *line, json_t *answer) {
+    if (!strncmp(line, "time ", 5)) return time_variant(s, line + 5, answer);
+    if (!strcmp(line, "header")) {
+        ldm_peak peak;
+        ldm_status st = ldm_measure_peak(s->cl, &peak);
+        if (!st) json_object_set_new(answer, "header", ldm_record_header(ldm_cl_device(s->cl), &peak, 0, NULL));
+        return st;
+    }
+    close_all(s);
+    if (!strncmp(line, "open ", 5)) return open_problem(s, line + 5, answer);
+    if (!strncmp(line, "net ", 4)) return open_net(s, line + 4, answer);
+    return strcmp(line, "close") ? ldm_fail(LDM_ERR_ARG, "'%s': wanted header, open, net, time or close", line) : LDM_OK;
+}
+
+int bench_serve(ldm_cl *cl) {
+    char line[4400];
+    served s = {.cl = cl};
+    while (fgets(line, sizeof line, stdin)) {
+        line[strcspn(line, "\n")] = 0;
+        json_t *answer = json_object();
+        if (answer_line(&s, line, answer)) json_object_set_new(answer, "error", json_string(ldm_message()));
+        char *text = json_dumps(answer, JSON_COMPACT);
+        printf("%s\n", text ? text : "{\"error\": \"out of memory\"}");
+        fflush(stdout);
+        free(text);
+        json_decref(answer);
+    }
+    close_all(&s);
+    return 0;
+}
