@@ -14,8 +14,8 @@
  * MUTANTS: 1 last product dropped, 2 first channel doubled, 3 halo off by one in y, 4 halo off by one in x, 5 stride + 1,
  *   6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 filter flipped, 11 channels swapped,
  *   12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped, 16 activation dropped, 17 last pixel of
- *   a tile repeats its neighbour, 18 sums kept in f16; conv2d_tile also: 19 second half of a panel is the first again,
- *   20 tail of a strip dropped (REAL half) */
+ *   a tile repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the first again (conv2d_tile),
+ *   20 tail of a strip dropped (conv2d_tile with halves) */
 #ifndef TILE_PIXELS
 #define TILE_PIXELS 8 /* conv2d_tile: output pixels of a tile, 1..14; 2 float16 sums each */
 #endif

@@ -109,6 +109,8 @@ done:
     return st;
 }
 
+static inline bool opcase_stores_half(const opcase *c) { return c->slot[c->slots - 1].dtype == LDM_F16; }
+
 /* What is wrong with a verdict, in words, or NULL. */
 static inline const char *opcase_complaint(const opcase *c, const ldm_verdict *v, char *buf, size_t cap) {
     if (!v->pass) {
@@ -116,10 +118,9 @@ static inline const char *opcase_complaint(const opcase *c, const ldm_verdict *v
                  (long long)v->worst_at, v->got, v->want, v->bound, v->worst);
         return buf;
     }
-    /* A half's own rounding outweighs what the arithmetic before it does; single results share the errors of a mean, a
+    /* A half's own rounding outweighs what the arithmetic before it does; f32 results share the errors of a mean, a
      * sum or a polynomial, which may lean without being wrong. */
-    bool half = c->slot[c->slots - 1].dtype == LDM_F16;
-    if (half && v->judged >= OPCASE_BIAS_OUTPUTS && fabs(v->bias) > OPCASE_MOST_BIAS) {
+    if (opcase_stores_half(c) && v->judged >= OPCASE_BIAS_OUTPUTS && fabs(v->bias) > OPCASE_MOST_BIAS) {
         snprintf(buf, cap, "errors lean one way: bias %.3f of %lld outputs, at most %.1f wanted", v->bias,
                  (long long)v->judged, OPCASE_MOST_BIAS);
         return buf;

@@ -6,10 +6,14 @@
  *   test_ops [--device D] [PART OF "op implementation"]... */
 #include "tests/opcase.h"
 
-enum { MAX_IMPLS = 16 };
+enum {
+    MAX_IMPLS = 16,
+    TUNED_OUTPUTS = 1000
+}; /* tunables are tried on one case of that many outputs: each set is a build */
 
 typedef struct tally {
     int runs, failed;
+    bool tuned[2]; /* the tunables have been through a case: f32, f16 */
     double worst, bias;
     char worst_text[LDM_PROBLEM_TEXT + 16];
 } tally;
@@ -44,7 +48,8 @@ static void run_one(const opcase *c, const ldm_choice *choice, tally *t) {
     t->runs++;
     if (!st && v.worst > t->worst)
         t->worst = v.worst, snprintf(t->worst_text, sizeof t->worst_text, "%s (%s)", text, opcase_fill_name(c->fill));
-    if (!st && v.judged >= OPCASE_BIAS_OUTPUTS && fabs(v.bias) > fabs(t->bias)) t->bias = v.bias;
+    if (!st && opcase_stores_half(c) && v.judged >= OPCASE_BIAS_OUTPUTS && fabs(v.bias) > fabs(t->bias))
+        t->bias = v.bias;
     if (!bad) return;
     t->failed++;
     ldm_choice_params(choice, params, sizeof params);
@@ -67,7 +72,7 @@ static void run_tunables(const opcase *c, const ldm_choice *usual, tally *t) {
 }
 
 /* False if the case itself cannot be made. */
-static bool run_case(const char *text, ldm_fill fill, bool exact, tally *tallies, bool *with_tunables) {
+static bool run_case(const char *text, ldm_fill fill, bool exact, tally *tallies) {
     opcase c;
     ldm_status st = opcase_make(text, fill, exact, &c);
     if (st) printf("FAIL ops: case '%s': %s\n", text, ldm_message());
@@ -79,8 +84,9 @@ static bool run_case(const char *text, ldm_fill fill, bool exact, tally *tallies
         ldm_choice choice = {.impl = impl};
         ldm_default_params(&c.p, impl, ldm_cl_device(cl), choice.params);
         run_one(&c, &choice, &tallies[i]);
-        if (!exact && fill == LDM_FILL_ZEROMEAN && !with_tunables[i])
-            run_tunables(&c, &choice, &tallies[i]), with_tunables[i] = true;
+        bool half = opcase_stores_half(&c);
+        if (!exact && c.outputs >= TUNED_OUTPUTS && !tallies[i].tuned[half])
+            run_tunables(&c, &choice, &tallies[i]), tallies[i].tuned[half] = true;
     }
     opcase_free(&c);
     return st == LDM_OK;
@@ -91,13 +97,11 @@ static void run_op(const ldm_op *op) {
     static char names[MAX_IMPLS][128], whole[128];
     double start = ldm_now();
     int cases = 0, broken = 0;
-    bool tuned[MAX_IMPLS];
     for (int i = 0; op->cases && op->cases[i]; i++, cases++) {
-        memset(tuned, i % 4 != 0, sizeof tuned); /* every fourth case goes through all tunables: each set is a build */
-        for (ldm_fill f = 0; f < LDM_FILL_INTEGER; f++) broken += !run_case(op->cases[i], f, false, tallies, tuned);
+        for (ldm_fill f = 0; f < LDM_FILL_INTEGER; f++) broken += !run_case(op->cases[i], f, false, tallies);
     }
     for (int i = 0; op->exact_cases && op->exact_cases[i]; i++, cases++)
-        broken += !run_case(op->exact_cases[i], LDM_FILL_INTEGER, true, tallies, tuned);
+        broken += !run_case(op->exact_cases[i], LDM_FILL_INTEGER, true, tallies);
     snprintf(whole, sizeof whole, "%s cases", op->name);
     CASE(whole) {
         CHECK(cases > 0, "the op has no cases");
@@ -114,7 +118,8 @@ static void run_op(const ldm_op *op) {
                    t->bias, t->worst_text);
         }
     }
-    printf("%s: %d cases, %.1f s\n", op->name, cases, ldm_now() - start);
+    printf("%s: %d cases, %.1f s, %d programs so far\n", op->name, cases, ldm_now() - start,
+           ldm_cl_build_stats(cl).programs);
 }
 
 int main(int argc, char **argv) {

@@ -1,0 +1,206 @@
+/* test_mutants.c -- are the tests strong enough? Kernel files list deliberately wrong variants of themselves in their
+ * header, MUTANTS: 1 last term dropped, 2 bias missing and build them under `#if MUTANT == n` (common.clh:
+ * COMMON_MUTANT). Every one of them must fail a case of an op that launches from its file; one that survives them all
+ * is a missing case. That the kernels pass unmutated is test_ops.
+ *
+ *   test_mutants [--device D] [PART OF "file.cl: n name"]... */
+#include "tests/opcase.h"
+#include <dirent.h>
+
+enum { MAX_MUTANTS = 256, MAX_NUMBER = 100, MAX_RUNS = 8192, FEWEST = 24 };
+
+typedef struct mutant {
+    char file[64], name[160]; /* name: "file.cl: n what is wrong" */
+    int number;
+} mutant;
+
+/* One way to run one case: what test_ops runs once. */
+typedef struct way {
+    const char *text;
+    const ldm_impl *impl;
+    ldm_fill fill;
+    bool exact;
+    double flops;
+    char files[4][48]; /* kernel files of its launches */
+    uint64_t build;    /* names what they are built from: files and options */
+} way;
+
+static ldm_cl *cl;
+static mutant mutants[MAX_MUTANTS];
+static int mutant_count;
+static way ways[MAX_RUNS];
+static int way_count;
+
+/* used[n]: the text compares the macro with n. */
+static void find_uses(const char *text, const char *macro, bool *used) {
+    for (const char *s = text; (s = strstr(s, macro));) {
+        bool own = s == text || (s[-1] != '_' && !(s[-1] >= 'A' && s[-1] <= 'Z')); /* not the end of COMMON_MUTANT */
+        s += strlen(macro);
+        if (!own || (strncmp(s, " == ", 4) && strncmp(s, " != ", 4) && strncmp(s, " <= ", 4))) continue;
+        long n = strtol(s + 4, NULL, 10);
+        if (n > 0 && n < MAX_NUMBER) used[n] = true;
+    }
+}
+
+/* Reads the list behind "MUTANTS:" up to a full stop or the comment's end, and checks it against the code. */
+static void read_mutants(const char *file) {
+    char path[4200], *text = NULL;
+    size_t size;
+    bool listed[MAX_NUMBER] = {false}, used[MAX_NUMBER] = {false};
+    snprintf(path, sizeof path, "%s/%s", ldm_kernel_dir(), file);
+    if (ldm_read_file(path, 4 << 20, &text, &size)) return;
+    find_uses(text, strcmp(file, "common.clh") ? "MUTANT" : "COMMON_MUTANT", used);
+    char *list = strstr(text, "MUTANTS:"), *close = list ? strstr(list, "*/") : NULL;
+    if (close) *close = 0, list[strcspn(list, ".")] = 0;
+    for (char *entry = list ? strtok(list + strlen("MUTANTS:"), ",") : NULL; entry; entry = strtok(NULL, ",")) {
+        char *name;
+        entry += strspn(entry, " \n*");
+        long n = strtol(entry, &name, 10);
+        if (mutant_count == MAX_MUTANTS || n <= 0 || n >= MAX_NUMBER || listed[n]) {
+            printf("FAIL mutants: %s: '%s' is not a new number from 1 to %d and a name\n", file, entry, MAX_NUMBER - 1);
+            test_failed++;
+            continue;
+        }
+        listed[n] = true;
+        mutant *m = &mutants[mutant_count++];
+        snprintf(m->file, sizeof m->file, "%s", file);
+        m->number = (int)n;
+        size_t len = (size_t)snprintf(m->name, sizeof m->name, "%s: %ld", file, n);
+        for (char *word = name;
+             *(word += strspn(word, " \n*")) && len + 2 < sizeof m->name;) { /* line breaks are blanks */
+            size_t size_of_word = strcspn(word, " \n");
+            len += (size_t)snprintf(m->name + len, sizeof m->name - len, " %.*s", (int)size_of_word, word);
+            word += size_of_word;
+        }
+    }
+    for (int n = 1; n < MAX_NUMBER; n++)
+        if (listed[n] != used[n]) {
+            printf("FAIL mutants: %s: mutant %d is %s\n", file, n,
+                   listed[n] ? "listed but not built" : "built but not listed");
+            test_failed++;
+        }
+    free(text);
+}
+
+static int by_name(const void *a, const void *b) {
+    return strverscmp(((const mutant *)a)->name, ((const mutant *)b)->name);
+}
+
+static void read_all_mutants(void) {
+    DIR *dir = opendir(ldm_kernel_dir());
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        const char *dot = strrchr(e->d_name, '.');
+        if (dot && (!strcmp(dot, ".cl") || !strcmp(dot, ".clh"))) read_mutants(e->d_name);
+    }
+    if (dir) closedir(dir);
+    qsort(mutants, (size_t)mutant_count, sizeof *mutants, by_name);
+}
+
+/* Every implementation of a case, with the kernel files it would launch from. */
+static void add_ways(const char *text, ldm_fill fill, bool exact) {
+    ldm_problem p;
+    const ldm_device *d = ldm_cl_device(cl);
+    if (ldm_problem_parse(text, &p)) return; /* test_ops says so */
+    for (const ldm_impl *impl = p.op->impls; impl->name && way_count < MAX_RUNS; impl++) {
+        static ldm_recipe r;
+        int params[LDM_MAX_TUNABLES];
+        if (impl->family == LDM_LIBRARY || (impl->supports && impl->supports(&p, d))) continue;
+        ldm_default_params(&p, impl, d, params);
+        memset(&r, 0, sizeof r);
+        if (impl->record(&p, params, d, &r)) continue;
+        way *w = &ways[way_count++];
+        *w = (way){text, impl, fill, exact, p.op->cost(&p).flops, {""}, ldm_hash_text("")};
+        for (int i = 0; i < r.count; i++) {
+            if (i < 4) snprintf(w->files[i], sizeof w->files[i], "%s", r.launch[i].file);
+            w->build = ldm_hash_bytes(w->build, r.launch[i].file, strlen(r.launch[i].file));
+            w->build = ldm_hash_bytes(w->build, r.launch[i].options, strlen(r.launch[i].options));
+        }
+    }
+}
+
+static void add_all_ways(void) {
+    for (int i = 0; ldm_ops[i]; i++) {
+        for (int c = 0; ldm_ops[i]->cases && ldm_ops[i]->cases[c]; c++)
+            for (ldm_fill f = 0; f < LDM_FILL_INTEGER; f++) add_ways(ldm_ops[i]->cases[c], f, false);
+        for (int c = 0; ldm_ops[i]->exact_cases && ldm_ops[i]->exact_cases[c]; c++)
+            add_ways(ldm_ops[i]->exact_cases[c], LDM_FILL_INTEGER, true);
+    }
+}
+
+static bool launches_from(const way *w, const mutant *m) {
+    if (!strcmp(m->file, "common.clh")) return true;
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(w->files[i], m->file)) return true;
+    return false;
+}
+
+/* LDM_OK and *killed. Any status but a mismatch is an accident, not a verdict. */
+static ldm_status try_way(const way *w, bool *killed) {
+    opcase c;
+    char why[400];
+    ldm_verdict v;
+    ldm_status st = opcase_make(w->text, w->fill, w->exact, &c);
+    if (!st) {
+        ldm_choice choice = {.impl = w->impl};
+        ldm_default_params(&c.p, w->impl, ldm_cl_device(cl), choice.params);
+        st = opcase_run(cl, &c, &choice, true, &v);
+        *killed = st == LDM_ERR_MISMATCH || (!st && opcase_complaint(&c, &v, why, sizeof why));
+        if (st == LDM_ERR_MISMATCH) st = LDM_OK;
+    }
+    opcase_free(&c);
+    return st;
+}
+
+/* Seconds a way may take: a build is dear, the reference's arithmetic the rest. */
+static double price(const way *w, const uint64_t *built, int builds) {
+    bool known = false;
+    for (int i = 0; i < builds; i++) known |= built[i] == w->build;
+    return (known ? 0 : 1) + 2e-9 * w->flops;
+}
+
+static void run_mutant(const mutant *m) {
+    static bool done[MAX_RUNS];
+    static uint64_t built[MAX_RUNS];
+    char value[100];
+    int tried = 0;
+    bool killed = false;
+    double start = ldm_now();
+    snprintf(value, sizeof value, "%.63s:%d", m->file, m->number);
+    setenv("LDM_MUTANT", value, 1);
+    memset(done, 0, sizeof done);
+    while (!killed) {
+        int best = -1;
+        double least = 0;
+        for (int i = 0; i < way_count; i++) {
+            if (done[i] || !launches_from(&ways[i], m)) continue;
+            double p = price(&ways[i], built, tried);
+            if (best < 0 || p < least) best = i, least = p;
+        }
+        if (best < 0) break;
+        done[best] = true, built[tried++] = ways[best].build;
+        ldm_status st = try_way(&ways[best], &killed);
+        CHECK(st == LDM_OK, "'%s' on %s: %s", ways[best].text, ways[best].impl->name, ldm_message());
+        if (st) break;
+        if (killed)
+            printf("%-60s killed by run %d (%.1f s): %s, %s\n", m->name, tried, ldm_now() - start, ways[best].text,
+                   opcase_fill_name(ways[best].fill));
+    }
+    unsetenv("LDM_MUTANT");
+    CHECK(tried > 0, "no case launches from %s", m->file);
+    CHECK(killed || !tried, "survives all %d runs: a case is missing", tried);
+}
+
+int main(int argc, char **argv) {
+    ldm_cl_options options = {.select = opcase_device_option(&argc, argv)};
+    test_begin(argc, argv, "mutants");
+    if (ldm_cl_open(&options, &cl)) {
+        CASE("device") CHECK(false, "%s", ldm_message());
+        return test_end();
+    }
+    read_all_mutants();
+    add_all_ways();
+    for (int i = 0; i < mutant_count; i++) CASE(mutants[i].name) run_mutant(&mutants[i]);
+    CASE("enough mutants") CHECK(mutant_count >= FEWEST, "%d, at least %d wanted", mutant_count, FEWEST);
+    ldm_cl_close(cl);
+    return test_end();
+}
