@@ -1,18 +1,19 @@
 /* attention.cl -- y_i = sum_j softmax_j(scale q_i.k_j) v_j for each head, any device, no score matrix.
- *   element e of head h of token i of sample s: q[(s nq + i) q_row + q_off + h head_step + e], k and v likewise with nkv
- *   tokens and kv_row, k_off, v_off; y [n, nq, heads, d]
+ *   element e of head h of token i of sample s: q[(s nq + i) q_row + q_off + h head_step + e], k and v likewise with
+ *   nkv tokens and kv_row, k_off, v_off; y [n, nq, heads, d]
  *   reference  reference/ref_attention.c          host  host/ops/attention.c
  *
  *   attention_plain     one work-item a query, head and CHUNK of its d outputs: online softmax over the keys one by one
  *   attention_one_key   one key: its softmax is 1, so y_i = v_0; one work-item an output
  *
- * MUTANTS: 1 scale 1/sqrt(d+1), 2 no maximum taken off, 3 last key missing, 4 causal mask off by one, 5 sum not rescaled when
- *          the maximum moves, 6 an extra key of zeros, 7 values of the next key, 8 last score term missing, 9 wrong head */
+ * MUTANTS: 1 scale 1/sqrt(d+1), 2 no maximum taken off, 3 last key missing, 4 causal mask off by one, 5 sum not
+ *          rescaled when the maximum moves, 6 an extra key of zeros, 7 values of the next key, 8 last score term
+ *          missing, 9 wrong head */
 #define CHUNK 32 /* outputs in registers */
 
-kernel void attention_plain(global real *y, global const real *q, global const real *k, global const real *v, int heads, int nq,
-                            int nkv, int d, int q_row, int kv_row, int q_off, int k_off, int v_off, int head_step, float scale,
-                            int causal) {
+kernel void attention_plain(global real *y, global const real *q, global const real *k, global const real *v, int heads,
+                            int nq, int nkv, int d, int q_row, int kv_row, int q_off, int k_off, int v_off,
+                            int head_step, float scale, int causal) {
     const int chunks = (d + CHUNK - 1) / CHUNK, i = get_global_id(0) / chunks, e0 = get_global_id(0) % chunks * CHUNK;
     const int h = get_global_id(1), s = get_global_id(2), width = min(CHUNK, d - e0);
     if (i >= nq) return;
@@ -51,7 +52,8 @@ kernel void attention_plain(global real *y, global const real *q, global const r
 #if MUTANT == 8
         for (int e = 0; e < max(d - 1, 1); e++) score = FMA(LOAD(q, e), LOAD(kj, e), score);
 #else
-        for (int first = 0; first < d; first += 128) { /* sums of 128, then of those: long sums of one sign stay accurate */
+        /* sums of 128, then of those: long sums of one sign stay accurate */
+        for (int first = 0; first < d; first += 128) {
             float part = 0;
             for (int e = first; e < min(first + 128, d); e++) part = FMA(LOAD(q, e), LOAD(kj, e), part);
             score += part;
@@ -76,7 +78,8 @@ kernel void attention_plain(global real *y, global const real *q, global const r
     for (int e = 0; e < width; e++) STORE(out[e] / sum, y, e);
 }
 
-kernel void attention_one_key(global real *y, global const real *v, int heads, int nq, int d, int kv_row, int v_off, int head_step) {
+kernel void attention_one_key(global real *y, global const real *v, int heads, int nq, int d, int kv_row, int v_off,
+                              int head_step) {
     const int at = get_global_id(0), i = get_global_id(1), s = get_global_id(2);
     if (at >= heads * d) return;
     const float one = LOAD(v, (size_t)s * kv_row + v_off + (at / d) * head_step + at % d);

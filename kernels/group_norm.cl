@@ -6,8 +6,8 @@
  *   group_norm_stats_plain   one work-item a group of a sample, two passes
  *   group_norm_apply_plain   one work-item an element
  *
- * MUTANTS: 1 eps outside the square root, 2 variance over N-1, 3 variance in one pass, 4 wrong group, 5 scale without its 1,
- *          6 last row missing from the statistics, 7 f16 stored truncated, 8 gamma and beta exchanged */
+ * MUTANTS: 1 eps outside the square root, 2 variance over N-1, 3 variance in one pass, 4 wrong group, 5 scale without
+ *          its 1, 6 last row missing from the statistics, 7 f16 stored truncated, 8 gamma and beta exchanged */
 
 kernel void group_norm_stats_plain(global float *stats, global const real *x, int hw, int c, int groups, float eps) {
     const int g = get_global_id(0), n = get_global_id(1), width = c / groups;
@@ -64,9 +64,9 @@ kernel void group_norm_stats_plain(global float *stats, global const real *x, in
 }
 
 /* has_ss: ss is there; else it is not read. silu: apply it. */
-kernel void group_norm_apply_plain(global real *y, global const real *x, global const float *stats, global const float *gamma,
-                                   global const float *beta, global const real *ss, int n_all, int hw, int c, int groups,
-                                   int has_ss, int silu_too) {
+kernel void group_norm_apply_plain(global real *y, global const real *x, global const float *stats,
+                                   global const float *gamma, global const float *beta, global const real *ss,
+                                   int n_all, int hw, int c, int groups, int has_ss, int silu_too) {
     const size_t i = get_global_id(0);
     if (i >= (size_t)n_all * hw * c) return;
     const int k = i % c, n = i / ((size_t)hw * c);

@@ -5,16 +5,16 @@
  *   coef     [n, 3, round_up(c, 16)]: y = (x - coef[0]) coef[1] + coef[2]
  *   reference  reference/ref_group_norm.c          host  host/ops/group_norm.c
  *
- *   group_norm_stats_blocks   one work-item a block of rows: sums and centred squares channel by channel (the second pass
- *                             hits the cache), then over the channels of each group
+ *   group_norm_stats_blocks   one work-item a block of rows: sums and centred squares channel by channel (the second
+ *                             pass hits the cache), then over the channels of each group
  *   group_norm_stats_merge    one work-item a group: blocks in order, mean first, then
  *                             sum of squares = sum_b (squares_b + count_b (mean_b - mean)^2); and its channels' coef
  *   group_norm_apply_rows     one work-item a block of rows
  * The blocks depend on c only and are merged in order: results repeat bit for bit on any number of cores.
  *
- * MUTANTS: 1 eps outside the square root, 2 variance over N-1, 3 variance in one pass, 4 wrong group, 5 scale without its 1,
- *          6 spread of the block means left out, 7 f16 stored truncated, 8 channels behind the last 16 left out of the sums,
- *          9 last row of a block missing from the mean */
+ * MUTANTS: 1 eps outside the square root, 2 variance over N-1, 3 variance in one pass, 4 wrong group, 5 scale without
+ *          its 1, 6 spread of the block means left out, 7 f16 stored truncated, 8 channels behind the last 16 left out
+ *          of the sums, 9 last row of a block missing from the mean */
 
 static inline void store16(float16 v, global real *p, size_t i) {
 #if MUTANT == 7 && REAL_IS_HALF
@@ -131,8 +131,8 @@ kernel void group_norm_stats_merge(global float *coef, global const float *parti
     }
 }
 
-kernel void group_norm_apply_rows(global real *y, global const real *x, global const float *coef, int hw, int c, int rows,
-                                  int silu_too) {
+kernel void group_norm_apply_rows(global real *y, global const real *x, global const float *coef, int hw, int c,
+                                  int rows, int silu_too) {
     const int b = get_global_id(0), n = get_global_id(1), padded = (c + 15) & ~15, wide = c & ~15;
     const int row0 = b * rows, count = min(rows, hw - row0);
     x += ((size_t)n * hw + row0) * c;
@@ -141,7 +141,8 @@ kernel void group_norm_apply_rows(global real *y, global const real *x, global c
     for (int p = 0; p < count; p++) {
         const size_t row = (size_t)p * c;
         for (int k = 0; k < wide; k += 16) {
-            float16 v = FMA(LOAD16(x, row + k) - vload16(0, coef + k), vload16(0, coef + padded + k), vload16(0, coef + 2 * padded + k));
+            float16 v = FMA(LOAD16(x, row + k) - vload16(0, coef + k), vload16(0, coef + padded + k),
+                            vload16(0, coef + 2 * padded + k));
             store16(silu_too ? silu16(v) : v, y, row + k);
         }
         for (int k = wide; k < c; k++) {

@@ -4,11 +4,11 @@
  *
  *   layer_norm_plain   one work-item a row, two passes and one to apply; sums of 64 elements first, then of those
  *
- * MUTANTS: 1 eps outside the square root, 2 variance over c-1, 3 variance in one pass, 4 last element missing from the mean,
- *          5 gamma and beta exchanged, 6 last row left alone */
+ * MUTANTS: 1 eps outside the square root, 2 variance over c-1, 3 variance in one pass, 4 last element missing from the
+ *          mean, 5 gamma and beta exchanged, 6 last row left alone */
 
-kernel void layer_norm_plain(global real *y, global const real *x, global const float *gamma, global const float *beta, int rows,
-                             int c, float eps) {
+kernel void layer_norm_plain(global real *y, global const real *x, global const float *gamma, global const float *beta,
+                             int rows, int c, float eps) {
     const int r = get_global_id(0);
 #if MUTANT == 6
     if (r >= max(rows - 1, 1)) return;

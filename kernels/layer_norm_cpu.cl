@@ -2,11 +2,11 @@
  *   x, y  [rows, c], may alias          gamma, beta  [c]
  *   reference  reference/ref_layer_norm.c          host  host/ops/layer_norm.c
  *
- *   layer_norm_row   one work-item a row; 64 then 16 elements a step in named accumulators, scalars behind the last 16; the
- *                    row stays in the first-level cache between its three passes
+ *   layer_norm_row   one work-item a row; 64 then 16 elements a step in named accumulators, scalars behind the last
+ *                    16; the row stays in the first-level cache between its three passes
  *
- * MUTANTS: 1 eps outside the square root, 2 variance over c-1, 3 variance in one pass, 4 elements behind the last 16 missing
- *          from the sums, 5 one step of 16 missing from the mean, 6 f16 stored truncated */
+ * MUTANTS: 1 eps outside the square root, 2 variance over c-1, 3 variance in one pass, 4 elements behind the last 16
+ *          missing from the sums, 5 one step of 16 missing from the mean, 6 f16 stored truncated */
 
 static inline float sum16(float16 v) {
     float8 a = v.lo + v.hi;
@@ -18,10 +18,11 @@ static inline float sum16(float16 v) {
 #if MUTANT == 3
 #define AWAY(v) (v)
 #else
-#define AWAY(v) ((v) - mean)
+#define AWAY(v) ((v)-mean)
 #endif
 
-kernel void layer_norm_row(global real *y, global const real *x, global const float *gamma, global const float *beta, int c, float eps) {
+kernel void layer_norm_row(global real *y, global const real *x, global const float *gamma, global const float *beta,
+                           int c, float eps) {
     const int wide = c & ~15, wider = c & ~63;
     x += (size_t)get_global_id(0) * c;
     y += (size_t)get_global_id(0) * c;
@@ -44,7 +45,8 @@ kernel void layer_norm_row(global real *y, global const real *x, global const fl
     const float mean = (sum16((a0 + a1) + (a2 + a3)) + tail) / c;
     a0 = a1 = a2 = a3 = 0, tail = 0;
     for (int k = 0; k < wider; k += 64) {
-        float16 d0 = AWAY(LOAD16(x, k)), d1 = AWAY(LOAD16(x, k + 16)), d2 = AWAY(LOAD16(x, k + 32)), d3 = AWAY(LOAD16(x, k + 48));
+        float16 d0 = AWAY(LOAD16(x, k)), d1 = AWAY(LOAD16(x, k + 16)), d2 = AWAY(LOAD16(x, k + 32)),
+                d3 = AWAY(LOAD16(x, k + 48));
         a0 = FMA(d0, d0, a0);
         a1 = FMA(d1, d1, a1);
         a2 = FMA(d2, d2, a2);

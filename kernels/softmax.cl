@@ -4,8 +4,8 @@
  *
  *   softmax_plain   one work-item a row: maximum, sum, then the quotients
  *
- * MUTANTS: 1 no maximum taken off, 2 last column missing from the sum, 3 scale left out, 4 maximum over the first column only
- *          of every 16, 5 last row left alone */
+ * MUTANTS: 1 no maximum taken off, 2 last column missing from the sum, 3 scale left out, 4 maximum over the first
+ *          column only of every 16, 5 last row left alone */
 
 kernel void softmax_plain(global real *y, global const real *x, int rows, int cols, float scale) {
     const int r = get_global_id(0);

@@ -36,7 +36,7 @@ kernel void softmax_row(global real *y, global const real *x, int cols, float sc
 #else
     for (int j = 0; j < wide; j += 16) tops = max(tops, scale * LOAD16(x, j));
 #endif
-    for (int j = wide; j < cols; j++) top = max(top, scale * LOAD(x, j));
+        for (int j = wide; j < cols; j++) top = max(top, scale * LOAD(x, j));
     top = max(top, max16(tops));
 #if MUTANT == 1
     top = 0;

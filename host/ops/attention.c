@@ -1,8 +1,9 @@
-/* attention.c -- the op `attention`: what it means, its cost, its cases, its rows. Kernels: kernels/attention*.cl, reference:
- * reference/ref_attention.c.
+/* attention.c -- the op `attention`: what it means, its cost, its cases, its rows. Kernels: kernels/attention*.cl,
+ * reference: reference/ref_attention.c.
  *
- * layout=split: q [n,nq,heads d], k and v [n,nkv,heads d], three tensors. layout=legacy and packed: one tensor in slot q,
- * [n,nq,3 heads d], per head q k v (openaimodel.py: QKVAttentionLegacy) or all heads' q, all k, all v (QKVAttention). */
+ * layout=split: q [n,nq,heads d], k and v [n,nkv,heads d], three tensors. layout=legacy and packed: one tensor in slot
+ * q, [n,nq,3 heads d], per head q k v (openaimodel.py: QKVAttentionLegacy) or all heads' q, all k, all v
+ * (QKVAttention). */
 #include "ops/row.h"
 #include <math.h>
 
@@ -16,12 +17,16 @@ static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
     const bool split = d[LAYOUT] == SPLIT;
     ldm_status st = ldm_row_check(p, 5);
     if (st) return st;
-    if (d[D] > MAX_D) return ldm_fail(LDM_ERR_ARG, "attention: head width d is %lld, wanted at most %d", (long long)d[D], MAX_D);
-    if (d[HEADS] > 1 << 16) return ldm_fail(LDM_ERR_ARG, "attention: %lld heads, wanted at most 65536", (long long)d[HEADS]);
+    if (d[D] > MAX_D)
+        return ldm_fail(LDM_ERR_ARG, "attention: head width d is %lld, wanted at most %d", (long long)d[D], MAX_D);
+    if (d[HEADS] > 1 << 16)
+        return ldm_fail(LDM_ERR_ARG, "attention: %lld heads, wanted at most 65536", (long long)d[HEADS]);
     if (!split && d[NQ] != d[NKV])
-        return ldm_fail(LDM_ERR_ARG, "attention: one packed tensor has nq = nkv; found nq %lld, nkv %lld", (long long)d[NQ], (long long)d[NKV]);
+        return ldm_fail(LDM_ERR_ARG, "attention: one packed tensor has nq = nkv; found nq %lld, nkv %lld",
+                        (long long)d[NQ], (long long)d[NKV]);
     if (d[CAUSAL] && d[NKV] < d[NQ])
-        return ldm_fail(LDM_ERR_ARG, "attention: a causal mask needs nkv >= nq, found nq %lld, nkv %lld", (long long)d[NQ], (long long)d[NKV]);
+        return ldm_fail(LDM_ERR_ARG, "attention: a causal mask needs nkv >= nq, found nq %lld, nkv %lld",
+                        (long long)d[NQ], (long long)d[NKV]);
     slot[SLOT_Q] = (ldm_slot){true, false, p->dtype, ldm_shape_of(3, d[N], d[NQ], split ? c : 3 * c)};
     slot[SLOT_K] = slot[SLOT_V] = (ldm_slot){split, false, p->dtype, ldm_shape_of(3, d[N], d[NKV], c)};
     slot[SLOT_Y] = (ldm_slot){true, false, p->dtype, ldm_shape_of(3, d[N], d[NQ], c)};
@@ -33,8 +38,11 @@ static double scale(const ldm_problem *p) { return p->flt[0] ? p->flt[0] : 1 / s
 /* Where things lie; also what the kernels are told. */
 static ref_attention_dims geometry(const ldm_problem *p) {
     const int64_t *d = p->dim, c = d[HEADS] * d[D], row = d[LAYOUT] == SPLIT ? c : 3 * c;
-    const int64_t step = d[LAYOUT] == LEGACY ? 3 * d[D] : d[D], off = d[LAYOUT] == SPLIT ? 0 : d[LAYOUT] == LEGACY ? d[D] : c;
-    return (ref_attention_dims){d[N], d[HEADS], d[NQ], d[NKV], d[D], row, 0, step, row, off, step, row, 2 * off, step, scale(p), d[CAUSAL] != 0};
+    const int64_t step = d[LAYOUT] == LEGACY ? 3 * d[D] : d[D], off = d[LAYOUT] == SPLIT    ? 0
+                                                                      : d[LAYOUT] == LEGACY ? d[D]
+                                                                                            : c;
+    return (ref_attention_dims){d[N], d[HEADS], d[NQ], d[NKV], d[D],    row,  0,        step,
+                                row,  off,      step,  row,    2 * off, step, scale(p), d[CAUSAL] != 0};
 }
 
 static ldm_cost cost(const ldm_problem *p) {
@@ -50,18 +58,21 @@ static int64_t outputs(const ldm_problem *p) { return p->dim[N] * p->dim[NQ] * p
 static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
     ref_attention_dims r = geometry(p);
     const bool split = p->dim[LAYOUT] == SPLIT;
-    ref_attention(ldm_row_out(which, outputs(p), p->dtype, y, bound), &r, in[SLOT_Q], in[split ? SLOT_K : SLOT_Q], in[split ? SLOT_V : SLOT_Q]);
+    ref_attention(ldm_row_out(which, outputs(p), p->dtype, y, bound), &r, in[SLOT_Q], in[split ? SLOT_K : SLOT_Q],
+                  in[split ? SLOT_V : SLOT_Q]);
 }
 
-/* ---- test data: what a wrong softmax survives on random scores (testing-regime of this op) -------------------------- */
+/* ---- test data: what finds the faults that random scores do not ------------------------------------------------- */
 
-/* Element e of the q (0), k (1) or v (2) of one token. All but ZEROMEAN make q one vector of signs times about 1, and give
- * key j about the score t by k = t signs / (d scale).
+/* Element e of the q (0), k (1) or v (2) of one token. All but ZEROMEAN make q one vector of signs times about 1, and
+ * give key j about the score t by k = t signs / (d scale).
  *   POSITIVE  even heads: scores +-90, an exponential overflows; odd heads: positive random numbers
  *   OFFSET    even heads: all about -8, so a key too many takes over; odd heads: all equal
  *   SPIKY     one key at +60 among keys near 0: the last in even heads, any in odd ones
- *   INTEGER   one-hot: each query finds one key by a code of signs and every other exponential underflows: y is that v, exactly */
-static float element(const ldm_problem *p, int which, ldm_fill how, uint64_t seed, int64_t sample, int64_t h, int64_t token, int64_t e) {
+ *   INTEGER   one-hot: each query finds one key by a code of signs, every other exponential underflows: y is that v,
+ *             exactly */
+static float element(const ldm_problem *p, int which, ldm_fill how, uint64_t seed, int64_t sample, int64_t h,
+                     int64_t token, int64_t e) {
     const int64_t d = p->dim[D], nkv = p->dim[NKV];
     const uint64_t stream = (uint64_t)((which * 64 + h) * 4096 + sample);
     const float u = ldm_uniform(seed, stream, (uint64_t)(token * d + e));
@@ -70,7 +81,9 @@ static float element(const ldm_problem *p, int which, ldm_fill how, uint64_t see
     if (which == 2) return how == LDM_FILL_INTEGER ? rintf(u * 8) : u;
     if (how == LDM_FILL_ZEROMEAN) return 2 * u;
     if (how == LDM_FILL_INTEGER) { /* the code of key j; a query carries its target's, 2000 times */
-        const int64_t key = which == 1 ? token : p->dim[CAUSAL] ? token + nkv - p->dim[NQ] : (int64_t)(ldm_hash(seed, 3, (uint64_t)token) % (uint64_t)nkv);
+        const int64_t key = which == 1       ? token
+                            : p->dim[CAUSAL] ? token + nkv - p->dim[NQ]
+                                             : (int64_t)(ldm_hash(seed, 3, (uint64_t)token) % (uint64_t)nkv);
         return (ldm_hash(seed, 1000 + (uint64_t)key, (uint64_t)e) & 1 ? 1.0f : -1.0f) * (which == 1 ? 1 : 2000);
     }
     if (how == LDM_FILL_POSITIVE && h % 2) return (u + 1) / 2;
@@ -169,8 +182,8 @@ static int64_t tile_floats(int64_t d, int64_t queries, int64_t keys) {
     return 2 * queries * d16 + 2 * keys * ld + 32 * keys + 2 * queries;
 }
 
-/* As many queries a work-item as leave every core four of them, within 256 KiB of Q and O, so that a pass over the keys is
- * shared by many queries. Results do not depend on it. */
+/* As many queries a work-item as leave every core four of them, within 256 KiB of Q and O, so that a pass over the
+ * keys is shared by many queries. Results do not depend on it. */
 static int64_t tile_queries(const ldm_problem *p, int64_t keys, const ldm_device *dev) {
     const int64_t *d = p->dim;
     for (int64_t queries = 256; queries > 32; queries /= 2)
@@ -185,7 +198,8 @@ static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device 
 }
 
 static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
-    if (tile_floats(p->dim[D], 32, 16) * 4 > (int64_t)d->local_bytes) return "32 queries and 16 keys of this head width do not fit local memory";
+    if (tile_floats(p->dim[D], 32, 16) * 4 > (int64_t)d->local_bytes)
+        return "32 queries and 16 keys of this head width do not fit local memory";
     return fits(p);
 }
 
@@ -201,42 +215,54 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
 }
 
 static const ldm_impl impls[] = {
-    {.name = "attention_one_key", .idea = "the softmax over one key is 1: copies its value",
-     .family = LDM_PLAIN, .supports = one_key_supports, .record = one_key_record, .exact = true},
-    {.name = "attention_cpu", .idea = "fused; strips of 32 queries as lanes against blocks of keys in local memory, two tile products",
-     .family = LDM_CPU, .supports = cpu_supports, .prefers = ldm_prefer_cpu, .tunables = cpu_tunables, .legal = cpu_legal,
-     .record = cpu_record, .exact = true},
-    {.name = "attention_plain", .idea = "one work-item a query and 32 outputs, online softmax key by key",
-     .family = LDM_PLAIN, .supports = plain_supports, .record = plain_record, .exact = true},
+    {.name = "attention_one_key",
+     .idea = "the softmax over one key is 1: copies its value",
+     .family = LDM_PLAIN,
+     .supports = one_key_supports,
+     .record = one_key_record,
+     .exact = true},
+    {.name = "attention_cpu",
+     .idea = "fused; strips of 32 queries as lanes against blocks of keys in local memory, two tile products",
+     .family = LDM_CPU,
+     .supports = cpu_supports,
+     .prefers = ldm_prefer_cpu,
+     .tunables = cpu_tunables,
+     .legal = cpu_legal,
+     .record = cpu_record,
+     .exact = true},
+    {.name = "attention_plain",
+     .idea = "one work-item a query and 32 outputs, online softmax key by key",
+     .family = LDM_PLAIN,
+     .supports = plain_supports,
+     .record = plain_record,
+     .exact = true},
     {0}};
 
-static const char *const cases[] = {
-    "attention:f32 n=1 heads=2 nq=64 nkv=64 d=40",
-    "attention:f32 n=2 heads=3 nq=33 nkv=77 d=64",
-    "attention:f32 n=1 heads=2 nq=5 nkv=1 d=24",
-    "attention:f32 n=2 heads=1 nq=1 nkv=2 d=16",
-    "attention:f32 n=1 heads=2 nq=77 nkv=77 d=64 causal=yes",
-    "attention:f32 n=1 heads=2 nq=37 nkv=101 d=8 causal=yes",
-    "attention:f32 n=2 heads=2 nq=40 nkv=40 d=32 layout=legacy",
-    "attention:f32 n=2 heads=2 nq=65 nkv=65 d=20 layout=packed scale=0.3",
-    "attention:f32 n=1 heads=1 nq=36 nkv=130 d=160",
-    "attention:f32 n=1 heads=1 nq=34 nkv=70 d=512",
-    "attention:f32 n=1 heads=1 nq=33 nkv=65 d=1024",
-    "attention:f32 n=1 heads=2 nq=300 nkv=9 d=3",
-    "attention:f32 n=1 heads=2 nq=16 nkv=300 d=1",
-    "attention:f16 n=1 heads=2 nq=70 nkv=66 d=40",
-    "attention:f16 n=1 heads=2 nq=33 nkv=33 d=64 layout=packed",
-    "attention:f16 n=2 heads=2 nq=34 nkv=34 d=12 layout=legacy causal=yes",
-    "attention:f16 n=1 heads=1 nq=16 nkv=66 d=576",
-    NULL};
+static const char *const cases[] = {"attention:f32 n=1 heads=2 nq=64 nkv=64 d=40",
+                                    "attention:f32 n=2 heads=3 nq=33 nkv=77 d=64",
+                                    "attention:f32 n=1 heads=2 nq=5 nkv=1 d=24",
+                                    "attention:f32 n=2 heads=1 nq=1 nkv=2 d=16",
+                                    "attention:f32 n=1 heads=2 nq=77 nkv=77 d=64 causal=yes",
+                                    "attention:f32 n=1 heads=2 nq=37 nkv=101 d=8 causal=yes",
+                                    "attention:f32 n=2 heads=2 nq=40 nkv=40 d=32 layout=legacy",
+                                    "attention:f32 n=2 heads=2 nq=65 nkv=65 d=20 layout=packed scale=0.3",
+                                    "attention:f32 n=1 heads=1 nq=36 nkv=130 d=160",
+                                    "attention:f32 n=1 heads=1 nq=34 nkv=70 d=512",
+                                    "attention:f32 n=1 heads=1 nq=33 nkv=65 d=1024",
+                                    "attention:f32 n=1 heads=2 nq=300 nkv=9 d=3",
+                                    "attention:f32 n=1 heads=2 nq=16 nkv=300 d=1",
+                                    "attention:f16 n=1 heads=2 nq=70 nkv=66 d=40",
+                                    "attention:f16 n=1 heads=2 nq=33 nkv=33 d=64 layout=packed",
+                                    "attention:f16 n=2 heads=2 nq=34 nkv=34 d=12 layout=legacy causal=yes",
+                                    "attention:f16 n=1 heads=1 nq=16 nkv=66 d=576",
+                                    NULL};
 
-static const char *const exact_cases[] = {
-    "attention:f32 n=1 heads=2 nq=64 nkv=200 d=64",
-    "attention:f32 n=2 heads=2 nq=35 nkv=35 d=80 layout=packed",
-    "attention:f32 n=1 heads=2 nq=45 nkv=50 d=64 causal=yes",
-    "attention:f16 n=1 heads=1 nq=33 nkv=70 d=384",
-    "attention:f16 n=1 heads=2 nq=33 nkv=33 d=96 layout=legacy",
-    NULL};
+static const char *const exact_cases[] = {"attention:f32 n=1 heads=2 nq=64 nkv=200 d=64",
+                                          "attention:f32 n=2 heads=2 nq=35 nkv=35 d=80 layout=packed",
+                                          "attention:f32 n=1 heads=2 nq=45 nkv=50 d=64 causal=yes",
+                                          "attention:f16 n=1 heads=1 nq=33 nkv=70 d=384",
+                                          "attention:f16 n=1 heads=2 nq=33 nkv=33 d=96 layout=legacy",
+                                          NULL};
 
 const ldm_op ldm_op_attention = {
     .name = "attention",
@@ -244,6 +270,11 @@ const ldm_op ldm_op_attention = {
     .dims = "n heads nq nkv d layout=split|legacy|packed causal=no|yes",
     .floats = "scale=0",
     .slots = "q k v y",
-    .infer = infer, .cost = cost, .reference = reference, .fill = fill,
-    .impls = impls, .cases = cases, .exact_cases = exact_cases,
+    .infer = infer,
+    .cost = cost,
+    .reference = reference,
+    .fill = fill,
+    .impls = impls,
+    .cases = cases,
+    .exact_cases = exact_cases,
 };

@@ -14,7 +14,8 @@ static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
     ldm_status st = ldm_row_check(p, 4);
     if (st) return st;
     if (d[C] % d[GROUPS])
-        return ldm_fail(LDM_ERR_ARG, "group_norm: %lld channels do not divide into %lld groups", (long long)d[C], (long long)d[GROUPS]);
+        return ldm_fail(LDM_ERR_ARG, "group_norm: %lld channels do not divide into %lld groups", (long long)d[C],
+                        (long long)d[GROUPS]);
     if (!(p->flt[0] > 0)) return ldm_fail(LDM_ERR_ARG, "group_norm: eps is %g, wanted more than 0", p->flt[0]);
     ldm_shape map = ldm_shape_of(3, d[N], d[HW], d[C]);
     slot[SLOT_X] = (ldm_slot){true, false, p->dtype, map};
@@ -33,12 +34,13 @@ static ldm_cost cost(const ldm_problem *p) {
 static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
     const int64_t *d = p->dim;
     ref_group_norm_dims r = {d[N], d[HW], d[C], d[GROUPS], p->flt[0], d[ACT] ? REF_SILU : REF_NONE};
-    ref_group_norm(ldm_row_out(which, d[N] * d[HW] * d[C], p->dtype, y, bound), &r, in[SLOT_X], in[SLOT_GAMMA], in[SLOT_BETA],
-                   in[SLOT_SS]);
+    ref_group_norm(ldm_row_out(which, d[N] * d[HW] * d[C], p->dtype, y, bound), &r, in[SLOT_X], in[SLOT_GAMMA],
+                   in[SLOT_BETA], in[SLOT_SS]);
 }
 
-/* OFFSET: the groups of a sample stand at |mean| / sigma of 1000, 30 and 1 in turn, alternating in sign, so that a variance
- * taken in one pass, or a neighbour's mean, shows. POSITIVE: a slow ramp along the rows, so that blocks of rows differ. */
+/* OFFSET: the groups of a sample stand at |mean| / sigma of 1000, 30 and 1 in turn, alternating in sign, so that a
+ * variance taken in one pass, or a neighbour's mean, shows. POSITIVE: a slow ramp along the rows, so that blocks of
+ * rows differ. */
 static bool fill(const ldm_problem *p, int slot, ldm_fill how, float *data, int64_t count, uint64_t seed) {
     static const float at[] = {1000, -30, 1, -1000};
     const int64_t c = p->dim[C], width = c / p->dim[GROUPS];
@@ -60,7 +62,9 @@ static bool fill(const ldm_problem *p, int slot, ldm_fill how, float *data, int6
 static int64_t elements(const ldm_problem *p) { return p->dim[N] * p->dim[HW] * p->dim[C]; }
 
 static const char *plain_supports(const ldm_problem *p, const ldm_device *d) { return ldm_row_fits(elements(p)); }
-static size_t plain_scratch(const ldm_problem *p, const int *params) { return (size_t)(p->dim[N] * p->dim[GROUPS]) * 2 * sizeof(float); }
+static size_t plain_scratch(const ldm_problem *p, const int *params) {
+    return (size_t)(p->dim[N] * p->dim[GROUPS]) * 2 * sizeof(float);
+}
 
 static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim;
@@ -140,25 +144,32 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-static const ldm_impl impls[] = {
-    {.name = "group_norm_cpu", .idea = "blocks of rows in cache, 16 channels at a time, blocks merged in order",
-     .family = LDM_CPU, .supports = cpu_supports, .prefers = ldm_prefer_cpu, .scratch = cpu_scratch, .record = cpu_record},
-    {.name = "group_norm_plain", .idea = "one work-item a group, then one an element",
-     .family = LDM_PLAIN, .supports = plain_supports, .scratch = plain_scratch, .record = plain_record},
-    {0}};
+static const ldm_impl impls[] = {{.name = "group_norm_cpu",
+                                  .idea = "blocks of rows in cache, 16 channels at a time, blocks merged in order",
+                                  .family = LDM_CPU,
+                                  .supports = cpu_supports,
+                                  .prefers = ldm_prefer_cpu,
+                                  .scratch = cpu_scratch,
+                                  .record = cpu_record},
+                                 {.name = "group_norm_plain",
+                                  .idea = "one work-item a group, then one an element",
+                                  .family = LDM_PLAIN,
+                                  .supports = plain_supports,
+                                  .scratch = plain_scratch,
+                                  .record = plain_record},
+                                 {0}};
 
-static const char *const cases[] = {
-    "group_norm:f32 n=1 hw=64 c=64 groups=32",
-    "group_norm:f32 n=2 hw=49 c=96 groups=32 act=silu +scaleshift",
-    "group_norm:f32 n=1 hw=1100 c=64 groups=4 eps=1e-6 act=silu",
-    "group_norm:f32 n=1 hw=3 c=5 groups=5",
-    "group_norm:f32 n=2 hw=1 c=40 groups=2 eps=1e-2",
-    "group_norm:f32 n=3 hw=17 c=21 groups=3 act=silu +scaleshift",
-    "group_norm:f32 n=1 hw=70 c=1280 groups=32 +scaleshift",
-    "group_norm:f16 n=1 hw=64 c=64 groups=32 act=silu",
-    "group_norm:f16 n=2 hw=130 c=320 groups=32 eps=1e-6 +scaleshift",
-    "group_norm:f16 n=1 hw=9 c=35 groups=7",
-    NULL};
+static const char *const cases[] = {"group_norm:f32 n=1 hw=64 c=64 groups=32",
+                                    "group_norm:f32 n=2 hw=49 c=96 groups=32 act=silu +scaleshift",
+                                    "group_norm:f32 n=1 hw=1100 c=64 groups=4 eps=1e-6 act=silu",
+                                    "group_norm:f32 n=1 hw=3 c=5 groups=5",
+                                    "group_norm:f32 n=2 hw=1 c=40 groups=2 eps=1e-2",
+                                    "group_norm:f32 n=3 hw=17 c=21 groups=3 act=silu +scaleshift",
+                                    "group_norm:f32 n=1 hw=70 c=1280 groups=32 +scaleshift",
+                                    "group_norm:f16 n=1 hw=64 c=64 groups=32 act=silu",
+                                    "group_norm:f16 n=2 hw=130 c=320 groups=32 eps=1e-6 +scaleshift",
+                                    "group_norm:f16 n=1 hw=9 c=35 groups=7",
+                                    NULL};
 
 const ldm_op ldm_op_group_norm = {
     .name = "group_norm",
@@ -167,6 +178,10 @@ const ldm_op ldm_op_group_norm = {
     .floats = "eps=1e-5",
     .flags = "scaleshift",
     .slots = "x gamma beta ss y",
-    .infer = infer, .cost = cost, .reference = reference, .fill = fill,
-    .impls = impls, .cases = cases,
+    .infer = infer,
+    .cost = cost,
+    .reference = reference,
+    .fill = fill,
+    .impls = impls,
+    .cases = cases,
 };

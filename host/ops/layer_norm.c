@@ -68,22 +68,23 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-static const ldm_impl impls[] = {
-    {.name = "layer_norm_cpu", .idea = "a row a work-item, 64 elements a step in registers",
-     .family = LDM_CPU, .supports = supports, .prefers = ldm_prefer_cpu, .record = cpu_record},
-    {.name = "layer_norm_plain", .idea = "one work-item a row", .family = LDM_PLAIN, .supports = supports, .record = plain_record},
-    {0}};
+static const ldm_impl impls[] = {{.name = "layer_norm_cpu",
+                                  .idea = "a row a work-item, 64 elements a step in registers",
+                                  .family = LDM_CPU,
+                                  .supports = supports,
+                                  .prefers = ldm_prefer_cpu,
+                                  .record = cpu_record},
+                                 {.name = "layer_norm_plain",
+                                  .idea = "one work-item a row",
+                                  .family = LDM_PLAIN,
+                                  .supports = supports,
+                                  .record = plain_record},
+                                 {0}};
 
 static const char *const cases[] = {
-    "layer_norm:f32 rows=9 c=320",
-    "layer_norm:f32 rows=5 c=77 eps=1e-2",
-    "layer_norm:f32 rows=3 c=1",
-    "layer_norm:f32 rows=4 c=5",
-    "layer_norm:f32 rows=2 c=1280",
-    "layer_norm:f32 rows=7 c=63",
-    "layer_norm:f16 rows=17 c=320",
-    "layer_norm:f16 rows=3 c=95",
-    NULL};
+    "layer_norm:f32 rows=9 c=320",  "layer_norm:f32 rows=5 c=77 eps=1e-2", "layer_norm:f32 rows=3 c=1",
+    "layer_norm:f32 rows=4 c=5",    "layer_norm:f32 rows=2 c=1280",        "layer_norm:f32 rows=7 c=63",
+    "layer_norm:f16 rows=17 c=320", "layer_norm:f16 rows=3 c=95",          NULL};
 
 const ldm_op ldm_op_layer_norm = {
     .name = "layer_norm",
@@ -91,6 +92,10 @@ const ldm_op ldm_op_layer_norm = {
     .dims = "rows c",
     .floats = "eps=1e-5",
     .slots = "x gamma beta y",
-    .infer = infer, .cost = cost, .reference = reference, .fill = fill,
-    .impls = impls, .cases = cases,
+    .infer = infer,
+    .cost = cost,
+    .reference = reference,
+    .fill = fill,
+    .impls = impls,
+    .cases = cases,
 };

@@ -1,4 +1,5 @@
-/* row.c -- small things the rows of norms, attention, element-wise ops and moves share: checks, storage, reference output. */
+/* row.c -- small things the rows of norms, attention, element-wise ops and moves share: checks, storage, reference
+ * output. */
 #include "ops/row.h"
 #include <string.h>
 
@@ -10,20 +11,20 @@ ldm_status ldm_row_check(const ldm_problem *p, int sizes) {
         s += strspn(s, " ");
         size_t word = strcspn(s, " ");
         if (p->dim[i] < 1 || p->dim[i] > 1 << 30)
-            return ldm_fail(LDM_ERR_ARG, "%s: %.*s is %lld, wanted 1 to 2^30", p->op->name, (int)strcspn(s, " ="), s, (long long)p->dim[i]);
+            return ldm_fail(LDM_ERR_ARG, "%s: %.*s is %lld, wanted 1 to 2^30", p->op->name, (int)strcspn(s, " ="), s,
+                            (long long)p->dim[i]);
         s += word;
     }
     return LDM_OK;
 }
 
-const char *ldm_row_fits(int64_t elements) {
-    return elements > INT32_MAX - 1024 ? "more than 2^31 elements" : NULL;
-}
+const char *ldm_row_fits(int64_t elements) { return elements > INT32_MAX - 1024 ? "more than 2^31 elements" : NULL; }
 
 void ldm_row_storage(const ldm_problem *p, ldm_recipe *r) {
     if (p->dtype == LDM_F16) ldm_rec_option(r, "-DREAL=half");
 }
 
 ref_out ldm_row_out(const ldm_sample *which, int64_t elements, ldm_dtype t, double *y, double *bound) {
-    return (ref_out){which ? which->index : NULL, which ? which->count : elements, ldm_dtype_unit(t), ldm_dtype_tiny(t), y, bound};
+    return (ref_out){
+        which ? which->index : NULL, which ? which->count : elements, ldm_dtype_unit(t), ldm_dtype_tiny(t), y, bound};
 }

@@ -23,9 +23,9 @@ static void reference(const ldm_problem *p, const float *const *in, const ldm_sa
     ref_softmax(ldm_row_out(which, elements(p), p->dtype, y, bound), p->dim[ROWS], p->dim[COLS], p->flt[0], in[SLOT_X]);
 }
 
-/* What a wrong softmax survives on random data: POSITIVE scores of +-90 (an exponential overflows), OFFSET all at -8 in even
- * rows (a column too many takes over) and all equal in odd ones, SPIKY one column at +60, INTEGER the largest power of two of
- * columns equal, the others so low that they get nothing, exactly. */
+/* What a wrong softmax survives on random data: POSITIVE scores of +-90 (an exponential overflows), OFFSET all at -8
+ * in even rows (a column too many takes over) and all equal in odd ones, SPIKY one column at +60, INTEGER the largest
+ * power of two of columns equal, the others so low that they get nothing, exactly. */
 static bool fill(const ldm_problem *p, int slot, ldm_fill how, float *data, int64_t count, uint64_t seed) {
     const int64_t cols = p->dim[COLS];
     const float unit = (float)(1 / (p->flt[0] ? p->flt[0] : 1));
@@ -36,11 +36,21 @@ static bool fill(const ldm_problem *p, int slot, ldm_fill how, float *data, int6
         while (half * 2 <= cols) half *= 2;
         const bool chosen = col == (row % 3 ? (int64_t)(ldm_hash(seed, 5, (uint64_t)row) % (uint64_t)cols) : cols - 1);
         switch (how) {
-        case LDM_FILL_POSITIVE: data[i] = (ldm_hash(seed, 6, (uint64_t)i) & 1 ? 90 : -90) * unit + u * unit; break;
-        case LDM_FILL_OFFSET: data[i] = -8 * unit + (row & 1 ? 0 : u * unit); break;
-        case LDM_FILL_SPIKY: data[i] = (chosen ? 60 : u) * unit; break;
-        case LDM_FILL_INTEGER: data[i] = (col + row) % cols < half ? 0 : -1000 * unit; break;
-        default: data[i] = 4 * u * unit; break;
+        case LDM_FILL_POSITIVE:
+            data[i] = (ldm_hash(seed, 6, (uint64_t)i) & 1 ? 90 : -90) * unit + u * unit;
+            break;
+        case LDM_FILL_OFFSET:
+            data[i] = -8 * unit + (row & 1 ? 0 : u * unit);
+            break;
+        case LDM_FILL_SPIKY:
+            data[i] = (chosen ? 60 : u) * unit;
+            break;
+        case LDM_FILL_INTEGER:
+            data[i] = (col + row) % cols < half ? 0 : -1000 * unit;
+            break;
+        default:
+            data[i] = 4 * u * unit;
+            break;
         }
     }
     return true;
@@ -71,23 +81,32 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-static const ldm_impl impls[] = {
-    {.name = "softmax_cpu", .idea = "a row a work-item, 16 columns a step",
-     .family = LDM_CPU, .supports = supports, .prefers = ldm_prefer_cpu, .record = cpu_record, .exact = true},
-    {.name = "softmax_plain", .idea = "one work-item a row", .family = LDM_PLAIN, .supports = supports, .record = plain_record, .exact = true},
-    {0}};
+static const ldm_impl impls[] = {{.name = "softmax_cpu",
+                                  .idea = "a row a work-item, 16 columns a step",
+                                  .family = LDM_CPU,
+                                  .supports = supports,
+                                  .prefers = ldm_prefer_cpu,
+                                  .record = cpu_record,
+                                  .exact = true},
+                                 {.name = "softmax_plain",
+                                  .idea = "one work-item a row",
+                                  .family = LDM_PLAIN,
+                                  .supports = supports,
+                                  .record = plain_record,
+                                  .exact = true},
+                                 {0}};
 
-static const char *const cases[] = {
-    "softmax:f32 rows=9 cols=77",
-    "softmax:f32 rows=4 cols=1",
-    "softmax:f32 rows=5 cols=16 scale=0.125",
-    "softmax:f32 rows=3 cols=1000 scale=0.5",
-    "softmax:f32 rows=17 cols=15",
-    "softmax:f16 rows=6 cols=256",
-    "softmax:f16 rows=5 cols=77 scale=0.125",
-    NULL};
+static const char *const cases[] = {"softmax:f32 rows=9 cols=77",
+                                    "softmax:f32 rows=4 cols=1",
+                                    "softmax:f32 rows=5 cols=16 scale=0.125",
+                                    "softmax:f32 rows=3 cols=1000 scale=0.5",
+                                    "softmax:f32 rows=17 cols=15",
+                                    "softmax:f16 rows=6 cols=256",
+                                    "softmax:f16 rows=5 cols=77 scale=0.125",
+                                    NULL};
 
-static const char *const exact_cases[] = {"softmax:f32 rows=9 cols=77", "softmax:f32 rows=3 cols=64 scale=0.125", "softmax:f16 rows=7 cols=33", NULL};
+static const char *const exact_cases[] = {"softmax:f32 rows=9 cols=77", "softmax:f32 rows=3 cols=64 scale=0.125",
+                                          "softmax:f16 rows=7 cols=33", NULL};
 
 const ldm_op ldm_op_softmax = {
     .name = "softmax",
@@ -95,6 +114,11 @@ const ldm_op ldm_op_softmax = {
     .dims = "rows cols",
     .floats = "scale=1",
     .slots = "x y",
-    .infer = infer, .cost = cost, .reference = reference, .fill = fill,
-    .impls = impls, .cases = cases, .exact_cases = exact_cases,
+    .infer = infer,
+    .cost = cost,
+    .reference = reference,
+    .fill = fill,
+    .impls = impls,
+    .cases = cases,
+    .exact_cases = exact_cases,
 };
