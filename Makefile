@@ -3,8 +3,7 @@ CONFIG  ?= release
 B       := build/$(CONFIG)
 CC      ?= cc
 CXX     ?= c++
-
-LIBS    := $(shell pkg-config --libs OpenCL libpng jansson popt) -lclblast -lm -lpthread
+LIBS    := $(shell pkg-config --libs OpenCL libpng zlib jansson popt) -lclblast -lm -lpthread
 CFLAGS_release := -O2 -g
 CFLAGS_debug   := -O0 -g
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer

@@ -132,6 +132,8 @@ typedef struct ldm_text {
 void ldm_text_add(ldm_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void ldm_text_free(ldm_text *t);
 
+bool ldm_utf8_valid(const void *s, size_t n); /* no overlong forms, surrogates, NUL or anything past U+10FFFF */
+
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
 /* Whole file, NUL-terminated behind its `*size` bytes, at most `max` bytes; freed with free(). */

@@ -12,7 +12,7 @@ typedef struct ldm_ckpt_tensor {
     const char *name;                    /* full key; nested dictionaries joined with '.'; the outer "state_dict." is dropped */
     ldm_dtype dtype;
     ldm_shape shape;
-    bool contiguous;
+    bool contiguous;                     /* C order without gaps */
     int64_t stride[LDM_MAX_RANK];        /* elements */
     const void *data;                    /* into the mapping, first element; maybe unaligned */
 } ldm_ckpt_tensor;
@@ -26,10 +26,13 @@ ldm_ckpt_kind ldm_ckpt_kind_of(const ldm_ckpt *c);
 const char *ldm_ckpt_path(const ldm_ckpt *c);
 int ldm_ckpt_count(const ldm_ckpt *c);
 const ldm_ckpt_tensor *ldm_ckpt_at(const ldm_ckpt *c, int i);
-const ldm_ckpt_tensor *ldm_ckpt_find(const ldm_ckpt *c, const char *name);    /* hashed; NULL if none */
+const ldm_ckpt_tensor *ldm_ckpt_find(const ldm_ckpt *c, const char *name);    /* NULL if none */
 /* Metadata strings (safetensors __metadata__; torch: scalar top-level entries such as global_step), NULL-terminated pairs. */
 const char *const *ldm_ckpt_metadata(const ldm_ckpt *c);
 ldm_status ldm_ckpt_load_f32(const ldm_ckpt_tensor *t, float *dst);           /* any dtype, any stride, C order out */
+
+/* What the file is, for people: kind, tensors, parameters, bytes by dtype, metadata, one line per tensor. */
+ldm_status ldm_ckpt_describe(const ldm_ckpt *c, ldm_text *out);
 
 /* Writing .safetensors: all tensors declared first (so the header is known), then streamed in the same order. */
 typedef struct ldm_st_writer ldm_st_writer;
