@@ -18,16 +18,13 @@
  *
  * Tunables (-D by the host; the defaults compile standalone): */
 #ifndef TILE_M
-#define TILE_M 64 /* pixels of a work-group: 32, 64, 128 */
+#define TILE_M 64 /* pixels of a work-group: 64, 128 */
 #endif
 #ifndef TILE_N
-#define TILE_N 64 /* outputs of a work-group: 32, 64, 128 */
+#define TILE_N 64 /* outputs of a work-group: 32, 64 */
 #endif
 #ifndef TILE_K
 #define TILE_K 8 /* products of a step: 8, 16 */
-#endif
-#ifndef WORK_M
-#define WORK_M 8 /* pixels of a work-item: 4, 8 */
 #endif
 #ifndef WORK_N
 #define WORK_N 4 /* outputs of a work-item: 4, 8 */
@@ -43,6 +40,7 @@
 #define ACT ACT_NONE
 #endif
 
+#define WORK_M 8 /* pixels of a work-item */
 #define ITEMS_M (TILE_M / WORK_M)
 #define ITEMS_N (TILE_N / WORK_N)
 #define GROUP (ITEMS_M * ITEMS_N)

@@ -1,5 +1,6 @@
 /* conv2d.c -- the op `conv2d`: what it means, its cost, its cases, and the rows that run it. The kernels are in
  * kernels/conv2d*.cl, the reference in reference/ref_conv2d.c, weight layouts in pack.c. */
+#include "ops/gpu_tile.h"
 #include "ops/op.h"
 #include "ops/pack.h"
 #include "reference/reference.h"
@@ -64,16 +65,19 @@ static void storage(const ldm_problem *p, ldm_recipe *r) {
     if (p->wdtype != p->dtype) ldm_rec_option(r, p->wdtype == LDM_F16 ? "-DWREAL=half" : "-DWREAL=float");
 }
 
-/* The arguments every conv2d kernel starts with: output, inputs, sizes. */
-static void arguments(const ldm_problem *p, ldm_recipe *r) {
-    const int64_t *d = p->dim;
-    ldm_rec_slot(r, SLOT_Y);
-    for (int i = 0; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+static void sizes(const ldm_problem *p, ldm_recipe *r) {
     const int order[] = {N, H, W, C, C2, K, R, S, STRIDE, UP, PT, PL};
-    for (size_t i = 0; i < sizeof order / sizeof *order; i++) ldm_rec_int(r, d[order[i]]);
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) ldm_rec_int(r, p->dim[order[i]]);
     ldm_rec_int(r, out_h(p));
     ldm_rec_int(r, out_w(p));
-    ldm_rec_int(r, d[ACT]);
+}
+
+/* The arguments the plain and CPU kernels start with: output, inputs, sizes. */
+static void arguments(const ldm_problem *p, ldm_recipe *r) {
+    ldm_rec_slot(r, SLOT_Y);
+    for (int i = 0; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+    sizes(p, r);
+    ldm_rec_int(r, p->dim[ACT]);
 }
 
 static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
@@ -141,7 +145,51 @@ static ldm_status plain_record(const ldm_problem *p, const int *params, const ld
     return r->status;
 }
 
+static int64_t pixels(const ldm_problem *p) { return p->dim[N] * out_h(p) * out_w(p); }
+
+static ldm_gpu_cut gpu_cut(const ldm_problem *p, const int *params) {
+    return ldm_gpu_cut_of(params, pixels(p), p->dim[K], depth(p), 1);
+}
+
+static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
+    if (p->dim[N] * p->dim[H] * p->dim[W] > INT32_MAX / 2) return "more than 2^30 input pixels";
+    return ldm_gpu_tile_supports(d, pixels(p), p->dim[K], depth(p));
+}
+
+static size_t gpu_scratch(const ldm_problem *p, const int *params) { return gpu_cut(p, params).scratch; }
+
+static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim;
+    const ldm_gpu_cut cut = gpu_cut(p, params);
+    for (int merge = 0; merge <= (cut.splits > 1); merge++) {
+        ldm_rec_kernel(r, "conv2d_gpu.cl", merge ? "conv2d_merge" : "conv2d_block");
+        storage(p, r);
+        ldm_gpu_tile_defines(params, r);
+        ldm_rec_define(r, "C_VEC", d[C] % 4 == 0 && d[C2] % 4 == 0);
+        ldm_rec_define(r, "K_VEC", d[K] % 4 == 0);
+        ldm_rec_define(r, "ACT", d[ACT]);
+        ldm_rec_slot(r, SLOT_Y);
+        ldm_rec_scratch(r, 0);
+        for (int i = merge ? SLOT_BIAS : SLOT_X; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+        if (merge) {
+            ldm_rec_int(r, pixels(p));
+            ldm_rec_int(r, out_h(p) * out_w(p));
+            ldm_rec_int(r, d[K]);
+            ldm_rec_int(r, cut.splits);
+            ldm_rec_range1(r, pixels(p) * ldm_ceil_div(d[K], 4), 64);
+        } else {
+            sizes(p, r);
+            ldm_rec_int(r, cut.k_range);
+            ldm_gpu_tile_range(params, &cut, 1, r);
+        }
+    }
+    return r->status;
+}
+
 static const ldm_impl impls[] = {
+    {.name = "conv2d_gpu", .idea = "implicit GEMM, 64 x 64 a work-group through local memory, 8 x 4 in registers, K split to fill the device",
+     .family = LDM_GPU, .supports = gpu_supports, .prefers = ldm_prefer_gpu, .tunables = ldm_gpu_tile_tunables,
+     .legal = ldm_gpu_tile_legal, .scratch = gpu_scratch, .pack = cpu_pack, .record = gpu_record, .exact = true},
     {"conv2d_narrow", "few outputs: lanes are channels, 4 pixels x 4 outputs in registers", LDM_CPU, narrow_supports, ldm_prefer_cpu,
      NULL, NULL, NULL, narrow_pack, narrow_record, 0, true},
     {"conv2d_tile", "implicit GEMM, 8 pixels x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, ldm_prefer_cpu,

@@ -1,5 +1,6 @@
 /* gemm.c -- the op `gemm` (linear layers, batched products): what it means, its cost, its cases, and the rows that run it.
  * The kernels are in kernels/gemm*.cl, the reference in reference/ref_gemm.c, weight layouts in pack.c. */
+#include "ops/gpu_tile.h"
 #include "ops/op.h"
 #include "ops/pack.h"
 #include "reference/reference.h"
@@ -126,7 +127,54 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
+/* GPU: without wbatch the weights are packed in the CPU rows' panels, else they are read as they lie. */
+static int64_t products(const ldm_problem *p) { return p->flags & WBATCH ? p->dim[BATCH] : 1; }
+
+static ldm_gpu_cut gpu_cut(const ldm_problem *p, const int *params) {
+    return ldm_gpu_cut_of(params, rows(p), p->dim[N], p->dim[K], products(p));
+}
+
+static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
+    return ldm_gpu_tile_supports(d, rows(p) * products(p), p->dim[N], p->dim[K]);
+}
+
+static size_t gpu_scratch(const ldm_problem *p, const int *params) { return gpu_cut(p, params).scratch; }
+
+static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim;
+    const ldm_gpu_cut cut = gpu_cut(p, params);
+    for (int merge = 0; merge <= (cut.splits > 1); merge++) {
+        ldm_rec_kernel(r, "gemm_gpu.cl", merge ? "gemm_merge" : "gemm_block");
+        storage(p, r);
+        ldm_gpu_tile_defines(params, r);
+        ldm_rec_define(r, "VEC", d[N] % 4 == 0 && d[K] % 4 == 0);
+        ldm_rec_define(r, "W_LAYOUT", !(p->flags & WBATCH) ? 0 : p->flags & WKN ? 1 : 2);
+        ldm_rec_define(r, "ACT", d[ACT]);
+        ldm_rec_slot(r, SLOT_Y);
+        ldm_rec_scratch(r, 0);
+        if (!merge) ldm_rec_slot(r, SLOT_X);
+        if (!merge) ldm_rec_slot(r, SLOT_W);
+        ldm_rec_slot(r, SLOT_BIAS);
+        ldm_rec_slot(r, SLOT_RESIDUAL);
+        ldm_rec_int(r, merge ? rows(p) * products(p) : rows(p));
+        ldm_rec_int(r, d[N]);
+        if (merge) {
+            ldm_rec_int(r, cut.splits);
+            ldm_rec_range1(r, rows(p) * products(p) * ldm_ceil_div(d[N], 4), 64);
+        } else {
+            ldm_rec_int(r, d[K]);
+            ldm_rec_int(r, products(p));
+            ldm_rec_int(r, cut.k_range);
+            ldm_gpu_tile_range(params, &cut, products(p), r);
+        }
+    }
+    return r->status;
+}
+
 static const ldm_impl impls[] = {
+    {.name = "gemm_gpu", .idea = "64 x 64 a work-group through local memory, 8 x 4 in registers a work-item, K split to fill the device",
+     .family = LDM_GPU, .supports = gpu_supports, .prefers = ldm_prefer_gpu, .tunables = ldm_gpu_tile_tunables,
+     .legal = ldm_gpu_tile_legal, .scratch = gpu_scratch, .pack = cpu_pack, .record = gpu_record, .exact = true},
     {"gemm_tile", "8 rows x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, ldm_prefer_cpu, cpu_tunables, cpu_legal, cpu_scratch,
      cpu_pack, cpu_record, 0, true},
     {"gemm_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, 0, true},
