@@ -8,7 +8,7 @@
  *                  w: panels of 32 outputs [k/32][K][32], then a row of zeros. One tap of the panel (c x 32 weights) is
  *                  used for all tiles of the block before the next, so it comes from the second-level cache whatever K is;
  *                  the sums wait in `part`.
- * Both: local size 1. K = x's taps and channels, then x2's. Pixels outside the map read the row of zeros; up = 2 reads the
+ * Both: local size 1; input and weights kept as f16 go through strips of floats, since converting costs as much as an FMA. K = x's taps and channels, then x2's. Pixels outside the map read the row of zeros; up = 2 reads the
  * input at half the coordinates.
  *
  * MUTANTS: 1 last product dropped, 2 first channel doubled, 3 halo off by one in y, 4 halo off by one in x, 5 stride + 1,
@@ -21,7 +21,10 @@
 #endif
 #define TP TILE_PIXELS
 #define MOST_TILES 8                      /* conv2d_tile: tiles of a work-item, at most; 128 TP MOST_TILES bytes of stack */
-#define CHUNK (REAL_IS_HALF ? 256 : 1024) /* channels done for all tiles before the next ones: 128 KiB of weights */
+/* channels done for all tiles before the next ones, 128 KiB of f32 weights, or what fits the strips of floats */
+#define CHUNK (REAL_IS_HALF || WREAL_IS_HALF ? 256 : 1024)
+/* f16 weights are made floats once for all tiles of a block; with small tiles, straight from memory */
+#define WIDEN (WREAL_IS_HALF && TP >= 8)
 #define MERGE 256                         /* longest row of taps taken as one run */
 #define EACH_PIXEL(i) _Pragma("unroll") for (int i = 0; i < TP; i++)
 
@@ -154,16 +157,23 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
     int py[MOST_TILES][TP], px[MOST_TILES][TP], merged[MOST_TILES];
     long map[MOST_TILES][TP];
     float16 part[MOST_TILES][TP][2];
+    int m = first, iq = m % q, ip = m / q % p, in = m / (p * q), merges = 0;
     for (int t = 0; t < tiles; t++) {
         /* a row of taps is one contiguous run where all of it lies inside for every pixel of the tile */
         merged[t] = MUTANT != 10 && c2 == 0 && up == 1 && s * c <= MERGE;
         for (int i = 0; i < TP; i++) {
-            const int m = min(first + t * TP + i, pixels - 1), step = stride + (MUTANT == 5);
-            py[t][i] = m / q % p * step - pt + (MUTANT == 3), px[t][i] = m % q * step - pl + (MUTANT == 4);
-            map[t][i] = (long)(m / (p * q)) * h * wd;
+            const int step = stride + (MUTANT == 5);
+            py[t][i] = ip * step - pt + (MUTANT == 3), px[t][i] = iq * step - pl + (MUTANT == 4);
+            map[t][i] = (long)in * h * wd;
             merged[t] = merged[t] && px[t][i] >= 0 && px[t][i] + s <= wd;
             part[t][i][0] = part[t][i][1] = (float16)0.0f;
+            if (++m >= pixels) continue; /* past the end the last pixel again */
+            if (++iq == q) {
+                iq = 0;
+                if (++ip == p) ip = 0, in++;
+            }
         }
+        merges += merged[t];
     }
 
     long k0 = 0; /* products before this tap */
@@ -172,11 +182,20 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
         const int cs = source ? c2 : c;
         for (int tap = 0; tap < r * s; tap++, k0 += cs) {
             const int at = MUTANT == 10 ? r * s - 1 - tap : tap, ry = at / s, sx = at % s;
-            for (int from = 0; from < cs; from += CHUNK)
+            if (sx && merges == tiles) continue; /* all done with the row's first tap */
+            for (int from = 0; from < cs; from += CHUNK) {
+                __global const wreal *wt = wp + (k0 + from) * 32;
+#if WIDEN
+                float wide[CHUNK * 32];
+                const int all = 32 * (merges && sx == 0 ? s * cs : min(CHUNK, cs - from));
+                for (int e = 0; e < all; e += 16) vstore16(WLOAD16(wt, e), 0, wide + e);
+#define WEIGHT(e) vload16(0, wide + (e))
+#else
+#define WEIGHT(e) WLOAD16(wt, e)
+#endif
                 for (int t = 0; t < tiles; t++) {
-                    if (merged[t] && sx) continue; /* done with the row's first tap */
+                    if (merged[t] && sx) continue;
                     int count = merged[t] ? s * cs : min(CHUNK, cs - from);
-                    __global const wreal *wt = wp + (k0 + from) * 32;
                     __global const real *row[TP];
                     float16 acc[TP][2];
                     EACH_PIXEL(i) {
@@ -184,7 +203,6 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
                         acc[i][0] = part[t][i][0], acc[i][1] = part[t][i][1];
                     }
 #if REAL_IS_HALF
-                    /* a broadcast from half costs three instructions: a strip of floats first */
                     float strip[TP][CHUNK];
                     EACH_PIXEL(i) {
                         int e = 0;
@@ -197,7 +215,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
 #endif
                     if (MUTANT == 1 && k0 + from + count == deep) count--;
                     for (int e = 0; e < count; e++) {
-                        const float16 w0 = WLOAD16(wt, e * 32), w1 = WLOAD16(wt, e * 32 + (MUTANT == 19 ? 0 : 16));
+                        const float16 w0 = WEIGHT(e * 32), w1 = WEIGHT(e * 32 + (MUTANT == 19 ? 0 : 16));
                         EACH_PIXEL(i) {
                             const float16 v = (float16)(INPUT(i, MUTANT == 11 ? min(e ^ 1, count - 1) : e)) * (MUTANT == 2 && e == 0 ? 2 : 1);
                             acc[i][0] = summed(FMA(v, w0, acc[i][0]));
@@ -206,15 +224,17 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
                     }
                     EACH_PIXEL(i) part[t][i][0] = acc[i][0], part[t][i][1] = acc[i][1];
                 }
+            }
         }
     }
 
+    m = first, ip = m % (p * q), in = m / (p * q);
     for (int t = 0; t < tiles; t++)
-        for (int i = 0; i < TP; i++) {
-            const int m = first + t * TP + i, o = panel * 32;
-            if (m >= pixels) break;
+        for (int i = 0; i < TP && m < pixels; i++, m++) {
+            const int o = panel * 32;
+            if (ip++ == p * q) ip = 1, in++;
             for (int v = 0; v < 2 && o + v * 16 < k; v++)
                 finish16(y, bias, vec, residual, part[t][MUTANT == 17 && i == TP - 1 ? max(i - 1, 0) : i][v], (long)m * k + o + v * 16,
-                         o + v * 16, m / (p * q), k, act);
+                         o + v * 16, in, k, act);
         }
 }

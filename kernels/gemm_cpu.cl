@@ -7,7 +7,7 @@
  *   gemm_tile     any shape. A work-item makes `block` tiles of TILE_ROWS rows x 32 outputs, CHUNK products of all tiles before
  *                 the next, so that the panel comes from the second-level cache whatever k is; the sums wait in `part`.
  *                 With one row it reads each weight once, in order, at the speed of memory.
- * Both: local size 1. f16 x goes through a strip of floats, since a broadcast from half costs three instructions.
+ * Both: local size 1. x and w kept as f16 go through strips of floats, since converting costs as much as an FMA.
  *
  * MUTANTS: 1 last product dropped, 2 first product doubled, 3 row of the neighbour, 4 bias missing, 5 neighbour's bias,
  *   6 residual missing, 7 activation dropped, 8 products swapped, 9 batch of w ignored, 10 f16 store truncated, 11 sums kept
@@ -18,7 +18,10 @@
 #endif
 #define TR TILE_ROWS
 #define MOST_TILES 8                      /* tiles of a work-item, at most; 128 TR MOST_TILES bytes of stack */
-#define CHUNK (REAL_IS_HALF ? 256 : 1024) /* products done for all tiles before the next ones: 128 KiB of weights */
+/* products done for all tiles before the next ones, 128 KiB of f32 weights, or what fits the strips of floats */
+#define CHUNK (REAL_IS_HALF || WREAL_IS_HALF ? 256 : 1024)
+/* f16 weights are made floats once for all tiles of a block; with small tiles, straight from memory */
+#define WIDEN (WREAL_IS_HALF && TR >= 8)
 #define EACH_ROW(i) _Pragma("unroll") for (int i = 0; i < TR; i++)
 
 #if MUTANT == 11
@@ -57,10 +60,17 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
     float16 part[MOST_TILES][TR][2];
     for (int t = 0; t < tiles; t++)
         for (int i = 0; i < TR; i++) part[t][i][0] = part[t][i][1] = (float16)0.0f;
-    for (int from = 0; from < k; from += CHUNK)
+    for (int from = 0; from < k; from += CHUNK) {
+        const int count = min(CHUNK, k - from);
+        __global const wreal *wt = wp + (long)from * 32;
+#if WIDEN
+        float wide[CHUNK * 32];
+        for (int e = 0; e < count * 32; e += 16) vstore16(WLOAD16(wt, e), 0, wide + e);
+#define WEIGHT(e) vload16(0, wide + (e))
+#else
+#define WEIGHT(e) WLOAD16(wt, e)
+#endif
         for (int t = 0; t < tiles; t++) {
-            const int count = min(CHUNK, k - from);
-            __global const wreal *wt = wp + (long)from * 32;
             __global const real *row[TR];
             float16 acc[TR][2];
             EACH_ROW(i) {
@@ -80,7 +90,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
 #define INPUT(i, e) row[i][e]
 #endif
             for (int e = 0; e < count - (MUTANT == 1 && from + count == k); e++) {
-                const float16 w0 = WLOAD16(wt, e * 32), w1 = WLOAD16(wt, e * 32 + (MUTANT == 13 ? 0 : 16));
+                const float16 w0 = WEIGHT(e * 32), w1 = WEIGHT(e * 32 + (MUTANT == 13 ? 0 : 16));
                 EACH_ROW(i) {
                     float16 v = (float16)(INPUT(i, MUTANT == 8 ? min(e ^ 1, count - 1) : e));
                     if (MUTANT == 2 && from + e == 0) v *= 2;
@@ -90,6 +100,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
             }
             EACH_ROW(i) part[t][i][0] = acc[i][0], part[t][i][1] = acc[i][1];
         }
+    }
 
     if (MUTANT == 7) act = ACT_NONE;
     for (int t = 0; t < tiles; t++)

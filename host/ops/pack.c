@@ -5,41 +5,49 @@
 
 enum { A_N, A_C, A_C2, A_TAPS, A_KN };
 
-static void put(ldm_dtype t, void *dst, int64_t i, float v) {
-    if (t == LDM_F16) ((uint16_t *)dst)[i] = ldm_f32_to_f16(v);
-    else ((float *)dst)[i] = v;
-}
-
-/* One source (x or x2) of outputs `from` to `to`: product `e` of output `from + o` goes to base + e * k_step + o * o_step,
- * with source channels first.. at products k0... Channels go in blocks so that the part of the panel being written stays in
- * the first-level cache. */
-static void fill(const ldm_packing *p, const float *src, void *dst, int64_t from, int64_t to, int64_t first, int64_t c, int64_t k0,
-                 int64_t base, int64_t k_step, int64_t o_step) {
+/* One source (x or x2: channels first..first+c of src) of outputs from..to: product t * c + i of output o goes to element
+ * at + (t * c + i) * k_step + (o - from) * o_step of dst. Channels go in blocks so that the part of dst being written stays
+ * in the first-level cache. */
+static void fill(const ldm_packing *p, const float *src, void *dst, int64_t from, int64_t to, int64_t first, int64_t c, int64_t at,
+                 int64_t k_step, int64_t o_step) {
     enum { BLOCK = 16 };
     const int64_t n = p->arg[A_N], all = p->arg[A_C] + p->arg[A_C2], taps = p->arg[A_TAPS];
-    for (int64_t block = 0; block < c; block += BLOCK)
+    const int64_t o_src = p->arg[A_KN] ? 1 : all * taps, i_src = p->arg[A_KN] ? n : taps; /* steps in src */
+    for (int64_t block = 0; block < c; block += BLOCK) {
+        const int64_t count = c - block < BLOCK ? c - block : BLOCK;
         for (int64_t o = from; o < to; o++)
-            for (int64_t i = block; i < c && i < block + BLOCK; i++) {
-                const float *s = p->arg[A_KN] ? src + (first + i) * n + o : src + (o * all + first + i) * taps;
-                for (int64_t t = 0; t < taps; t++) put(p->dtype, dst, base + (k0 + t * c + i) * k_step + (o - from) * o_step, s[t]);
+            for (int64_t t = 0; t < taps; t++) {
+                const float *s = src + o * o_src + (first + block) * i_src + t;
+                const int64_t to_element = at + (t * c + block) * k_step + (o - from) * o_step;
+                if (p->dtype == LDM_F32) {
+                    float *d = (float *)dst + to_element;
+                    for (int64_t i = 0; i < count; i++) d[i * k_step] = s[i * i_src];
+                } else {
+                    float line[BLOCK];
+                    uint16_t half[BLOCK], *d = (uint16_t *)dst + to_element;
+                    for (int64_t i = 0; i < count; i++) line[i] = s[i * i_src];
+                    ldm_from_f32(LDM_F16, line, (size_t)count, half);
+                    for (int64_t i = 0; i < count; i++) d[i * k_step] = half[i];
+                }
             }
+    }
 }
 
 static void panels(const ldm_packing *p, const float *src, void *dst) {
     const int64_t n = p->arg[A_N], c = p->arg[A_C], c2 = p->arg[A_C2], taps = p->arg[A_TAPS];
     memset(dst, 0, p->bytes);
     for (int64_t from = 0; from < n; from += 32) {
-        int64_t to = from + 32 < n ? from + 32 : n, base = from * (c + c2) * taps;
-        fill(p, src, dst, from, to, 0, c, 0, base, 32, 1);
-        fill(p, src, dst, from, to, c, c2, taps * c, base, 32, 1);
+        const int64_t to = from + 32 < n ? from + 32 : n, at = from * (c + c2) * taps;
+        fill(p, src, dst, from, to, 0, c, at, 32, 1);
+        fill(p, src, dst, from, to, c, c2, at + taps * c * 32, 32, 1);
     }
 }
 
 static void rows(const ldm_packing *p, const float *src, void *dst) {
     const int64_t n = p->arg[A_N], c = p->arg[A_C], c2 = p->arg[A_C2], taps = p->arg[A_TAPS];
     memset(dst, 0, p->bytes);
-    fill(p, src, dst, 0, n, 0, c, 0, 0, 1, (c + c2) * taps);
-    fill(p, src, dst, 0, n, c, c2, taps * c, 0, 1, (c + c2) * taps);
+    fill(p, src, dst, 0, n, 0, c, 0, 1, (c + c2) * taps);
+    fill(p, src, dst, 0, n, c, c2, taps * c, 1, (c + c2) * taps);
 }
 
 static bool describe(const char *name, int64_t round, void (*fn)(const ldm_packing *, const float *, void *), ldm_dtype dtype, int64_t n,
