@@ -42,6 +42,7 @@ FORCE:
 $(B)/host/app/record.o: $(B)/gen/commit.h
 $(B)/host/app/record.o: CFLAGS += -I$(B)/gen
 $(B)/tests/test_record: $(B)/host/app/record.o
+$(B)/tests/test_shapes: $(B)/host/app/network.o
 
 $(B)/reference/%.o: reference/%.c
 	@mkdir -p $(@D)
@@ -52,7 +53,7 @@ $(B)/%.o: %.c
 	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/tests/test_%: $(B)/tests/test_%.o $(B)/libldm.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
 tests: $(TESTS)
 
