@@ -11,10 +11,17 @@ static const app_command commands[] = {
     {"devices", "[--why PROBLEM]", "list devices, or say which implementation of an op runs and why", cmd_devices},
     {"info", "FILE", "say what a checkpoint is", cmd_info},
     {"plan", "NET", "print a network as a table of steps", cmd_plan},
+    {"encode", "-i IN.png -o OUT.npy", "picture to latent", cmd_encode},
+    {"decode", "-i IN.npy -o OUT.png", "latent to picture", cmd_decode},
+    {"roundtrip", "-i IN.png -o OUT.png", "encode and decode a picture, print PSNR and time", cmd_roundtrip},
+    {"run", "NET --in NAME=FILE.npy --out FILE.npy", "evaluate one network once, in PyTorch's layouts", cmd_run},
     {"op", "PROBLEM", "run one op and judge it: the repro line of every failure", cmd_op},
     {"diff", "A.npy B.npy", "compare two arrays", cmd_diff},
-    {"bench", "[OPTIONS] [SHAPES.txt ...]", "verify and time every op on the shapes of real networks", cmd_bench},
+    {"sample", "CONFIG -o OUT.png", "make pictures", cmd_sample},
+    {"verify", "[CONFIG]", "a network, or every op, kernels against references, step by step", cmd_verify},
     {"selftest", "", "one small case per kernel class against constants", cmd_selftest},
+    {"bench", "[OPTIONS] [SHAPES.txt ...]", "verify and time every op on the shapes of real networks", cmd_bench},
+    {"ablate", "[-o FILE.json]", "the compression ablation f = 1 ... 32", cmd_ablate},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

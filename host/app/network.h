@@ -42,6 +42,12 @@ void app_network_close(app_network *net);     /* accepts {0} */
 /* A plan with its weights on the device, ready to run. Prints the memory plan as a note. */
 ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_exec **out);
 
+/* Every parameter of the plan as .safetensors, f32, under its own name. */
+ldm_status app_save_weights(app_network *net, const char *path);
+
+/* Device time of the last run per op kind on stdout, and every step as a trace that trace viewers open. */
+ldm_status app_write_profile(const ldm_plan *p, ldm_exec *e, const char *path);
+
 /* 8-bit picture [h,w,3] <-> float map in the stage's range ([-1,1]; TAESD [0,1]). */
 void app_image_to_map(const ldm_stage_config *s, const uint8_t *px, int64_t count, float *x);
 void app_map_to_image(const ldm_stage_config *s, const float *x, int64_t count, uint8_t *px);

@@ -16,6 +16,8 @@ void ldm_exec_destroy(ldm_exec *e) {
     if (e) e->destroy(e);
 }
 
+const ldm_plan *ldm_exec_plan(const ldm_exec *e) { return e->plan; }
+
 ldm_status ldm_exec_run_step(ldm_exec *e, int step) {
     ldm_status st = e->run_step(e, step);
     return st ? ldm_prefix(st, "step %d (%s)", step, e->plan->step[step].scope) : LDM_OK;

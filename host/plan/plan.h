@@ -115,6 +115,7 @@ ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, c
 /* On the references of reference/: slow, exact to f64 per step, results rounded to the tensors' dtypes. */
 ldm_status ldm_exec_create_reference(const ldm_plan *p, const ldm_source *w, ldm_exec **out);
 void ldm_exec_destroy(ldm_exec *e);
+const ldm_plan *ldm_exec_plan(const ldm_exec *e);
 
 ldm_status ldm_exec_write(ldm_exec *e, ldm_tensor t, const float *data);    /* input, NHWC, converted to its dtype */
 ldm_status ldm_exec_run(ldm_exec *e, int segment);                          /* enqueues (device) or computes (reference) */

@@ -1,0 +1,215 @@
+/* cmd_run.c -- `ldm run NET`: one evaluation of one network with PyTorch's layouts and .npy files, on the device or on the
+ * references; --dump of blocks, --profile as a trace. */
+#include "app/network.h"
+#include "io/io.h"
+#include "sample/sample.h"
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* NCHW <-> NHWC for rank 4, unchanged otherwise. */
+static ldm_status to_ours(const ldm_array *a, float *dst) {
+    const int64_t *d = a->shape.dim;
+    if (a->shape.rank == 4) ldm_nchw_to_nhwc(a->data, d[0], d[1], d[2], d[3], dst);
+    else memcpy(dst, a->data, (size_t)ldm_shape_count(&a->shape) * sizeof(float));
+    return LDM_OK;
+}
+
+static ldm_status write_tensor(const char *path, const ldm_shape *s, const float *data) {
+    if (s->rank != 4) return ldm_npy_write(path, LDM_F32, s, data);
+    float *t = NULL;
+    ldm_shape nchw = ldm_shape_of(4, s->dim[0], s->dim[3], s->dim[1], s->dim[2]);
+    ldm_status st = ldm_alloc((size_t)ldm_shape_count(s) * sizeof *t, (void **)&t);
+    if (st) return st;
+    ldm_nhwc_to_nchw(data, s->dim[0], s->dim[3], s->dim[1], s->dim[2], t);
+    st = ldm_npy_write(path, LDM_F32, &nchw, t);
+    free(t);
+    return st;
+}
+
+typedef struct inputs {
+    ldm_array x, t, context, labels;
+} inputs;
+
+static ldm_status read_inputs(char **list, app_part part, inputs *in) {
+    for (char **a = list; a && *a; a++) {
+        size_t n = strcspn(*a, "=");
+        const char *file = *a + n + 1;
+        ldm_array *dst = n == 1 && **a == 'x' ? &in->x : n == 1 && **a == 'z' && part == APP_DECODER ? &in->x : n == 1 && **a == 't' ? &in->t
+                         : n == 7 && !strncmp(*a, "context", 7)                                                   ? &in->context
+                         : n == 5 && !strncmp(*a, "class", 5)                                                     ? &in->labels : NULL;
+        if (!(*a)[n] || !dst || (part != APP_UNET && dst != &in->x))
+            return ldm_fail(LDM_ERR_ARG, "--in %s: wanted NAME=FILE.npy with %s", *a, part == APP_UNET ? "x, t, context or class" : part == APP_ENCODER ? "x" : "z");
+        if (dst->data) return ldm_fail(LDM_ERR_ARG, "--in %s: given twice", *a);
+        ldm_status st = ldm_npy_read_f32(file, dst);
+        if (!st) st = app_check_finite(dst->data, ldm_shape_count(&dst->shape), file);
+        if (st) return st;
+    }
+    if (!in->x.data) return ldm_fail(LDM_ERR_ARG, "--in %s=FILE.npy is missing", part == APP_DECODER ? "z" : "x");
+    if (in->x.shape.rank != 4) return ldm_fail(LDM_ERR_FORMAT, "%s: rank %d, wanted 4: [n, channels, height, width]", part == APP_DECODER ? "z" : "x", in->x.shape.rank);
+    return LDM_OK;
+}
+
+/* Writes the plan's inputs; t becomes its sinusoid. */
+static ldm_status feed(const app_network *net, ldm_exec *e, const inputs *in) {
+    ldm_status st = LDM_OK;
+    const ldm_plan *p = net->plan;
+    float *buf = NULL;
+    size_t n = (size_t)ldm_shape_count(&in->x.shape);
+    TRY(ldm_alloc(n * sizeof *buf, (void **)&buf));
+    TRY(to_ours(&in->x, buf));
+    TRY(ldm_exec_write(e, ldm_plan_find(p, net->part == APP_DECODER ? "z" : "x"), buf));
+    if (net->part != APP_UNET) goto done;
+    int mc = net->unet.model_channels;
+    int64_t nt = in->t.data ? ldm_shape_count(&in->t.shape) : 0;
+    if (nt != 1 && nt != net->n) TRY(ldm_fail(LDM_ERR_FORMAT, "t: %lld values, wanted 1 or %lld (--in t=FILE.npy)", (long long)nt, (long long)net->n));
+    free(buf), buf = NULL;
+    TRY(ldm_alloc((size_t)(net->n * mc) * sizeof *buf, (void **)&buf));
+    for (int64_t i = 0; i < net->n; i++) ldm_timestep_embedding(((float *)in->t.data)[nt == 1 ? 0 : i], mc, buf + i * mc);
+    TRY(ldm_exec_write(e, ldm_plan_find(p, "temb"), buf));
+    const struct { const char *name; const ldm_array *a; } rest[] = {{"context", &in->context}, {"class", &in->labels}};
+    for (int i = 0; i < 2; i++) {
+        ldm_tensor t = ldm_plan_find(p, rest[i].name);
+        if (t == LDM_NONE) {
+            if (rest[i].a->data) TRY(ldm_fail(LDM_ERR_ARG, "--in %s: this network takes none", rest[i].name));
+            continue;
+        }
+        const ldm_shape *want = &ldm_plan_tensor(p, t)->shape;
+        char a[128], b[128];
+        if (!rest[i].a->data) TRY(ldm_fail(LDM_ERR_ARG, "--in %s=FILE.npy is missing: shape %s", rest[i].name, ldm_shape_text(want, a, sizeof a)));
+        if (!ldm_shape_equal(want, &rest[i].a->shape))
+            TRY(ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, wanted %s", rest[i].name, ldm_shape_text(&rest[i].a->shape, a, sizeof a), ldm_shape_text(want, b, sizeof b)));
+        if (i == 1)
+            for (int64_t k = 0; k < ldm_shape_count(want); k++) {
+                int last = net->unet.num_classes ? net->unet.num_classes - 1 : net->config->n_classes - 1;
+                float id = ((float *)rest[i].a->data)[k];
+                if (!(id >= 0 && id <= (float)last)) TRY(ldm_fail(LDM_ERR_ARG, "class %g: wanted 0 to %d", id, last));
+            }
+        TRY(ldm_exec_write(e, t, rest[i].a->data));
+    }
+done:
+    free(buf);
+    return st;
+}
+
+/* Runs step by step and writes what goes into and comes out of every step of a scope. */
+static ldm_status run_dumping(const ldm_plan *p, ldm_exec *e, const char *scope, const char *folder) {
+    ldm_status st = LDM_OK;
+    float *data = NULL;
+    int dumped = 0;
+    size_t len = strlen(scope);
+    TRY(ldm_make_dirs(folder));
+    for (int i = 0; i < p->steps; i++) {
+        const ldm_step_info *s = &p->step[i];
+        bool inside = !strncmp(s->scope, scope, len) && (!s->scope[len] || s->scope[len] == '.' || !len);
+        int n = ldm_op_slots(s->problem.op);
+        for (int pass = 0; pass < 2; pass++) { /* inputs before, output after */
+            if (pass) TRY(ldm_exec_run_step(e, i));
+            for (int j = 0; j < n && inside; j++) {
+                if (s->slot[j] == LDM_NONE || (j == n - 1) != (pass == 1) || p->tensor[s->slot[j]].kind == LDM_PARAM) continue;
+                char path[4300], slot[32];
+                const ldm_shape *shape = &p->tensor[s->slot[j]].shape;
+                TRY(ldm_alloc((size_t)ldm_shape_count(shape) * sizeof *data, (void **)&data));
+                TRY(ldm_exec_peek(e, s->slot[j], data));
+                snprintf(path, sizeof path, "%s/%04d.%s.%s.%s.npy", folder, i, s->scope, s->problem.op->name, ldm_op_slot_name(s->problem.op, j, slot, sizeof slot));
+                TRY(write_tensor(path, shape, data));
+                free(data), data = NULL;
+                dumped++;
+            }
+        }
+        TRY(ldm_check_interrupt());
+    }
+    if (!dumped) TRY(ldm_fail(LDM_ERR_ARG, "--dump %s: no step has this scope; `ldm plan` lists them", scope));
+    ldm_note("%d arrays written to %s", dumped, folder);
+done:
+    free(data);
+    return st;
+}
+
+APP_COMMAND(run) {
+    char **ins = NULL, *config = NULL, *model = NULL, *out = NULL, *executor = NULL, *dtype = NULL, *dump = NULL, *profile = NULL, *impl = NULL, *save = NULL;
+    long long synthetic = -1;
+    int repeat = 1;
+    struct poptOption table[] = {
+        {"in", 0, POPT_ARG_ARGV, &ins, 0, "an input: x, t, context or class (UNet), x (encoder), z (decoder); NCHW; may be repeated", "NAME=FILE.npy"},
+        {"out", 'o', POPT_ARG_STRING, &out, 0, "the result, NCHW float32", "FILE.npy"},
+        {"model", 'm', POPT_ARG_STRING, &model, 0, "checkpoint: .safetensors, .ckpt, .pth", "FILE"},
+        {"synthetic", 0, POPT_ARG_LONGLONG, &synthetic, 0, "deterministic random weights instead", "SEED"},
+        {"config", 0, POPT_ARG_STRING, &config, 0, "configuration by name or as key=value text, where the file does not say it", "NAME"},
+        {"executor", 0, POPT_ARG_STRING, &executor, 0, "cl (default) or reference", "NAME"},
+        {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
+        {"impl", 0, POPT_ARG_STRING, &impl, 0, "force implementations, e.g. conv2d=conv2d_plain,gemm=gemm_plain", "LIST"},
+        {"repeat", 0, POPT_ARG_INT, &repeat, 0, "run so often and print the times", "N"},
+        {"dump", 0, POPT_ARG_STRING, &dump, 0, "write inputs and outputs of a scope's steps into the folder given as the second word", "SCOPE"},
+        {"profile", 0, POPT_ARG_STRING, &profile, 0, "write a trace (chrome://tracing, Perfetto), print time per op", "FILE.json"},
+        {"save-weights", 0, POPT_ARG_STRING, &save, 0, "write the network's weights", "FILE.safetensors"},
+        APP_DEVICE, APP_END};
+    const char **words;
+    poptContext ctx;
+    app_network net = {0};
+    inputs in = {{0}, {0}, {0}, {0}};
+    ldm_cl *cl = NULL;
+    ldm_exec *e = NULL;
+    float *y = NULL;
+    ldm_status st = LDM_OK;
+    TRY(app_parse(self, table, argc, argv, 1, 2, &words, &ctx));
+    bool reference = executor && !strcmp(executor, "reference");
+    if (executor && !reference && strcmp(executor, "cl")) TRY(ldm_fail(LDM_ERR_ARG, "--executor %s: wanted cl or reference", executor));
+    if (!out && !profile && !dump && !save) TRY(ldm_fail(LDM_ERR_ARG, "--out FILE.npy is missing"));
+    if (!dump != !words[1]) TRY(ldm_fail(LDM_ERR_ARG, "--dump SCOPE and a folder go together: ldm run NET --dump SCOPE FOLDER"));
+    if (repeat < 1) TRY(ldm_fail(LDM_ERR_ARG, "--repeat %d: wanted 1 or more", repeat));
+    app_network_options o = {.net = words[0], .config = config, .model = model, .synthetic = synthetic};
+    TRY(app_parse_dtype(dtype, &o.dtype));
+    app_network probe = {0};
+    TRY(app_network_find(&o, &probe)); /* which part decides what the inputs are */
+    app_part part = probe.part;
+    app_network_close(&probe);
+    if (!save || ins) {
+        TRY(read_inputs(ins, part, &in));
+        o.n = in.x.shape.dim[0], o.h = in.x.shape.dim[2], o.w = in.x.shape.dim[3];
+        o.classes = in.labels.data != NULL;
+        if (in.context.data) o.tokens = in.context.shape.rank == 3 ? in.context.shape.dim[1] : 0;
+    }
+    TRY(app_network_plan(&o, &net));
+    TRY(app_network_weights(&o, &net));
+    if (save) {
+        TRY(app_save_weights(&net, save));
+        if (!ins) goto done;
+    }
+    const ldm_shape *x = &ldm_plan_tensor(net.plan, ldm_plan_find(net.plan, part == APP_DECODER ? "z" : "x"))->shape;
+    if (in.x.shape.dim[1] != x->dim[3])
+        TRY(ldm_fail(LDM_ERR_FORMAT, "input of %lld channels, the network takes %lld (layout is [n, channels, height, width])", (long long)in.x.shape.dim[1], (long long)x->dim[3]));
+    if (reference) {
+        TRY(ldm_plan_finish(net.plan, SIZE_MAX / 4, 64));
+        TRY(ldm_exec_create_reference(net.plan, &net.source, &e));
+    } else {
+        app_device.profile = profile != NULL;
+        TRY(app_open_device(&cl));
+        TRY(app_network_exec(&net, cl, impl, &e));
+    }
+    TRY(feed(&net, e, &in));
+    for (int i = 0; i < repeat; i++) {
+        double start = ldm_now();
+        if (dump) TRY(run_dumping(net.plan, e, dump, words[1]));
+        else TRY(ldm_exec_run(e, 0));
+        TRY(ldm_exec_finish(e));
+        TRY(ldm_check_interrupt());
+        if (!ldm_quiet) printf("run %d: %.1f ms\n", i + 1, (ldm_now() - start) * 1e3);
+    }
+    ldm_tensor yt = ldm_plan_find(net.plan, "y");
+    const ldm_shape *ys = &ldm_plan_tensor(net.plan, yt)->shape;
+    TRY(ldm_alloc((size_t)ldm_shape_count(ys) * sizeof *y, (void **)&y));
+    TRY(ldm_exec_read(e, yt, y));
+    TRY(app_check_finite(y, ldm_shape_count(ys), "output"));
+    if (out) TRY(write_tensor(out, ys, y));
+    if (profile) TRY(app_write_profile(net.plan, e, profile));
+done:
+    free(y);
+    ldm_exec_destroy(e);
+    ldm_cl_close(cl);
+    app_network_close(&net);
+    ldm_array_free(&in.x), ldm_array_free(&in.t), ldm_array_free(&in.context), ldm_array_free(&in.labels);
+    free(config), free(model), free(out), free(executor), free(dtype), free(dump), free(profile), free(impl), free(save);
+    poptFreeContext(ctx);
+    return st;
+}

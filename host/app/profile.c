@@ -1,0 +1,78 @@
+/* profile.c -- what a run cost, step by step: a table per op kind, a trace file; and a network's weights as a file. */
+#include "app/network.h"
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static json_t *event(const ldm_plan *p, ldm_exec *e, int i, double at, double seconds) {
+    char text[LDM_PROBLEM_TEXT], params[160] = "";
+    const ldm_step_info *s = &p->step[i];
+    const ldm_choice *c = ldm_exec_choice(e, i);
+    ldm_cost cost = s->problem.op->cost(&s->problem);
+    return json_pack("{s:s,s:s,s:s,s:f,s:f,s:i,s:i,s:{s:s,s:s,s:s,s:f,s:f}}", "name", s->scope, "cat", s->problem.op->name, "ph", "X",
+                     "ts", at * 1e6, "dur", seconds * 1e6, "pid", 1, "tid", 1, "args", "problem",
+                     ldm_problem_text(&s->problem, text, sizeof text), "implementation", c ? c->impl->name : "", "parameters",
+                     c ? ldm_choice_params(c, params, sizeof params) : "", "GFLOP/s", cost.flops / seconds * 1e-9, "GB/s",
+                     cost.bytes / seconds * 1e-9);
+}
+
+ldm_status app_write_profile(const ldm_plan *p, ldm_exec *e, const char *path) {
+    double at = 0;
+    json_t *events = json_array();
+    for (int i = 0; i < p->steps; i++) {
+        double s = ldm_exec_step_seconds(e, i);
+        if (!(s > 0)) continue;
+        json_array_append_new(events, event(p, e, i, at, s));
+        at += s;
+    }
+    printf("%-14s %6s %10s %8s %10s %10s\n", "op", "steps", "ms", "share", "GFLOP/s", "GB/s");
+    for (int o = 0; ldm_ops[o]; o++) {
+        double seconds = 0, flops = 0, bytes = 0;
+        int steps = 0;
+        for (int i = 0; i < p->steps; i++) {
+            double s = p->step[i].problem.op == ldm_ops[o] ? ldm_exec_step_seconds(e, i) : 0;
+            if (!(s > 0)) continue;
+            ldm_cost cost = ldm_ops[o]->cost(&p->step[i].problem);
+            seconds += s, flops += cost.flops, bytes += cost.bytes, steps++;
+        }
+        if (steps)
+            printf("%-14s %6d %10.3f %7.1f%% %10.1f %10.1f\n", ldm_ops[o]->name, steps, seconds * 1e3, 100 * seconds / at,
+                   flops / seconds * 1e-9, bytes / seconds * 1e-9);
+    }
+    printf("%-14s %6d %10.3f\n", "all", p->steps, at * 1e3);
+    json_t *root = json_pack("{s:o,s:s}", "traceEvents", events, "displayTimeUnit", "ms");
+    char *dump = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    ldm_status st = dump ? ldm_write_file(path, dump, strlen(dump)) : ldm_fail(LDM_ERR_NOMEM, "profile: host memory is out");
+    free(dump);
+    json_decref(root);
+    return st;
+}
+
+ldm_status app_save_weights(app_network *net, const char *path) {
+    ldm_status st = LDM_OK;
+    const ldm_plan *p = net->plan;
+    ldm_st_writer *w = NULL;
+    float *data = NULL;
+    const char *meta[] = {"format", "pt", NULL};
+    TRY(ldm_st_create(path, meta, &w));
+    for (int i = 0; i < p->tensors; i++)
+        if (p->tensor[i].kind == LDM_PARAM) TRY(ldm_st_declare(w, p->tensor[i].name, LDM_F32, &p->tensor[i].shape));
+    ldm_progress bar;
+    ldm_progress_begin(&bar, "writing weights", "tensors", p->tensors);
+    for (int i = 0; i < p->tensors && !st; i++) {
+        if (p->tensor[i].kind != LDM_PARAM) continue;
+        st = ldm_alloc((size_t)ldm_shape_count(&p->tensor[i].shape) * sizeof *data, (void **)&data);
+        if (!st) st = net->source.load(net->source.self, &p->tensor[i], data);
+        if (!st) st = ldm_st_data(w, data);
+        if (!st) st = ldm_check_interrupt();
+        free(data), data = NULL;
+        ldm_progress_to(&bar, i + 1);
+    }
+    ldm_progress_end(&bar);
+    TRY(st);
+    TRY(ldm_st_commit(w));
+    w = NULL;
+done:
+    ldm_st_abandon(w);
+    return st;
+}
