@@ -50,7 +50,8 @@ done:
 /* The rows that would run on this device: the preferred one and, of its family, whatever can run. */
 ldm_status app_selftest(ldm_cl *cl, ldm_text *out) {
     const ldm_device *d = ldm_cl_device(cl);
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    enum { CASES = sizeof table / sizeof *table };
+    for (int i = 0; i < (int)CASES; i++) {
         ldm_problem p;
         ldm_choice c;
         ldm_status st = ldm_problem_parse(table[i].problem, &p);
@@ -84,7 +85,7 @@ static ldm_status print_constants(void) {
             printf("    {\"%s\",\n     {", ldm_problem_text(&p, text, sizeof text));
             for (int a = 0; a < ANSWERS; a++) {
                 int64_t at = a == ANSWERS - 1 ? n - 1 : (int64_t)(ldm_hash(SEED, 99, (uint64_t)a) % (uint64_t)n);
-                printf("%s{%lld, %.12g, %.3g}", a ? ", " : "", (long long)at, y[at], bound[at]);
+                printf("%s{%lld, %.17g, %.6g}", a ? ", " : "", (long long)at, y[at], bound[at]);
             }
             printf("}},\n");
             free(y), free(bound);
