@@ -1,62 +1,79 @@
 /* autoencoder.c -- the KL and VQ first stages: ldm/modules/diffusionmodules/model.py (Encoder, Decoder) with quant_conv,
- * post_quant_conv and the codebook. Activation SiLU, every norm GroupNorm(32) with eps 1e-6. */
+ * post_quant_conv and the codebook of ldm/models/autoencoder.py. SiLU everywhere, every norm GroupNorm(32) with eps 1e-6.
+ * The tiny autoencoders are in tiny.c. */
 #include "model/layers.h"
+
+enum { GROUPS = 32, NOMINAL = 256 };
+static const double norm_eps = 1e-6;
 
 int ldm_stage_factor(const ldm_stage_config *c) {
     return c->kind == LDM_STAGE_IDENTITY ? 1 : c->kind == LDM_STAGE_TAESD ? 8 : 1 << (c->levels - 1);
 }
 
+int ldm_stage_latent_channels(const ldm_stage_config *c) {
+    return c->kind == LDM_STAGE_IDENTITY ? 3 : c->kind == LDM_STAGE_TAESD ? c->z_channels : c->embed_dim;
+}
+
 /* Attention is placed by the size a level has at the nominal 256, whatever the picture's own size. */
 static bool attends(const ldm_stage_config *c, int level) {
     for (int i = 0; i < c->attentions; i++)
-        if (c->attn_resolutions[i] == 256 >> level) return !c->attn_none;
+        if (c->attn_resolutions[i] == NOMINAL >> level) return !c->attn_none;
     return false;
 }
 
-static ldm_map resnet(ldm_plan *p, const char *name, ldm_map x, int64_t out) {
+static ldm_map resnet_block(ldm_plan *p, const char *name, ldm_map x, int64_t out) {
     ldm_plan_push(p, "%s", name);
-    ldm_map h = ldm_emit_group_norm(p, "norm1", x, 32, 1e-6, "silu", LDM_NONE);
-    h = ldm_emit_conv(p, "conv1", h, out, LDM_CONV());
-    h = ldm_emit_group_norm(p, "norm2", h, 32, 1e-6, "silu", LDM_NONE);
+    ldm_map h = ldm_emit_group_norm(p, "norm1", x, GROUPS, norm_eps, "silu", NULL);
+    h = ldm_emit_conv(p, "conv1", h, out, LDM_CONV(.gain = LDM_AFTER_ACT));
+    h = ldm_emit_group_norm(p, "norm2", h, GROUPS, norm_eps, "silu", NULL);
     if (x.c != out) x = ldm_emit_conv(p, "nin_shortcut", x, out, LDM_CONV(.kernel = 1));
-    h = ldm_emit_conv(p, "conv2", h, out, LDM_CONV(.residual = x.t, .gain = LDM_BRANCH));
+    h = ldm_emit_conv(p, "conv2", h, out, LDM_CONV(.residual = &x, .gain = LDM_BRANCH));
+    ldm_plan_pop(p);
+    return h;
+}
+
+/* AttnBlock: one head as wide as the map has channels. */
+static ldm_map attn_block(ldm_plan *p, const char *name, ldm_map x) {
+    ldm_plan_push(p, "%s", name);
+    ldm_map h = ldm_emit_group_norm(p, "norm", x, GROUPS, norm_eps, "none", NULL);
+    ldm_map q = ldm_emit_linear(p, "q", h, x.c, LDM_LINEAR(.stored = LDM_STORED_CONV2D));
+    ldm_map k = ldm_emit_linear(p, "k", h, x.c, LDM_LINEAR(.stored = LDM_STORED_CONV2D));
+    ldm_map v = ldm_emit_linear(p, "v", h, x.c, LDM_LINEAR(.stored = LDM_STORED_CONV2D));
+    h = ldm_emit_attention(p, q, k, v, 1);
+    h = ldm_emit_linear(p, "proj_out", h, x.c,
+                        LDM_LINEAR(.stored = LDM_STORED_CONV2D, .residual = &x, .gain = LDM_BRANCH));
     ldm_plan_pop(p);
     return h;
 }
 
 /* One level: ResnetBlocks, each followed by attention where the level has it. */
 static ldm_map level_blocks(ldm_plan *p, const ldm_stage_config *c, ldm_map x, int level, int blocks) {
-    char name[24];
+    char name[32];
     for (int j = 0; j < blocks; j++) {
         snprintf(name, sizeof name, "block.%d", j);
-        x = resnet(p, name, x, (int64_t)c->ch * c->ch_mult[level]);
+        x = resnet_block(p, name, x, (int64_t)c->ch * c->ch_mult[level]);
+        if (!attends(c, level)) continue;
         snprintf(name, sizeof name, "attn.%d", j);
-        if (attends(c, level)) x = ldm_emit_attn_block(p, name, x);
+        x = attn_block(p, name, x);
     }
     return x;
 }
 
+/* The middle attention is there even where no level attends; attn_type none takes it out too. */
 static ldm_map middle(ldm_plan *p, const ldm_stage_config *c, ldm_map x) {
     ldm_plan_push(p, "mid");
-    x = resnet(p, "block_1", x, x.c);
-    if (!c->attn_none) x = ldm_emit_attn_block(p, "attn_1", x);
-    x = resnet(p, "block_2", x, x.c);
+    x = resnet_block(p, "block_1", x, x.c);
+    if (!c->attn_none) x = attn_block(p, "attn_1", x);
+    x = resnet_block(p, "block_2", x, x.c);
     ldm_plan_pop(p);
     return x;
 }
 
-static bool refuse(ldm_plan *p, const ldm_stage_config *c, ldm_map x, int channels, int multiple) {
-    if (!p->status && x.c != channels)
-        p->status = ldm_fail(LDM_ERR_ARG, "%s: input of %lld channels, %d wanted", c->name ? c->name : "first stage", (long long)x.c, channels);
-    if (!p->status && (x.h % multiple || x.w % multiple))
-        p->status = ldm_fail(LDM_ERR_ARG, "%s: input of %lld x %lld: height and width must be multiples of %d", c->name ? c->name : "first stage", (long long)x.h, (long long)x.w, multiple);
-    return p->status != LDM_OK;
-}
-
-static ldm_tensor encoder(ldm_plan *p, const ldm_stage_config *c, ldm_map x) {
-    bool kl = c->kind == LDM_STAGE_KL;
+/* conv_in, levels with a halving (zeros right and below only) between them, middle, conv_out; then quant_conv. */
+static ldm_map encoder(ldm_plan *p, const ldm_stage_config *c, ldm_map x) {
+    int halves = c->kind == LDM_STAGE_KL ? 2 : 1; /* KL: mean, log-variance */
     ldm_plan_push(p, "encoder");
-    x = ldm_emit_conv(p, "conv_in", x, c->ch, LDM_CONV());
+    x = ldm_emit_conv(p, "conv_in", x, c->ch, LDM_CONV(0));
     for (int i = 0; i < c->levels; i++) {
         ldm_plan_push(p, "down.%d", i);
         x = level_blocks(p, c, x, i, c->num_res_blocks);
@@ -64,20 +81,20 @@ static ldm_tensor encoder(ldm_plan *p, const ldm_stage_config *c, ldm_map x) {
         ldm_plan_pop(p);
     }
     x = middle(p, c, x);
-    x = ldm_emit_group_norm(p, "norm_out", x, 32, 1e-6, "silu", LDM_NONE);
-    x = ldm_emit_conv(p, "conv_out", x, kl ? 2 * c->z_channels : c->z_channels, LDM_CONV());
+    x = ldm_emit_group_norm(p, "norm_out", x, GROUPS, norm_eps, "silu", NULL);
+    x = ldm_emit_conv(p, "conv_out", x, halves * c->z_channels, LDM_CONV(.gain = LDM_AFTER_ACT));
     ldm_plan_pop(p);
-    return ldm_emit_conv(p, "quant_conv", x, kl ? 2 * c->embed_dim : c->embed_dim, LDM_CONV(.kernel = 1)).t;
+    return ldm_emit_conv(p, "quant_conv", x, halves * c->embed_dim, LDM_CONV(.kernel = 1));
 }
 
-static ldm_tensor decoder(ldm_plan *p, const ldm_stage_config *c, ldm_map x) {
-    if (c->kind == LDM_STAGE_VQ) {
-        ldm_tensor book = ldm_plan_param(p, "quantize.embedding.weight", ldm_shape_of(2, (int64_t)c->n_embed, (int64_t)c->embed_dim), LDM_FILL_WEIGHT, 1);
-        x.t = ldm_plan_emit(p, (ldm_tensor[]){x.t, book}, 2, "vq_lookup rows=%lld entries=%d c=%d", (long long)(x.n * x.h * x.w), c->n_embed, c->embed_dim);
-    }
+/* VQ: nearest codeword; then post_quant_conv and the mirror of the encoder with one more block a level. `up.{i}` is named by
+ * resolution level, 0 the full size, and runs from the highest down. */
+static ldm_map decoder(ldm_plan *p, const ldm_stage_config *c, ldm_map x) {
+    if (c->kind == LDM_STAGE_VQ)
+        x.t = ldm_emit_lookup(p, "vq_lookup", x.t, x.n * x.h * x.w, "quantize.embedding.weight", c->n_embed, c->embed_dim, 1);
     x = ldm_emit_conv(p, "post_quant_conv", x, c->z_channels, LDM_CONV(.kernel = 1));
     ldm_plan_push(p, "decoder");
-    x = ldm_emit_conv(p, "conv_in", x, (int64_t)c->ch * c->ch_mult[c->levels - 1], LDM_CONV());
+    x = ldm_emit_conv(p, "conv_in", x, (int64_t)c->ch * c->ch_mult[c->levels - 1], LDM_CONV(0));
     x = middle(p, c, x);
     for (int i = c->levels - 1; i >= 0; i--) {
         ldm_plan_push(p, "up.%d", i);
@@ -85,77 +102,24 @@ static ldm_tensor decoder(ldm_plan *p, const ldm_stage_config *c, ldm_map x) {
         if (i > 0) x = ldm_emit_conv(p, "upsample.conv", x, x.c, LDM_CONV(.up = 2));
         ldm_plan_pop(p);
     }
-    x = ldm_emit_group_norm(p, "norm_out", x, 32, 1e-6, "silu", LDM_NONE);
-    x = ldm_emit_conv(p, "conv_out", x, 3, LDM_CONV());
+    x = ldm_emit_group_norm(p, "norm_out", x, GROUPS, norm_eps, "silu", NULL);
+    x = ldm_emit_conv(p, "conv_out", x, 3, LDM_CONV(.gain = LDM_AFTER_ACT));
     ldm_plan_pop(p);
-    return x.t;
+    return x;
 }
 
-/* ---- TAESD (github.com/madebyollin/taesd): state-dict keys are positions in a list of modules ----------------------------- */
+static const char *label(const ldm_stage_config *c) { return c->name ? c->name : "first stage"; }
 
-/* relu(conv(relu(conv(relu(conv x)))) + x); with a pool branch x is first refined by GroupNorm(4) over 256 channels. */
-static ldm_map tiny_block(ldm_plan *p, int at, ldm_map x, bool pool) {
-    ldm_plan_push(p, "%d", at);
-    if (pool) {
-        ldm_map h = ldm_emit_conv(p, "pool.0", x, 4 * x.c, LDM_CONV(.kernel = 1, .no_bias = true));
-        h = ldm_emit_activation(p, ldm_emit_group_norm(p, "pool.1", h, 4, 1e-5, "none", LDM_NONE), "relu");
-        x = ldm_emit_conv(p, "pool.3", h, x.c, LDM_CONV(.kernel = 1, .no_bias = true, .residual = x.t, .gain = LDM_BRANCH));
-    }
-    ldm_map h = ldm_emit_conv(p, "conv.0", x, x.c, LDM_CONV(.act = "relu", .gain = 1.4));
-    h = ldm_emit_conv(p, "conv.2", h, x.c, LDM_CONV(.act = "relu", .gain = 1.4));
-    h = ldm_emit_conv(p, "conv.4", h, x.c, LDM_CONV(.act = "relu", .residual = x.t, .gain = LDM_BRANCH));
-    ldm_plan_pop(p);
-    return h;
+ldm_tensor ldm_stage_emit_encoder(ldm_plan *p, const ldm_stage_config *c, ldm_tensor x) {
+    ldm_map m = ldm_as_map(p, x);
+    if (!ldm_check_map(p, label(c), m, 3, ldm_stage_factor(c))) return LDM_NONE;
+    if (c->kind == LDM_STAGE_IDENTITY) return x;
+    return (c->kind == LDM_STAGE_TAESD ? ldm_emit_tiny_encoder(p, c, m) : encoder(p, c, m)).t;
 }
 
-static ldm_map tiny_conv(ldm_plan *p, int at, ldm_map x, int64_t k, const ldm_conv *o) {
-    char name[16];
-    snprintf(name, sizeof name, "%d", at);
-    return ldm_emit_conv(p, name, x, k, o);
-}
-
-static ldm_tensor tiny_encoder(ldm_plan *p, const ldm_stage_config *c, ldm_map x) {
-    x = tiny_conv(p, 0, x, 64, LDM_CONV());
-    x = tiny_block(p, 1, x, false);
-    for (int stage = 0; stage < 3; stage++) { /* 2, 6, 10: halve; then three blocks each */
-        x = tiny_conv(p, 2 + 4 * stage, x, 64, LDM_CONV(.stride = 2, .no_bias = true));
-        for (int i = 0; i < 3; i++) x = tiny_block(p, 3 + 4 * stage + i, x, c->pool && stage == 2);
-    }
-    return tiny_conv(p, 14, x, c->z_channels, LDM_CONV()).t;
-}
-
-static ldm_tensor tiny_decoder(ldm_plan *p, const ldm_stage_config *c, ldm_map x) {
-    x = ldm_emit_activation(p, x, "tanh3");
-    x = tiny_conv(p, 1, x, 64, LDM_CONV(.act = "relu"));
-    for (int i = 3; i <= 5; i++) x = tiny_block(p, i, x, c->pool);
-    x = tiny_conv(p, 7, x, 64, LDM_CONV(.up = 2, .no_bias = true));
-    for (int i = 8; i <= 10; i++) x = tiny_block(p, i, x, false);
-    x = tiny_conv(p, 12, x, 64, LDM_CONV(.up = 2, .no_bias = true));
-    for (int i = 13; i <= 15; i++) x = tiny_block(p, i, x, false);
-    x = tiny_conv(p, 17, x, 64, LDM_CONV(.up = 2, .no_bias = true));
-    x = tiny_block(p, 18, x, false);
-    return ldm_emit_activation(p, tiny_conv(p, 19, x, 3, LDM_CONV()), "clamp01").t;
-}
-
-ldm_tensor ldm_stage_emit_encoder(ldm_plan *p, const ldm_stage_config *c, ldm_tensor t) {
-    ldm_map x = ldm_as_map(p, t);
-    if (p->status || refuse(p, c, x, 3, ldm_stage_factor(c))) return LDM_NONE;
-    return c->kind == LDM_STAGE_IDENTITY ? t : c->kind == LDM_STAGE_TAESD ? tiny_encoder(p, c, x) : encoder(p, c, x);
-}
-
-ldm_tensor ldm_stage_emit_decoder(ldm_plan *p, const ldm_stage_config *c, ldm_tensor t) {
-    ldm_map z = ldm_as_map(p, t);
-    int channels = c->kind == LDM_STAGE_IDENTITY ? 3 : c->kind == LDM_STAGE_TAESD ? c->z_channels : c->embed_dim;
-    if (p->status || refuse(p, c, z, channels, 1)) return LDM_NONE;
-    return c->kind == LDM_STAGE_IDENTITY ? t : c->kind == LDM_STAGE_TAESD ? tiny_decoder(p, c, z) : decoder(p, c, z);
-}
-
-ldm_tensor ldm_class_embedder_emit(ldm_plan *p, int n_classes, int dim, ldm_tensor ids) {
-    if (p->status) return LDM_NONE;
-    int64_t n = ldm_shape_count(&ldm_plan_tensor(p, ids)->shape);
-    ldm_plan_push(p, "cond_stage_model.embedding");
-    ldm_tensor table = ldm_plan_param(p, "weight", ldm_shape_of(2, (int64_t)n_classes, (int64_t)dim), LDM_FILL_WEIGHT, 20);
-    ldm_tensor y = ldm_plan_emit(p, (ldm_tensor[]){ids, table}, 2, "embedding rows=%lld entries=%d c=%d", (long long)n, n_classes, dim);
-    ldm_plan_pop(p);
-    return ldm_plan_reshape(p, y, ldm_shape_of(3, n, (int64_t)1, (int64_t)dim));
+ldm_tensor ldm_stage_emit_decoder(ldm_plan *p, const ldm_stage_config *c, ldm_tensor z) {
+    ldm_map m = ldm_as_map(p, z);
+    if (!ldm_check_map(p, label(c), m, ldm_stage_latent_channels(c), 1)) return LDM_NONE;
+    if (c->kind == LDM_STAGE_IDENTITY) return z;
+    return (c->kind == LDM_STAGE_TAESD ? ldm_emit_tiny_decoder(p, c, m) : decoder(p, c, m)).t;
 }

@@ -1,16 +1,77 @@
 /* bind.c -- a plan's parameters matched to a checkpoint's tensors, once, by name and shape; after this nobody looks a weight
- * up by string. Key layouts: ldm-style prefixes, standalone files, EMA copies with the dots removed. */
+ * up by string. Which network a file is, is identify.c's question. */
 #include "model/model.h"
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct ldm_binding {
     const ldm_plan *plan;
-    const ldm_ckpt_tensor **tensor;   /* by plan tensor */
+    const ldm_ckpt_tensor **tensor; /* by plan tensor; NULL for what is no parameter */
 };
 
-static const char *const prefixes[] = {"", "model.diffusion_model.", "first_stage_model.", "diffusion_model.", NULL};
+/* ---- which network a name belongs to ----------------------------------------------------------------------------------- */
+
+typedef enum network { UNET, ENCODER, DECODER, TINY, CLASSES, NETWORKS, OTHER = NETWORKS } network;
+
+/* A name without prefix, by its first component. */
+static network network_of(const char *name) {
+    static const struct {
+        const char *start;
+        network net;
+    } table[] = {{"time_embed.", UNET},      {"label_emb.", UNET},      {"input_blocks.", UNET},
+                 {"middle_block.", UNET},    {"output_blocks.", UNET},  {"out.", UNET},
+                 {"encoder.", ENCODER},      {"quant_conv.", ENCODER},  {"decoder.", DECODER},
+                 {"post_quant_conv.", DECODER}, {"quantize.", DECODER}, {"cond_stage_model.embedding.", CLASSES}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (!strncmp(name, table[i].start, strlen(table[i].start))) return table[i].net;
+    return isdigit((unsigned char)*name) ? TINY : OTHER;
+}
+
+/* Where whole networks lie in a file, the usual place first. The last row is weights averaged over training. */
+#define EMA "model_ema.diffusion_model"
+static const struct {
+    const char *prefix;
+    network net;
+} places[] = {{"model.diffusion_model.", UNET}, {"diffusion_model.", UNET}, {"", UNET},
+              {"first_stage_model.", ENCODER},  {"", ENCODER},
+              {"first_stage_model.", DECODER},  {"", DECODER},
+              {"", TINY}, {"", CLASSES}, {EMA, UNET}};
+enum { PLACES = sizeof places / sizeof *places, EMA_PLACE = PLACES - 1 };
+
+/* Which place a key of the file lies in; -1 if in none. */
+static int place_of(const char *key) {
+    for (int i = 0; i < EMA_PLACE; i++) {
+        size_t n = strlen(places[i].prefix);
+        if (!strncmp(key, places[i].prefix, n) && network_of(key + n) == places[i].net) return i;
+    }
+    return strncmp(key, EMA, strlen(EMA)) ? -1 : EMA_PLACE;
+}
+
+/* EMA keys are the parameter's name with all dots removed: "model_ema.diffusion_modelinput_blocks00weight". */
+static void key_of(int place, const char *name, char *key, size_t cap) {
+    snprintf(key, cap, "%s%s", places[place].prefix, name);
+    if (place != EMA_PLACE) return;
+    char *to = key + strlen(EMA);
+    for (const char *s = to; *s; s++)
+        if (*s != '.') *to++ = *s;
+    *to = 0;
+}
+
+/* Buffers, losses and other networks: in a file, but nobody's left-overs. */
+static bool known_extra(const char *key) {
+    static const char *const starts[] = {
+        "model.", "diffusion_model.", "model_ema.", "first_stage_model.", "cond_stage_model.", "cond_stage_models.",
+        "conditioner.", "depth_model.", "low_scale_model.", "noise_augmentor.", "embedding_manager.", "loss.", "betas",
+        "alphas_cumprod", "sqrt_", "log_one_minus_", "posterior_", "ddim_", "scale_factor", "logvar", "lvlb_weights",
+        "colorize", "epoch", "global_step", "position_ids", "logit_scale"};
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+        if (!strncmp(key, starts[i], strlen(starts[i]))) return true;
+    return network_of(key) != OTHER && network_of(key) != TINY; /* the plan holds another network */
+}
+
+/* ---- matching ---------------------------------------------------------------------------------------------------------- */
 
 /* [C,C], [C,C,1] and [C,C,1,1] are one shape. */
 static bool same_shape(const ldm_shape *a, const ldm_shape *b) {
@@ -20,98 +81,84 @@ static bool same_shape(const ldm_shape *a, const ldm_shape *b) {
     return ra == rb && !memcmp(a->dim, b->dim, (size_t)ra * sizeof *a->dim);
 }
 
-/* "model_ema.diffusion_modelinput_blocks00weight" for "input_blocks.0.0.weight" */
-static const ldm_ckpt_tensor *find_ema(const ldm_ckpt *c, const char *name) {
-    char key[400] = "model_ema.diffusion_model";
-    size_t n = strlen(key);
-    for (const char *s = name; *s && n < sizeof key - 1; s++)
-        if (*s != '.') key[n++] = *s;
-    key[n] = 0;
-    return ldm_ckpt_find(c, key);
+/* One kind of complaint: counted, and the first few spelled out. */
+typedef struct list {
+    int count;
+    ldm_text text;
+} list;
+enum { SHOWN = 4 };
+
+static void complain(list *l, const char *key, const ldm_shape *found, const ldm_shape *wanted) {
+    char a[128], b[128];
+    if (l->count++ >= SHOWN) return;
+    ldm_text_add(&l->text, "%s%s", l->count > 1 ? ", " : " (", key);
+    if (found) ldm_text_add(&l->text, " %s", ldm_shape_text(found, a, sizeof a));
+    if (wanted) ldm_text_add(&l->text, "%s%s", found ? " wanted " : " ", ldm_shape_text(wanted, b, sizeof b));
 }
 
-static const ldm_ckpt_tensor *find(const ldm_ckpt *c, const char *prefix, const char *name) {
-    char key[400];
-    snprintf(key, sizeof key, "%s%s", prefix, name);
-    return ldm_ckpt_find(c, key);
+static const char *told(list *l) {
+    if (l->count) ldm_text_add(&l->text, l->count > SHOWN ? ", ...)" : ")");
+    return l->text.s ? l->text.s : "";
 }
 
-/* The prefix under which most parameters are found. */
-static const char *best_prefix(const ldm_plan *p, const ldm_ckpt *c) {
-    const char *best = prefixes[0];
-    int most = -1;
-    for (int i = 0; prefixes[i]; i++) {
-        int hits = 0;
-        for (int t = 0; t < p->tensors; t++)
-            if (p->tensor[t].kind == LDM_PARAM) hits += find(c, prefixes[i], p->tensor[t].name) != NULL;
-        if (hits > most) most = hits, best = prefixes[i];
+/* Of each network, its place in the file: the first that holds any of it, or the usual one. */
+static void find_places(const ldm_ckpt *c, bool ema, int place[NETWORKS]) {
+    bool held[PLACES] = {false};
+    for (int i = 0; i < ldm_ckpt_count(c); i++) {
+        int at = place_of(ldm_ckpt_at(c, i)->name);
+        if (at >= 0) held[at] = true;
     }
-    return best;
+    for (int n = 0; n < NETWORKS; n++) {
+        place[n] = -1;
+        for (int i = EMA_PLACE - 1; i >= 0; i--) /* backwards: earlier rows win, held ones over the others */
+            if (places[i].net == (network)n && (place[n] < 0 || held[i] || !held[place[n]])) place[n] = i;
+    }
+    if (ema && held[EMA_PLACE]) place[UNET] = EMA_PLACE;
 }
 
-/* What a checkpoint may hold beside a network without being left over. */
-static bool known_extra(const char *name, const char *prefix) {
-    static const char *const extra[] = {"loss.", "model_ema.", "cond_stage_model.", "cond_stage_models.", "betas", "alphas_cumprod", "sqrt_", "log_one_minus",
-                                        "posterior_", "scale_factor", "logvar", "lvlb_weights", "epoch", "global_step", "colorize", NULL};
-    for (int i = 0; extra[i]; i++)
-        if (!strncmp(name, extra[i], strlen(extra[i]))) return true;
-    /* of a whole checkpoint, the other networks; of a first stage, its other half and the codebook */
-    if (strncmp(name, prefix, strlen(prefix))) return true;
-    name += strlen(prefix);
-    static const char *const half[] = {"encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "quantize.", "first_stage_model.", NULL};
-    for (int i = 0; half[i]; i++)
-        if (!strncmp(name, half[i], strlen(half[i]))) return true;
+static bool binds(const ldm_binding *b, const ldm_ckpt_tensor *t) {
+    for (int i = 0; i < b->plan->tensors; i++)
+        if (b->tensor[i] == t) return true;
     return false;
 }
-
-enum { SHOWN = 5 };
 
 ldm_status ldm_bind(const ldm_plan *p, const ldm_ckpt *c, const ldm_bind_options *o, ldm_binding **out) {
     ldm_status st = LDM_OK;
     ldm_binding *b = NULL;
-    ldm_text missing = {0}, misshapen = {0}, extra = {0};
-    int n_missing = 0, n_misshapen = 0, n_extra = 0;
-    char want[128], got[128];
-    const char *prefix = best_prefix(p, c);
-    bool *used = NULL;
+    list missing = {0}, misshapen = {0}, extra = {0};
+    int place[NETWORKS], params = 0;
+    bool has[NETWORKS + 1] = {false}; /* networks in the plan */
+    char key[512];
     TRY(ldm_alloc(sizeof *b, (void **)&b));
     b->plan = p;
-    TRY(ldm_alloc((size_t)p->tensors * sizeof *b->tensor, (void **)&b->tensor));
-    TRY(ldm_alloc((size_t)ldm_ckpt_count(c) + 1, (void **)&used));
+    TRY(ldm_alloc(((size_t)p->tensors + 1) * sizeof *b->tensor, (void **)&b->tensor));
+    find_places(c, o && o->ema, place);
     for (int t = 0; t < p->tensors; t++) {
         const ldm_tensor_info *info = &p->tensor[t];
         if (info->kind != LDM_PARAM) continue;
-        const ldm_ckpt_tensor *found = o && o->ema && strcmp(prefix, "first_stage_model.") ? find_ema(c, info->name) : NULL;
-        if (!found) found = find(c, prefix, info->name);
-        if (!found) found = ldm_ckpt_find(c, info->name); /* cond_stage_model.* beside model.diffusion_model.* */
-        if (!found) {
-            if (n_missing++ < SHOWN) ldm_text_add(&missing, "%s%s%s %s", missing.len ? ", " : "", prefix, info->name, ldm_shape_text(&info->shape, want, sizeof want));
-            continue;
-        }
-        if (!same_shape(&found->shape, &info->shape)) {
-            if (n_misshapen++ < SHOWN)
-                ldm_text_add(&misshapen, "%s%s is %s, wanted %s", misshapen.len ? ", " : "", found->name, ldm_shape_text(&found->shape, got, sizeof got), ldm_shape_text(&info->shape, want, sizeof want));
-            continue;
-        }
+        network n = network_of(info->name);
+        if (n == OTHER) snprintf(key, sizeof key, "%s", info->name);
+        else key_of(place[n], info->name, key, sizeof key);
+        const ldm_ckpt_tensor *found = ldm_ckpt_find(c, key);
+        params++, has[n] = true;
+        if (!found) complain(&missing, key, NULL, &info->shape);
+        else if (!same_shape(&found->shape, &info->shape)) complain(&misshapen, key, &found->shape, &info->shape);
         b->tensor[t] = found;
-        used[found - ldm_ckpt_at(c, 0)] = true;
     }
     for (int i = 0; i < ldm_ckpt_count(c) && !(o && o->allow_extra); i++) {
         const ldm_ckpt_tensor *t = ldm_ckpt_at(c, i);
-        if (used[i] || known_extra(t->name, prefix)) continue;
-        if (n_extra++ < SHOWN) ldm_text_add(&extra, "%s%s %s", extra.len ? ", " : "", t->name, ldm_shape_text(&t->shape, got, sizeof got));
+        int at = place_of(t->name);
+        bool ours = at >= 0 && has[places[at].net] && place[places[at].net] == at;
+        if ((ours || !known_extra(t->name)) && !binds(b, t)) complain(&extra, t->name, &t->shape, NULL);
     }
-    if (n_missing + n_misshapen + n_extra)
-        TRY(ldm_fail(LDM_ERR_FORMAT, "%s does not fit the network: %d tensors missing%s%s%s; %d misshapen%s%s%s; %d left over%s%s%s", ldm_ckpt_path(c), n_missing,
-                     n_missing ? " (" : "", missing.s ? missing.s : "", n_missing > SHOWN ? ", ...)" : n_missing ? ")" : "", n_misshapen, n_misshapen ? " (" : "",
-                     misshapen.s ? misshapen.s : "", n_misshapen > SHOWN ? ", ...)" : n_misshapen ? ")" : "", n_extra, n_extra ? " (" : "", extra.s ? extra.s : "",
-                     n_extra > SHOWN ? ", ...)" : n_extra ? ")" : ""));
-    *out = b;
-    b = NULL;
+    if (missing.count + misshapen.count + extra.count)
+        st = ldm_fail(LDM_ERR_FORMAT, "%s: of %d tensors wanted %d are missing%s, %d have another shape%s; %d are left over%s",
+                      ldm_ckpt_path(c), params, missing.count, told(&missing), misshapen.count, told(&misshapen), extra.count,
+                      told(&extra));
+    else *out = b, b = NULL;
 done:
     ldm_binding_destroy(b);
-    ldm_text_free(&missing), ldm_text_free(&misshapen), ldm_text_free(&extra);
-    free(used);
+    ldm_text_free(&missing.text), ldm_text_free(&misshapen.text), ldm_text_free(&extra.text);
     return st;
 }
 
@@ -121,16 +168,21 @@ void ldm_binding_destroy(ldm_binding *b) {
     free(b);
 }
 
+/* ---- loading ----------------------------------------------------------------------------------------------------------- */
+
 static ldm_status load(void *self, const ldm_tensor_info *info, float *dst) {
-    ldm_binding *b = self;
+    const ldm_binding *b = self;
     const ldm_ckpt_tensor *t = b->tensor[info - b->plan->tensor];
+    const float largest = info->dtype == LDM_F16 ? 65504 : INFINITY;
     ldm_status st = ldm_ckpt_load_f32(t, dst);
     if (st) return st;
     int64_t n = ldm_shape_count(&info->shape), bad = 0, first = -1;
     for (int64_t i = 0; i < n; i++)
-        if (!isfinite(dst[i])) bad++, first = first < 0 ? i : first;
-    if (bad) return ldm_fail(LDM_ERR_NONFINITE, "%s: %lld of %lld values are NaN or infinite, the first at %lld", t->name, (long long)bad, (long long)n, (long long)first);
-    return LDM_OK;
+        if (!isfinite(dst[i]) || fabsf(dst[i]) > largest) bad++, first = first < 0 ? i : first;
+    if (!bad) return LDM_OK;
+    return ldm_fail(LDM_ERR_NONFINITE, "tensor %s: %lld of %lld values are %s, the first (%g) at %lld",
+                    t->name, (long long)bad, (long long)n,
+                    isfinite(dst[first]) ? "beyond the range of f16" : "not finite", (double)dst[first], (long long)first);
 }
 
 ldm_source ldm_binding_source(ldm_binding *b) { return (ldm_source){load, b}; }

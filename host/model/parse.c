@@ -12,11 +12,12 @@ typedef struct field {
 
 static ldm_status set(const field *f, const char *value) {
     int n = 0;
-    for (const char *s = value;; s++) {
+    for (const char *s = value; *s || !f->count; s++) { /* a list may be empty */
         char *stop;
         long v = strtol(s, &stop, 10);
-        if (stop == s || v < 0 || v > 1 << 24 || n == f->max || (*stop && *stop != ','))
-            return ldm_fail(LDM_ERR_ARG, "config: %s: '%s' is not %s", f->name, value, f->max > 1 ? "a short list of small whole numbers" : "a small whole number");
+        if (stop == s || v < 0 || v > 1 << 20 || n == f->max || (*stop && *stop != ',') || (f->flag && v > 1))
+            return ldm_fail(LDM_ERR_ARG, "config: %s=%s: wanted %s", f->name, value,
+                            f->flag ? "0 or 1" : f->count ? "at most 8 numbers, 0 to 2^20" : "a number, 0 to 2^20");
         if (f->flag) *f->flag = v != 0;
         else f->value[n] = (int)v;
         n++;
@@ -27,27 +28,39 @@ static ldm_status set(const field *f, const char *value) {
     return LDM_OK;
 }
 
-/* Calls word(name, value) for each name=value; fields are tried first. */
-static ldm_status parse(const char *text, const field *fields, ldm_status (*word)(void *user, const char *name, const char *value), void *user) {
+static ldm_status unknown(const field *fields, const char *name) {
+    ldm_text all = {0};
+    for (const field *f = fields; f->name; f++) ldm_text_add(&all, " %s", f->name);
+    ldm_status st = ldm_fail(LDM_ERR_ARG, "config: no field '%s'; there are%s", name, all.s ? all.s : "");
+    ldm_text_free(&all);
+    return st;
+}
+
+/* Sets the fields a text names; `word` [opt] gets first go at each name=value and says whether it took it. */
+static ldm_status parse(const char *text, const field *fields, bool (*word)(void *user, const char *name, const char *value),
+                        void *user) {
     for (const char *s = text;;) {
+        char name[64], value[128];
         s += strspn(s, " \n\t");
         size_t len = strcspn(s, " \n\t"), eq = strcspn(s, "=");
         if (len == 0) return LDM_OK;
-        if (eq >= len) return ldm_fail(LDM_ERR_ARG, "config: '%.*s' is not name=value", (int)len, s);
-        char name[64], value[128];
+        if (eq == 0 || eq >= len || eq >= sizeof name || len - eq > sizeof value)
+            return ldm_fail(LDM_ERR_ARG, "config: '%.*s': wanted name=value", (int)(len < 80 ? len : 80), s);
         snprintf(name, sizeof name, "%.*s", (int)eq, s);
         snprintf(value, sizeof value, "%.*s", (int)(len - eq - 1), s + eq + 1);
+        s += len;
+        if (word && word(user, name, value)) continue;
         const field *f = fields;
         while (f->name && strcmp(f->name, name)) f++;
-        ldm_status st = f->name ? set(f, value) : word(user, name, value);
+        ldm_status st = f->name ? set(f, value) : unknown(fields, name);
         if (st) return st;
-        s += len;
     }
 }
 
-static ldm_status no_word(void *user, const char *name, const char *value) {
-    (void)user, (void)value;
-    return ldm_fail(LDM_ERR_ARG, "config: no field '%s'", name);
+static bool positive(const int *value, int n) {
+    for (int i = 0; i < n; i++)
+        if (value[i] < 1) return false;
+    return n > 0;
 }
 
 ldm_status ldm_unet_config_parse(const char *text, ldm_unet_config *out) {
@@ -69,26 +82,29 @@ ldm_status ldm_unet_config_parse(const char *text, ldm_unet_config *out) {
         {"resblock_updown", NULL, 1, NULL, &c.resblock_updown},
         {"use_linear_in_transformer", NULL, 1, NULL, &c.use_linear_in_transformer},
         {0}};
-    ldm_status st = parse(text, fields, no_word, NULL);
+    ldm_status st = parse(text, fields, NULL, NULL);
     if (st) return st;
-    if (c.in_channels < 1 || c.out_channels < 1 || c.model_channels < 1 || c.levels < 1 || c.num_res_blocks < 1)
-        return ldm_fail(LDM_ERR_ARG, "config: in_channels, out_channels, model_channels, num_res_blocks and channel_mult must be given and positive");
-    if (c.num_heads < 1 && c.num_head_channels < 1) return ldm_fail(LDM_ERR_ARG, "config: num_heads or num_head_channels must be given");
+    if (!positive(&c.in_channels, 1) || !positive(&c.out_channels, 1) || !positive(&c.model_channels, 1) ||
+        !positive(&c.num_res_blocks, 1) || !positive(c.channel_mult, c.levels))
+        return ldm_fail(LDM_ERR_ARG, "config: %s",
+                        "in_channels, out_channels, model_channels, channel_mult and num_res_blocks must be given and above 0");
+    if ((c.num_heads > 0) == (c.num_head_channels > 0))
+        return ldm_fail(LDM_ERR_ARG, "config: one of num_heads and num_head_channels must be given and above 0");
+    if (c.use_spatial_transformer && (c.context_dim < 1 || c.transformer_depth < 1))
+        return ldm_fail(LDM_ERR_ARG, "config: use_spatial_transformer needs context_dim and transformer_depth above 0");
     *out = c;
     return LDM_OK;
 }
 
-static ldm_status stage_word(void *user, const char *name, const char *value) {
+static bool stage_kind(void *user, const char *name, const char *value) {
     static const char *const kinds[] = {"identity", "kl", "vq", "taesd"};
-    ldm_stage_config *c = user;
-    if (!strcmp(name, "kind"))
-        for (int i = 0; i < 4; i++)
-            if (!strcmp(value, kinds[i])) return c->kind = (ldm_stage_kind)i, LDM_OK;
-    return ldm_fail(LDM_ERR_ARG, "config: '%s=%s': no such field of a first stage, or no such kind", name, value);
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(name, "kind") && !strcmp(value, kinds[i])) return ((ldm_stage_config *)user)->kind = (ldm_stage_kind)i, true;
+    return false;
 }
 
 ldm_status ldm_stage_config_parse(const char *text, ldm_stage_config *out) {
-    ldm_stage_config c = {.ch = 128, .num_res_blocks = 2};
+    ldm_stage_config c = {.kind = (ldm_stage_kind)-1, .ch = 128, .num_res_blocks = 2};
     const field fields[] = {
         {"ch", &c.ch, 1, NULL, NULL},
         {"ch_mult", c.ch_mult, LDM_MAX_LEVELS, &c.levels, NULL},
@@ -100,11 +116,15 @@ ldm_status ldm_stage_config_parse(const char *text, ldm_stage_config *out) {
         {"n_embed", &c.n_embed, 1, NULL, NULL},
         {"pool", NULL, 1, NULL, &c.pool},
         {0}};
-    ldm_status st = parse(text, fields, stage_word, &c);
+    ldm_status st = parse(text, fields, stage_kind, &c);
     if (st) return st;
-    if (c.kind == LDM_STAGE_TAESD) c.levels = 4;
-    if (c.kind != LDM_STAGE_IDENTITY && (c.z_channels < 1 || c.levels < 1)) return ldm_fail(LDM_ERR_ARG, "config: z_channels and ch_mult must be given");
-    if (c.embed_dim == 0) c.embed_dim = c.z_channels;
+    if (c.kind == (ldm_stage_kind)-1) return ldm_fail(LDM_ERR_ARG, "config: kind= must be one of identity, kl, vq, taesd");
+    bool levelled = c.kind == LDM_STAGE_KL || c.kind == LDM_STAGE_VQ;
+    if (c.kind == LDM_STAGE_IDENTITY && !c.z_channels) c.z_channels = 3;
+    if (!levelled) c.levels = c.kind == LDM_STAGE_TAESD ? 4 : 1;
+    if (!c.embed_dim) c.embed_dim = c.z_channels;
+    if (!positive(&c.z_channels, 1) || (levelled && (!positive(&c.ch, 1) || !positive(&c.num_res_blocks, 1) || !positive(c.ch_mult, c.levels))))
+        return ldm_fail(LDM_ERR_ARG, "config: z_channels, ch, ch_mult and num_res_blocks must be given and above 0");
     if (c.kind == LDM_STAGE_VQ && c.n_embed < 1) return ldm_fail(LDM_ERR_ARG, "config: a VQ stage needs n_embed");
     *out = c;
     return LDM_OK;

@@ -1,7 +1,10 @@
 /* unet.c -- the denoising network, as ldm/modules/diffusionmodules/openaimodel.py (UNetModel) and ldm/modules/attention.py
- * (SpatialTransformer) define it. Reads from top to bottom like the authors' constructor. */
+ * (SpatialTransformer) define it. Reads from top to bottom like the authors' constructor; layers are in layers.c. */
 #include "model/layers.h"
-#include <string.h>
+
+/* Of the norms here only SpatialTransformer's has the other eps (attention.py: Normalize). */
+static const double norm_eps = 1e-5, transformer_eps = 1e-6;
+enum { GROUPS = 32, MAX_SAVED = 64 };
 
 int ldm_unet_multiple(const ldm_unet_config *c) { return 1 << (c->levels - 1); }
 
@@ -11,121 +14,141 @@ static bool attends(const ldm_unet_config *c, int ds) {
     return false;
 }
 
-/* ResBlock: x + conv(silu(norm(conv(silu(norm x)) + time))); the sum with `emb` rides in the first convolution's epilogue, the
- * skip in the second one's. up, down: both branches are resampled after the first norm. emb is SiLU(time embedding). */
+/* ResBlock: x + conv(silu(norm(conv(silu(norm x)) + time))), or with scale and shift of the second norm by the time. The sum
+ * with the time vector rides in the first convolution, the skip in the second. `resample` 1 up, -1 down: h and x are both
+ * resampled, h after its norm. emb [n, 4 mc] is SiLU of the time embedding, which all blocks start with. */
 static ldm_map resblock(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map emb, int64_t out, int resample) {
-    ldm_map h = ldm_emit_group_norm(p, "in_layers.0", x, 32, 1e-5, "silu", LDM_NONE);
+    ldm_map h = ldm_emit_group_norm(p, "in_layers.0", x, GROUPS, norm_eps, "silu", NULL);
     if (resample) h = ldm_emit_resample(p, h, resample > 0), x = ldm_emit_resample(p, x, resample > 0);
-    ldm_map e = ldm_emit_linear(p, "emb_layers.1", emb, c->use_scale_shift_norm ? 2 * out : out, LDM_LINEAR(.gain = LDM_BRANCH));
+    int64_t e_width = c->use_scale_shift_norm ? 2 * out : out;
+    ldm_map e = ldm_emit_linear(p, "emb_layers.1", emb, e_width, LDM_LINEAR(.gain = LDM_BRANCH));
     if (c->use_scale_shift_norm) {
-        h = ldm_emit_conv(p, "in_layers.2", h, out, LDM_CONV());
-        h = ldm_emit_group_norm(p, "out_layers.0", h, 32, 1e-5, "silu", e.t);
+        h = ldm_emit_conv(p, "in_layers.2", h, out, LDM_CONV(.gain = LDM_AFTER_ACT));
+        h = ldm_emit_group_norm(p, "out_layers.0", h, GROUPS, norm_eps, "silu", &e.t);
     } else {
-        h = ldm_emit_conv(p, "in_layers.2", h, out, LDM_CONV(.vec = e.t));
-        h = ldm_emit_group_norm(p, "out_layers.0", h, 32, 1e-5, "silu", LDM_NONE);
+        h = ldm_emit_conv(p, "in_layers.2", h, out, LDM_CONV(.vec = &e.t, .gain = LDM_AFTER_ACT));
+        h = ldm_emit_group_norm(p, "out_layers.0", h, GROUPS, norm_eps, "silu", NULL);
     }
     if (x.c != out) x = ldm_emit_conv(p, "skip_connection", x, out, LDM_CONV(.kernel = 1));
-    return ldm_emit_conv(p, "out_layers.3", h, out, LDM_CONV(.residual = x.t, .gain = LDM_BRANCH));
+    return ldm_emit_conv(p, "out_layers.3", h, out, LDM_CONV(.residual = &x, .gain = LDM_BRANCH));
 }
 
-/* AttentionBlock: QKV of one 1x1 Conv1d, packed head by head ("legacy" order: rows [q_h0 | k_h0 | v_h0 | q_h1 | ...]). */
+/* AttentionBlock: q, k, v from one 1x1 Conv1d, packed head by head ("legacy" order: rows [q_0 | k_0 | v_0 | q_1 | ...]). */
 static ldm_map attention_block(ldm_plan *p, ldm_map x, int64_t heads) {
-    ldm_map h = ldm_emit_group_norm(p, "norm", x, 32, 1e-5, "none", LDM_NONE);
-    h = ldm_emit_linear(p, "qkv", h, 3 * x.c, LDM_LINEAR(.as_conv1d = true));
-    h = ldm_emit_attention(p, h, h, h, heads, x.c / heads, "legacy");
-    return ldm_emit_linear(p, "proj_out", h, x.c, LDM_LINEAR(.as_conv1d = true, .residual = x.t, .gain = LDM_BRANCH));
+    ldm_map h = ldm_emit_group_norm(p, "norm", x, GROUPS, norm_eps, "none", NULL);
+    h = ldm_emit_linear(p, "qkv", h, 3 * x.c, LDM_LINEAR(.stored = LDM_STORED_CONV1D));
+    h = ldm_emit_self_attention(p, h, heads, "legacy");
+    return ldm_emit_linear(p, "proj_out", h, x.c,
+                           LDM_LINEAR(.stored = LDM_STORED_CONV1D, .residual = &x, .gain = LDM_BRANCH));
 }
 
-/* CrossAttention(x, context) + residual: no bias but on the output. */
+/* CrossAttention of x with context, added to residual. Only to_out has a bias. */
 static ldm_map cross_attention(ldm_plan *p, const char *name, ldm_map x, ldm_map context, ldm_map residual, int64_t heads) {
     ldm_plan_push(p, "%s", name);
     ldm_map q = ldm_emit_linear(p, "to_q", x, x.c, LDM_LINEAR(.no_bias = true));
     ldm_map k = ldm_emit_linear(p, "to_k", context, x.c, LDM_LINEAR(.no_bias = true));
     ldm_map v = ldm_emit_linear(p, "to_v", context, x.c, LDM_LINEAR(.no_bias = true));
-    ldm_map h = ldm_emit_attention(p, q, k, v, heads, x.c / heads, "split");
-    h = ldm_emit_linear(p, "to_out.0", h, x.c, LDM_LINEAR(.residual = residual.t, .gain = LDM_BRANCH));
+    ldm_map h = ldm_emit_attention(p, q, k, v, heads);
+    h = ldm_emit_linear(p, "to_out.0", h, x.c, LDM_LINEAR(.residual = &residual, .gain = LDM_BRANCH));
     ldm_plan_pop(p);
     return h;
 }
 
-/* SpatialTransformer: the norm's eps is 1e-6, unlike every other norm of the UNet. */
+/* BasicTransformerBlock: self-attention, cross-attention, GEGLU feed-forward, each after a LayerNorm and added. */
+static ldm_map transformer_block(ldm_plan *p, ldm_map x, ldm_map context, int64_t heads) {
+    ldm_map y = ldm_emit_layer_norm(p, "norm1", x);
+    x = cross_attention(p, "attn1", y, y, x, heads);
+    y = ldm_emit_layer_norm(p, "norm2", x);
+    x = cross_attention(p, "attn2", y, context, x, heads);
+    y = ldm_emit_layer_norm(p, "norm3", x);
+    y = ldm_emit_geglu(p, ldm_emit_linear(p, "ff.net.0.proj", y, 8 * x.c, LDM_LINEAR(0)));
+    return ldm_emit_linear(p, "ff.net.2", y, x.c, LDM_LINEAR(.residual = &x, .gain = LDM_BRANCH));
+}
+
 static ldm_map spatial_transformer(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map context, int64_t heads) {
-    bool conv = !c->use_linear_in_transformer;
-    ldm_map h = ldm_emit_group_norm(p, "norm", x, 32, 1e-6, "none", LDM_NONE);
-    h = ldm_emit_linear(p, "proj_in", h, x.c, LDM_LINEAR(.as_conv = conv));
+    ldm_stored stored = c->use_linear_in_transformer ? LDM_STORED_LINEAR : LDM_STORED_CONV2D;
+    ldm_map h = ldm_emit_group_norm(p, "norm", x, GROUPS, transformer_eps, "none", NULL);
+    h = ldm_emit_linear(p, "proj_in", h, x.c, LDM_LINEAR(.stored = stored));
     for (int i = 0; i < c->transformer_depth; i++) {
         ldm_plan_push(p, "transformer_blocks.%d", i);
-        ldm_map y = ldm_emit_layer_norm(p, "norm1", h);
-        h = cross_attention(p, "attn1", y, y, h, heads);
-        y = ldm_emit_layer_norm(p, "norm2", h);
-        h = cross_attention(p, "attn2", y, context.t == LDM_NONE ? y : context, h, heads);
-        y = ldm_emit_layer_norm(p, "norm3", h);
-        y = ldm_emit_linear(p, "ff.net.0.proj", y, 8 * x.c, LDM_LINEAR());
-        ldm_tensor g = ldm_plan_emit(p, (ldm_tensor[]){y.t}, 1, "geglu rows=%lld c=%lld", (long long)(y.n * y.h * y.w), (long long)(4 * x.c));
-        y = (ldm_map){g, y.n, y.h, y.w, 4 * x.c};
-        h = ldm_emit_linear(p, "ff.net.2", y, x.c, LDM_LINEAR(.residual = h.t, .gain = LDM_BRANCH));
+        h = transformer_block(p, h, context, heads);
         ldm_plan_pop(p);
     }
-    return ldm_emit_linear(p, "proj_out", h, x.c, LDM_LINEAR(.as_conv = conv, .residual = x.t, .gain = LDM_BRANCH));
+    return ldm_emit_linear(p, "proj_out", h, x.c, LDM_LINEAR(.stored = stored, .residual = &x, .gain = LDM_BRANCH));
 }
 
 static ldm_map attention_layer(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map context) {
     int64_t heads = c->num_heads > 0 ? c->num_heads : x.c / c->num_head_channels;
-    if (heads < 1 || x.c % heads) {
-        if (!p->status) p->status = ldm_fail(LDM_ERR_ARG, "%s: %lld channels cannot be cut into %lld heads", p->scope, (long long)x.c, (long long)heads);
-        return (ldm_map){.t = LDM_NONE};
-    }
+    if (!p->status && (heads < 1 || x.c % heads || (c->num_heads < 1 && x.c % c->num_head_channels)))
+        p->status = ldm_fail(LDM_ERR_ARG, "%s: %lld channels cannot be cut into %s %d", p->scope, (long long)x.c,
+                             c->num_heads > 0 ? "num_heads" : "heads of num_head_channels",
+                             c->num_heads > 0 ? c->num_heads : c->num_head_channels);
+    if (p->status) return (ldm_map){.t = LDM_NONE};
     return c->use_spatial_transformer ? spatial_transformer(p, c, x, context, heads) : attention_block(p, x, heads);
 }
 
-/* One entry of input_blocks or output_blocks: child 0 is the ResBlock, child 1 the attention if any. */
-static ldm_map block(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map emb, ldm_map context, int64_t out, bool attention) {
+/* One entry of input_blocks or output_blocks: child 0 is the ResBlock, child 1 the attention if there is one. */
+static ldm_map block(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map emb, ldm_map context, int64_t out, bool attend) {
     ldm_plan_push(p, "0");
     x = resblock(p, c, x, emb, out, 0);
     ldm_plan_pop(p);
-    if (!attention) return x;
+    if (!attend) return x;
     ldm_plan_push(p, "1");
     x = attention_layer(p, c, x, context);
     ldm_plan_pop(p);
     return x;
 }
 
-ldm_tensor ldm_unet_emit(ldm_plan *p, const ldm_unet_config *c, ldm_tensor xt, ldm_tensor temb, ldm_tensor context_t, ldm_tensor labels) {
-    enum { MAX_BLOCKS = 64 };
-    ldm_map saved[MAX_BLOCKS], x = ldm_as_map(p, xt), emb = ldm_as_map(p, temb), context = ldm_as_map(p, context_t);
-    int n_saved = 0, ds = 1, multiple = ldm_unet_multiple(c);
-    int64_t mc = c->model_channels, t_dim = 4 * mc;
-    if (p->status) return LDM_NONE;
-    if (x.h % multiple || x.w % multiple) {
-        p->status = ldm_fail(LDM_ERR_ARG, "latent of %lld x %lld: height and width must be multiples of %d", (long long)x.h, (long long)x.w, multiple);
-        return LDM_NONE;
+static ldm_map middle(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map emb, ldm_map context) {
+    for (int i = 0; i < 3; i++) {
+        ldm_plan_push(p, "middle_block.%d", i);
+        x = i == 1 ? attention_layer(p, c, x, context) : resblock(p, c, x, emb, x.c, 0);
+        ldm_plan_pop(p);
     }
-    if (x.c != c->in_channels) {
-        p->status = ldm_fail(LDM_ERR_ARG, "latent of %lld channels: the network takes %d", (long long)x.c, c->in_channels);
-        return LDM_NONE;
-    }
+    return x;
+}
 
-    /* time embedding; every ResBlock starts with SiLU of it, so it is applied once, here */
-    emb = ldm_emit_linear(p, "time_embed.0", emb, t_dim, LDM_LINEAR(.act = "silu"));
-    if (c->num_classes > 0) {
-        emb = ldm_emit_linear(p, "time_embed.2", emb, t_dim, LDM_LINEAR());
-        ldm_tensor table = ldm_plan_param(p, "label_emb.weight", ldm_shape_of(2, (int64_t)c->num_classes, t_dim), LDM_FILL_WEIGHT, 1);
-        ldm_tensor label = ldm_plan_emit(p, (ldm_tensor[]){labels, table}, 2, "embedding rows=%lld entries=%d c=%lld", (long long)emb.n, c->num_classes, (long long)t_dim);
-        emb.t = ldm_plan_emit(p, (ldm_tensor[]){emb.t, label}, 2, "add count=%lld", (long long)(emb.n * t_dim));
-        emb = ldm_emit_activation(p, emb, "silu");
-    } else {
-        emb = ldm_emit_linear(p, "time_embed.2", emb, t_dim, LDM_LINEAR(.act = "silu"));
-    }
+/* time_embed, plus label_emb of the class; then the SiLU that every ResBlock starts with, done once here. */
+static ldm_map time_embedding(ldm_plan *p, const ldm_unet_config *c, ldm_map temb, ldm_tensor labels) {
+    int64_t width = 4 * (int64_t)c->model_channels;
+    bool classes = c->num_classes > 0;
+    ldm_map e = ldm_emit_linear(p, "time_embed.0", temb, width, LDM_LINEAR(.act = "silu"));
+    e = ldm_emit_linear(p, "time_embed.2", e, width, LDM_LINEAR(.act = classes ? "none" : "silu", .gain = 3));
+    if (!classes) return e;
+    ldm_tensor label = ldm_emit_lookup(p, "embedding", labels, e.n, "label_emb.weight", c->num_classes, width, 1);
+    e.t = ldm_plan_emit(p, (ldm_tensor[]){e.t, label}, 2, "add count=%lld", (long long)(e.n * width));
+    return ldm_emit_activation(p, e, "silu");
+}
 
-    x = ldm_emit_conv(p, "input_blocks.0.0", x, mc, LDM_CONV());
-    saved[n_saved++] = x;
+static ldm_status check(const ldm_unet_config *c) {
+    if (c->levels < 1 || c->levels > LDM_MAX_LEVELS || c->num_res_blocks < 1 || c->levels * (c->num_res_blocks + 1) > MAX_SAVED)
+        return ldm_fail(LDM_ERR_ARG, "UNet of %d levels with %d residual blocks each; wanted 1 to %d levels and at most %d blocks",
+                        c->levels, c->num_res_blocks, LDM_MAX_LEVELS, MAX_SAVED);
+    if (c->num_heads < 1 && c->num_head_channels < 1)
+        return ldm_fail(LDM_ERR_ARG, "UNet without num_heads and num_head_channels; wanted one of them");
+    return LDM_OK;
+}
+
+ldm_tensor ldm_unet_emit(ldm_plan *p, const ldm_unet_config *c, ldm_tensor x_in, ldm_tensor temb, ldm_tensor context_in,
+                         ldm_tensor labels) {
+    ldm_map saved[MAX_SAVED], x = ldm_as_map(p, x_in), context = ldm_as_map(p, context_in);
+    int n_saved = 0, ds = 1;
+    int64_t mc = c->model_channels;
+    if (!p->status) p->status = check(c);
+    if (!ldm_check_map(p, "UNet", x, c->in_channels, ldm_unet_multiple(c)) ||
+        !ldm_check_map(p, "UNet: time embedding", ldm_as_map(p, temb), mc, 1) ||
+        (c->use_spatial_transformer && !ldm_check_map(p, "UNet: context", context, c->context_dim, 1)))
+        return LDM_NONE;
+
+    ldm_map emb = time_embedding(p, c, ldm_as_map(p, temb), labels);
+
+    saved[n_saved++] = x = ldm_emit_conv(p, "input_blocks.0.0", x, mc, LDM_CONV(0));
     for (int level = 0, i = 1; level < c->levels; level++) {
         int64_t ch = c->channel_mult[level] * mc;
         for (int r = 0; r < c->num_res_blocks; r++, i++) {
             ldm_plan_push(p, "input_blocks.%d", i);
-            x = block(p, c, x, emb, context, ch, attends(c, ds));
+            saved[n_saved++] = x = block(p, c, x, emb, context, ch, attends(c, ds));
             ldm_plan_pop(p);
-            saved[n_saved++] = x;
         }
         if (level == c->levels - 1) break;
         ldm_plan_push(p, "input_blocks.%d.0", i++);
@@ -135,26 +158,16 @@ ldm_tensor ldm_unet_emit(ldm_plan *p, const ldm_unet_config *c, ldm_tensor xt, l
         ds *= 2;
     }
 
-    ldm_plan_push(p, "middle_block");
-    ldm_plan_push(p, "0");
-    x = resblock(p, c, x, emb, x.c, 0);
-    ldm_plan_pop(p);
-    ldm_plan_push(p, "1");
-    x = attention_layer(p, c, x, context);
-    ldm_plan_pop(p);
-    ldm_plan_push(p, "2");
-    x = resblock(p, c, x, emb, x.c, 0);
-    ldm_plan_pop(p);
-    ldm_plan_pop(p);
+    x = middle(p, c, x, emb, context);
 
     for (int level = c->levels - 1, i = 0; level >= 0; level--) {
         int64_t ch = c->channel_mult[level] * mc;
+        bool attend = attends(c, ds);
         for (int r = 0; r <= c->num_res_blocks; r++, i++) {
-            bool attention = attends(c, ds);
             ldm_plan_push(p, "output_blocks.%d", i);
-            x = block(p, c, ldm_emit_concat(p, x, saved[--n_saved]), emb, context, ch, attention);
-            if (level && r == c->num_res_blocks) {
-                ldm_plan_push(p, "%d", attention ? 2 : 1);
+            x = block(p, c, ldm_emit_concat(p, x, saved[--n_saved]), emb, context, ch, attend);
+            if (level > 0 && r == c->num_res_blocks) {
+                ldm_plan_push(p, "%d", attend ? 2 : 1);
                 x = c->resblock_updown ? resblock(p, c, x, emb, ch, 1) : ldm_emit_conv(p, "conv", x, ch, LDM_CONV(.up = 2));
                 ldm_plan_pop(p);
                 ds /= 2;
@@ -163,6 +176,13 @@ ldm_tensor ldm_unet_emit(ldm_plan *p, const ldm_unet_config *c, ldm_tensor xt, l
         }
     }
 
-    x = ldm_emit_group_norm(p, "out.0", x, 32, 1e-5, "silu", LDM_NONE);
-    return ldm_emit_conv(p, "out.2", x, c->out_channels, LDM_CONV()).t;
+    x = ldm_emit_group_norm(p, "out.0", x, GROUPS, norm_eps, "silu", NULL);
+    return ldm_emit_conv(p, "out.2", x, c->out_channels, LDM_CONV(.gain = LDM_AFTER_ACT)).t;
+}
+
+ldm_tensor ldm_class_embedder_emit(ldm_plan *p, int n_classes, int dim, ldm_tensor ids) {
+    if (p->status || ids == LDM_NONE) return LDM_NONE;
+    int64_t n = ldm_shape_count(&ldm_plan_tensor(p, ids)->shape);
+    ldm_tensor y = ldm_emit_lookup(p, "embedding", ids, n, "cond_stage_model.embedding.weight", n_classes, dim, 1);
+    return y == LDM_NONE ? y : ldm_plan_reshape(p, y, ldm_shape_of(3, n, (int64_t)1, (int64_t)dim));
 }
