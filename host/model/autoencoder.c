@@ -1,6 +1,6 @@
-/* autoencoder.c -- the KL and VQ first stages: ldm/modules/diffusionmodules/model.py (Encoder, Decoder) with quant_conv,
- * post_quant_conv and the codebook of ldm/models/autoencoder.py. SiLU everywhere, every norm GroupNorm(32) with eps 1e-6.
- * The tiny autoencoders are in tiny.c. */
+/* autoencoder.c -- the KL and VQ first stages: ldm/modules/diffusionmodules/model.py (Encoder, Decoder) with
+ * quant_conv, post_quant_conv and the codebook of ldm/models/autoencoder.py. SiLU everywhere, every norm GroupNorm(32)
+ * with eps 1e-6. The tiny autoencoders are in tiny.c. */
 #include "model/layers.h"
 
 enum { GROUPS = 32, NOMINAL = 256 };
@@ -87,11 +87,12 @@ static ldm_map encoder(ldm_plan *p, const ldm_stage_config *c, ldm_map x) {
     return ldm_emit_conv(p, "quant_conv", x, halves * c->embed_dim, LDM_CONV(.kernel = 1));
 }
 
-/* VQ: nearest codeword; then post_quant_conv and the mirror of the encoder with one more block a level. `up.{i}` is named by
- * resolution level, 0 the full size, and runs from the highest down. */
+/* VQ: nearest codeword; then post_quant_conv and the mirror of the encoder with one more block a level. `up.{i}` is
+ * named by resolution level, 0 the full size, and runs from the highest down. */
 static ldm_map decoder(ldm_plan *p, const ldm_stage_config *c, ldm_map x) {
     if (c->kind == LDM_STAGE_VQ)
-        x.t = ldm_emit_lookup(p, "vq_lookup", x.t, x.n * x.h * x.w, "quantize.embedding.weight", c->n_embed, c->embed_dim, 1);
+        x.t = ldm_emit_lookup(p, "vq_lookup", x.t, x.n * x.h * x.w, "quantize.embedding.weight", c->n_embed,
+                              c->embed_dim, 1);
     x = ldm_emit_conv(p, "post_quant_conv", x, c->z_channels, LDM_CONV(.kernel = 1));
     ldm_plan_push(p, "decoder");
     x = ldm_emit_conv(p, "conv_in", x, (int64_t)c->ch * c->ch_mult[c->levels - 1], LDM_CONV(0));

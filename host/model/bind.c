@@ -1,5 +1,5 @@
-/* bind.c -- a plan's parameters matched to a checkpoint's tensors, once, by name and shape; after this nobody looks a weight
- * up by string. Which network a file is, is identify.c's question. */
+/* bind.c -- a plan's parameters matched to a checkpoint's tensors, once, by name and shape; after this nobody looks a
+ * weight up by string. Which network a file is, is identify.c's question. */
 #include "model/model.h"
 #include <ctype.h>
 #include <math.h>
@@ -11,7 +11,7 @@ struct ldm_binding {
     const ldm_ckpt_tensor **tensor; /* by plan tensor; NULL for what is no parameter */
 };
 
-/* ---- which network a name belongs to ----------------------------------------------------------------------------------- */
+/* ---- which network a name belongs to --------------------------------------------------------------------------- */
 
 typedef enum network { UNET, ENCODER, DECODER, TINY, CLASSES, NETWORKS, OTHER = NETWORKS } network;
 
@@ -20,10 +20,10 @@ static network network_of(const char *name) {
     static const struct {
         const char *start;
         network net;
-    } table[] = {{"time_embed.", UNET},      {"label_emb.", UNET},      {"input_blocks.", UNET},
-                 {"middle_block.", UNET},    {"output_blocks.", UNET},  {"out.", UNET},
-                 {"encoder.", ENCODER},      {"quant_conv.", ENCODER},  {"decoder.", DECODER},
-                 {"post_quant_conv.", DECODER}, {"quantize.", DECODER}, {"cond_stage_model.embedding.", CLASSES}};
+    } table[] = {{"time_embed.", UNET},         {"label_emb.", UNET},     {"input_blocks.", UNET},
+                 {"middle_block.", UNET},       {"output_blocks.", UNET}, {"out.", UNET},
+                 {"encoder.", ENCODER},         {"quant_conv.", ENCODER}, {"decoder.", DECODER},
+                 {"post_quant_conv.", DECODER}, {"quantize.", DECODER},   {"cond_stage_model.embedding.", CLASSES}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (!strncmp(name, table[i].start, strlen(table[i].start))) return table[i].net;
     return isdigit((unsigned char)*name) ? TINY : OTHER;
@@ -34,10 +34,16 @@ static network network_of(const char *name) {
 static const struct {
     const char *prefix;
     network net;
-} places[] = {{"model.diffusion_model.", UNET}, {"diffusion_model.", UNET}, {"", UNET},
-              {"first_stage_model.", ENCODER},  {"", ENCODER},
-              {"first_stage_model.", DECODER},  {"", DECODER},
-              {"", TINY}, {"", CLASSES}, {EMA, UNET}};
+} places[] = {{"model.diffusion_model.", UNET},
+              {"diffusion_model.", UNET},
+              {"", UNET},
+              {"first_stage_model.", ENCODER},
+              {"", ENCODER},
+              {"first_stage_model.", DECODER},
+              {"", DECODER},
+              {"", TINY},
+              {"", CLASSES},
+              {EMA, UNET}};
 enum { PLACES = sizeof places / sizeof *places, EMA_PLACE = PLACES - 1 };
 
 /* Which place a key of the file lies in; -1 if in none. */
@@ -61,17 +67,38 @@ static void key_of(int place, const char *name, char *key, size_t cap) {
 
 /* Buffers, losses and other networks: in a file, but nobody's left-overs. */
 static bool known_extra(const char *key) {
-    static const char *const starts[] = {
-        "model.", "diffusion_model.", "model_ema.", "first_stage_model.", "cond_stage_model.", "cond_stage_models.",
-        "conditioner.", "depth_model.", "low_scale_model.", "noise_augmentor.", "embedding_manager.", "loss.", "betas",
-        "alphas_cumprod", "sqrt_", "log_one_minus_", "posterior_", "ddim_", "scale_factor", "logvar", "lvlb_weights",
-        "colorize", "epoch", "global_step", "position_ids", "logit_scale"};
+    static const char *const starts[] = {"model.",
+                                         "diffusion_model.",
+                                         "model_ema.",
+                                         "first_stage_model.",
+                                         "cond_stage_model.",
+                                         "cond_stage_models.",
+                                         "conditioner.",
+                                         "depth_model.",
+                                         "low_scale_model.",
+                                         "noise_augmentor.",
+                                         "embedding_manager.",
+                                         "loss.",
+                                         "betas",
+                                         "alphas_cumprod",
+                                         "sqrt_",
+                                         "log_one_minus_",
+                                         "posterior_",
+                                         "ddim_",
+                                         "scale_factor",
+                                         "logvar",
+                                         "lvlb_weights",
+                                         "colorize",
+                                         "epoch",
+                                         "global_step",
+                                         "position_ids",
+                                         "logit_scale"};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
         if (!strncmp(key, starts[i], strlen(starts[i]))) return true;
     return network_of(key) != OTHER && network_of(key) != TINY; /* the plan holds another network */
 }
 
-/* ---- matching ---------------------------------------------------------------------------------------------------------- */
+/* ---- matching -------------------------------------------------------------------------------------------------- */
 
 /* [C,C], [C,C,1] and [C,C,1,1] are one shape. */
 static bool same_shape(const ldm_shape *a, const ldm_shape *b) {
@@ -152,9 +179,10 @@ ldm_status ldm_bind(const ldm_plan *p, const ldm_ckpt *c, const ldm_bind_options
         if ((ours || !known_extra(t->name)) && !binds(b, t)) complain(&extra, t->name, &t->shape, NULL);
     }
     if (missing.count + misshapen.count + extra.count)
-        st = ldm_fail(LDM_ERR_FORMAT, "%s: of %d tensors wanted %d are missing%s, %d have another shape%s; %d are left over%s",
-                      ldm_ckpt_path(c), params, missing.count, told(&missing), misshapen.count, told(&misshapen), extra.count,
-                      told(&extra));
+        st = ldm_fail(LDM_ERR_FORMAT,
+                      "%s: of %d tensors wanted %d are missing%s, %d have another shape%s; %d are left over%s",
+                      ldm_ckpt_path(c), params, missing.count, told(&missing), misshapen.count, told(&misshapen),
+                      extra.count, told(&extra));
     else *out = b, b = NULL;
 done:
     ldm_binding_destroy(b);
@@ -168,7 +196,7 @@ void ldm_binding_destroy(ldm_binding *b) {
     free(b);
 }
 
-/* ---- loading ----------------------------------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------------------------- */
 
 static ldm_status load(void *self, const ldm_tensor_info *info, float *dst) {
     const ldm_binding *b = self;
@@ -180,9 +208,9 @@ static ldm_status load(void *self, const ldm_tensor_info *info, float *dst) {
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(dst[i]) || fabsf(dst[i]) > largest) bad++, first = first < 0 ? i : first;
     if (!bad) return LDM_OK;
-    return ldm_fail(LDM_ERR_NONFINITE, "tensor %s: %lld of %lld values are %s, the first (%g) at %lld",
-                    t->name, (long long)bad, (long long)n,
-                    isfinite(dst[first]) ? "beyond the range of f16" : "not finite", (double)dst[first], (long long)first);
+    return ldm_fail(LDM_ERR_NONFINITE, "tensor %s: %lld of %lld values are %s, the first (%g) at %lld", t->name,
+                    (long long)bad, (long long)n, isfinite(dst[first]) ? "beyond the range of f16" : "not finite",
+                    (double)dst[first], (long long)first);
 }
 
 ldm_source ldm_binding_source(ldm_binding *b) { return (ldm_source){load, b}; }

@@ -1,4 +1,5 @@
-/* identify.c -- which known network a checkpoint is: by the names and shapes of a few tensors that differ between them. */
+/* identify.c -- which known network a checkpoint is: by the names and shapes of a few tensors that differ between them.
+ */
 #include "model/model.h"
 #include <string.h>
 
@@ -21,14 +22,18 @@ static bool is(const ldm_ckpt *c, const char *name, int axis, int64_t want) {
 /* Every parameter of the UNet is there with its count: the plan itself is the description. */
 static bool fits(const ldm_ckpt *c, const ldm_config *k) {
     const ldm_unet_config *u = &k->unet;
-    if (!is(c, "input_blocks.0.0.weight", 0, u->model_channels) || !is(c, "input_blocks.0.0.weight", 1, u->in_channels)) return false;
+    if (!is(c, "input_blocks.0.0.weight", 0, u->model_channels) || !is(c, "input_blocks.0.0.weight", 1, u->in_channels))
+        return false;
     ldm_plan *p = NULL;
     bool all = ldm_plan_create(LDM_F32, LDM_F32, &p) == LDM_OK;
     if (!all) return false;
     int64_t side = ldm_unet_multiple(u);
     ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, (int64_t)1, side, side, (int64_t)u->in_channels));
     ldm_tensor temb = ldm_plan_input(p, "temb", LDM_F32, ldm_shape_of(2, (int64_t)1, (int64_t)u->model_channels));
-    ldm_tensor context = u->context_dim ? ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, (int64_t)1, (int64_t)1, (int64_t)u->context_dim)) : LDM_NONE;
+    ldm_tensor context =
+        u->context_dim
+            ? ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, (int64_t)1, (int64_t)1, (int64_t)u->context_dim))
+            : LDM_NONE;
     ldm_unet_emit(p, u, x, temb, context, LDM_NONE);
     for (int t = 0; t < p->tensors && all; t++) {
         if (p->tensor[t].kind != LDM_PARAM) continue;
@@ -50,14 +55,17 @@ static bool fits(const ldm_ckpt *c, const ldm_config *k) {
 static bool fits_stage(const ldm_ckpt *c, const ldm_stage_config *k) {
     if (k->kind == LDM_STAGE_IDENTITY) return false;
     if (k->kind == LDM_STAGE_TAESD) {
-        bool encoder = is(c, "14.weight", 0, k->z_channels) && is(c, "0.weight", 1, 3), decoder = is(c, "1.weight", 1, k->z_channels) && is(c, "19.weight", 0, 3);
-        return (encoder || decoder) && (shape_of(c, encoder ? "11.pool.0.weight" : "3.pool.0.weight") != NULL) == k->pool;
+        bool encoder = is(c, "14.weight", 0, k->z_channels) && is(c, "0.weight", 1, 3),
+             decoder = is(c, "1.weight", 1, k->z_channels) && is(c, "19.weight", 0, 3);
+        return (encoder || decoder) &&
+               (shape_of(c, encoder ? "11.pool.0.weight" : "3.pool.0.weight") != NULL) == k->pool;
     }
     char deepest[64], deeper[64];
     snprintf(deepest, sizeof deepest, "decoder.up.%d.block.0.conv1.weight", k->levels - 1);
     snprintf(deeper, sizeof deeper, "decoder.up.%d.block.0.conv1.weight", k->levels);
     if (!is(c, deepest, 0, (int64_t)k->ch * k->ch_mult[k->levels - 1]) || shape_of(c, deeper)) return false;
-    if (!is(c, "post_quant_conv.weight", 0, k->z_channels) || !is(c, "post_quant_conv.weight", 1, k->embed_dim)) return false;
+    if (!is(c, "post_quant_conv.weight", 0, k->z_channels) || !is(c, "post_quant_conv.weight", 1, k->embed_dim))
+        return false;
     const ldm_shape *book = shape_of(c, "quantize.embedding.weight");
     if (k->kind == LDM_STAGE_VQ ? !book || book->dim[0] != k->n_embed : book != NULL) return false;
     for (int i = 0; i < k->levels; i++) {

@@ -16,9 +16,11 @@ ldm_map ldm_as_map(const ldm_plan *p, ldm_tensor t) {
 bool ldm_check_map(ldm_plan *p, const char *what, ldm_map x, int64_t c, int multiple) {
     if (p->status) return false;
     if (x.t == LDM_NONE) p->status = ldm_fail(LDM_ERR_ARG, "%s: input is missing", what);
-    else if (x.c != c) p->status = ldm_fail(LDM_ERR_ARG, "%s: input has %lld channels, wanted %lld", what, LL(x.c), LL(c));
+    else if (x.c != c)
+        p->status = ldm_fail(LDM_ERR_ARG, "%s: input has %lld channels, wanted %lld", what, LL(x.c), LL(c));
     else if (x.h % multiple || x.w % multiple)
-        p->status = ldm_fail(LDM_ERR_ARG, "%s: input is %lld x %lld, wanted multiples of %d", what, LL(x.h), LL(x.w), multiple);
+        p->status =
+            ldm_fail(LDM_ERR_ARG, "%s: input is %lld x %lld, wanted multiples of %d", what, LL(x.h), LL(x.w), multiple);
     return p->status == LDM_OK;
 }
 
@@ -28,7 +30,8 @@ static ldm_map made(ldm_plan *p, ldm_tensor t, int64_t n, int64_t h, int64_t w, 
     return (ldm_map){t, n, h, w, c};
 }
 
-static ldm_tensor param(ldm_plan *p, const char *name, const char *leaf, ldm_shape shape, ldm_param_fill fill, double gain) {
+static ldm_tensor param(ldm_plan *p, const char *name, const char *leaf, ldm_shape shape, ldm_param_fill fill,
+                        double gain) {
     char full[128];
     snprintf(full, sizeof full, "%s.%s", name, leaf);
     return ldm_plan_param(p, full, shape, fill, gain ? gain : 1);
@@ -44,12 +47,12 @@ ldm_map ldm_emit_conv(ldm_plan *p, const char *name, ldm_map x, int64_t k, const
     ldm_tensor w = param(p, name, "weight", ldm_shape_of(4, k, x.c, (int64_t)r, (int64_t)r), LDM_FILL_WEIGHT, o->gain);
     ldm_tensor b = o->no_bias ? LDM_NONE : bias(p, name, k), vec = o->vec ? *o->vec : LDM_NONE;
     ldm_tensor in[] = {x.t, LDM_NONE, w, b, vec, o->residual ? o->residual->t : LDM_NONE};
-    ldm_tensor y = ldm_plan_emit(p, in, 6,
-                                 "conv2d n=%lld c=%lld h=%lld w=%lld k=%lld r=%d s=%d stride=%d up=%d pt=%d pb=%d pl=%d "
-                                 "pr=%d act=%s%s%s%s",
-                                 LL(x.n), LL(x.c), LL(x.h), LL(x.w), LL(k), r, r, stride, up, begin, end, begin, end,
-                                 o->act ? o->act : "none", o->no_bias ? "" : " +bias", o->vec ? " +vec" : "",
-                                 o->residual ? " +residual" : "");
+    ldm_tensor y = ldm_plan_emit(
+        p, in, 6,
+        "conv2d n=%lld c=%lld h=%lld w=%lld k=%lld r=%d s=%d stride=%d up=%d pt=%d pb=%d pl=%d "
+        "pr=%d act=%s%s%s%s",
+        LL(x.n), LL(x.c), LL(x.h), LL(x.w), LL(k), r, r, stride, up, begin, end, begin, end, o->act ? o->act : "none",
+        o->no_bias ? "" : " +bias", o->vec ? " +vec" : "", o->residual ? " +residual" : "");
     return made(p, y, x.n, (x.h * up + begin + end - r) / stride + 1, (x.w * up + begin + end - r) / stride + 1, k);
 }
 
@@ -79,8 +82,9 @@ ldm_map ldm_emit_layer_norm(ldm_plan *p, const char *name, ldm_map x) {
 }
 
 ldm_map ldm_emit_attention(ldm_plan *p, ldm_map q, ldm_map k, ldm_map v, int64_t heads) {
-    ldm_tensor y = ldm_plan_emit(p, (ldm_tensor[]){q.t, k.t, v.t}, 3, "attention n=%lld heads=%lld nq=%lld nkv=%lld d=%lld",
-                                 LL(q.n), LL(heads), LL(q.h * q.w), LL(k.h * k.w), LL(q.c / heads));
+    ldm_tensor y =
+        ldm_plan_emit(p, (ldm_tensor[]){q.t, k.t, v.t}, 3, "attention n=%lld heads=%lld nq=%lld nkv=%lld d=%lld",
+                      LL(q.n), LL(heads), LL(q.h * q.w), LL(k.h * k.w), LL(q.c / heads));
     return made(p, y, q.n, q.h, q.w, q.c);
 }
 
@@ -102,14 +106,14 @@ ldm_map ldm_emit_geglu(ldm_plan *p, ldm_map x) {
 }
 
 ldm_map ldm_emit_concat(ldm_plan *p, ldm_map a, ldm_map b) {
-    ldm_tensor y = ldm_plan_emit(p, (ldm_tensor[]){a.t, b.t}, 2, "concat rows=%lld ca=%lld cb=%lld", LL(a.n * a.h * a.w),
-                                 LL(a.c), LL(b.c));
+    ldm_tensor y = ldm_plan_emit(p, (ldm_tensor[]){a.t, b.t}, 2, "concat rows=%lld ca=%lld cb=%lld",
+                                 LL(a.n * a.h * a.w), LL(a.c), LL(b.c));
     return made(p, y, a.n, a.h, a.w, a.c + b.c);
 }
 
 ldm_map ldm_emit_resample(ldm_plan *p, ldm_map x, bool up) {
-    ldm_tensor y = ldm_plan_emit(p, &x.t, 1, "%s n=%lld h=%lld w=%lld c=%lld", up ? "upsample" : "avg_pool", LL(x.n), LL(x.h),
-                                 LL(x.w), LL(x.c));
+    ldm_tensor y = ldm_plan_emit(p, &x.t, 1, "%s n=%lld h=%lld w=%lld c=%lld", up ? "upsample" : "avg_pool", LL(x.n),
+                                 LL(x.h), LL(x.w), LL(x.c));
     return made(p, y, x.n, up ? x.h * 2 : x.h / 2, up ? x.w * 2 : x.w / 2, x.c);
 }
 
@@ -117,7 +121,8 @@ ldm_tensor ldm_emit_lookup(ldm_plan *p, const char *op, ldm_tensor x, int64_t ro
                            int64_t c, double gain) {
     /* a row of the table is a sample by itself: its spread is `gain`, which the fill by fan-in c divides by sqrt(c) */
     ldm_tensor t = ldm_plan_param(p, table, ldm_shape_of(2, entries, c), LDM_FILL_WEIGHT, gain * sqrt((double)c));
-    return ldm_plan_emit(p, (ldm_tensor[]){x, t}, 2, "%s rows=%lld entries=%lld c=%lld", op, LL(rows), LL(entries), LL(c));
+    return ldm_plan_emit(p, (ldm_tensor[]){x, t}, 2, "%s rows=%lld entries=%lld c=%lld", op, LL(rows), LL(entries),
+                         LL(c));
 }
 
 double ldm_plan_macs(const ldm_plan *p, int segment) {

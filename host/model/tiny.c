@@ -4,13 +4,15 @@
 
 enum { WIDTH = 64, POOL_WIDTH = 256, POOL_GROUPS = 4 };
 
-/* relu(conv(relu(conv(relu(conv x)))) + x); with a pool branch, x + conv(relu(norm(conv x))) of 1x1 convolutions first. */
+/* relu(conv(relu(conv(relu(conv x)))) + x); with a pool branch, x + conv(relu(norm(conv x))) of 1x1 convolutions first.
+ */
 static ldm_map tiny_block(ldm_plan *p, int at, ldm_map x, bool pool) {
     ldm_plan_push(p, "%d", at);
     if (pool) {
         ldm_map h = ldm_emit_conv(p, "pool.0", x, POOL_WIDTH, LDM_CONV(.kernel = 1, .no_bias = true));
         h = ldm_emit_activation(p, ldm_emit_group_norm(p, "pool.1", h, POOL_GROUPS, 1e-5, "none", NULL), "relu");
-        x = ldm_emit_conv(p, "pool.3", h, WIDTH, LDM_CONV(.kernel = 1, .no_bias = true, .residual = &x, .gain = LDM_BRANCH));
+        x = ldm_emit_conv(p, "pool.3", h, WIDTH,
+                          LDM_CONV(.kernel = 1, .no_bias = true, .residual = &x, .gain = LDM_BRANCH));
     }
     ldm_map h = ldm_emit_conv(p, "conv.0", x, WIDTH, LDM_CONV(.act = "relu"));
     h = ldm_emit_conv(p, "conv.2", h, WIDTH, LDM_CONV(.act = "relu", .gain = LDM_AFTER_ACT));

@@ -1,5 +1,6 @@
-/* unet.c -- the denoising network, as ldm/modules/diffusionmodules/openaimodel.py (UNetModel) and ldm/modules/attention.py
- * (SpatialTransformer) define it. Reads from top to bottom like the authors' constructor; layers are in layers.c. */
+/* unet.c -- the denoising network, as ldm/modules/diffusionmodules/openaimodel.py (UNetModel) and
+ * ldm/modules/attention.py (SpatialTransformer) define it. Reads from top to bottom like the authors' constructor;
+ * layers are in layers.c. */
 #include "model/layers.h"
 
 /* Of the norms here only SpatialTransformer's has the other eps (attention.py: Normalize). */
@@ -14,9 +15,9 @@ static bool attends(const ldm_unet_config *c, int ds) {
     return false;
 }
 
-/* ResBlock: x + conv(silu(norm(conv(silu(norm x)) + time))), or with scale and shift of the second norm by the time. The sum
- * with the time vector rides in the first convolution, the skip in the second. `resample` 1 up, -1 down: h and x are both
- * resampled, h after its norm. emb [n, 4 mc] is SiLU of the time embedding, which all blocks start with. */
+/* ResBlock: x + conv(silu(norm(conv(silu(norm x)) + time))), or with scale and shift of the second norm by the time.
+ * The sum with the time vector rides in the first convolution, the skip in the second. `resample` 1 up, -1 down: h and
+ * x are both resampled, h after its norm. emb [n, 4 mc] is SiLU of the time embedding, which all blocks start with. */
 static ldm_map resblock(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map emb, int64_t out, int resample) {
     ldm_map h = ldm_emit_group_norm(p, "in_layers.0", x, GROUPS, norm_eps, "silu", NULL);
     if (resample) h = ldm_emit_resample(p, h, resample > 0), x = ldm_emit_resample(p, x, resample > 0);
@@ -33,7 +34,8 @@ static ldm_map resblock(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_ma
     return ldm_emit_conv(p, "out_layers.3", h, out, LDM_CONV(.residual = &x, .gain = LDM_BRANCH));
 }
 
-/* AttentionBlock: q, k, v from one 1x1 Conv1d, packed head by head ("legacy" order: rows [q_0 | k_0 | v_0 | q_1 | ...]). */
+/* AttentionBlock: q, k, v from one 1x1 Conv1d, packed head by head ("legacy" order: rows [q_0 | k_0 | v_0 | q_1 |
+ * ...]). */
 static ldm_map attention_block(ldm_plan *p, ldm_map x, int64_t heads) {
     ldm_map h = ldm_emit_group_norm(p, "norm", x, GROUPS, norm_eps, "none", NULL);
     h = ldm_emit_linear(p, "qkv", h, 3 * x.c, LDM_LINEAR(.stored = LDM_STORED_CONV1D));
@@ -43,7 +45,8 @@ static ldm_map attention_block(ldm_plan *p, ldm_map x, int64_t heads) {
 }
 
 /* CrossAttention of x with context, added to residual. Only to_out has a bias. */
-static ldm_map cross_attention(ldm_plan *p, const char *name, ldm_map x, ldm_map context, ldm_map residual, int64_t heads) {
+static ldm_map cross_attention(ldm_plan *p, const char *name, ldm_map x, ldm_map context, ldm_map residual,
+                               int64_t heads) {
     ldm_plan_push(p, "%s", name);
     ldm_map q = ldm_emit_linear(p, "to_q", x, x.c, LDM_LINEAR(.no_bias = true));
     ldm_map k = ldm_emit_linear(p, "to_k", context, x.c, LDM_LINEAR(.no_bias = true));
@@ -88,7 +91,8 @@ static ldm_map attention_layer(ldm_plan *p, const ldm_unet_config *c, ldm_map x,
 }
 
 /* One entry of input_blocks or output_blocks: child 0 is the ResBlock, child 1 the attention if there is one. */
-static ldm_map block(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map emb, ldm_map context, int64_t out, bool attend) {
+static ldm_map block(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map emb, ldm_map context, int64_t out,
+                     bool attend) {
     ldm_plan_push(p, "0");
     x = resblock(p, c, x, emb, out, 0);
     ldm_plan_pop(p);
@@ -121,8 +125,10 @@ static ldm_map time_embedding(ldm_plan *p, const ldm_unet_config *c, ldm_map tem
 }
 
 static ldm_status check(const ldm_unet_config *c) {
-    if (c->levels < 1 || c->levels > LDM_MAX_LEVELS || c->num_res_blocks < 1 || c->levels * (c->num_res_blocks + 1) > MAX_SAVED)
-        return ldm_fail(LDM_ERR_ARG, "UNet of %d levels with %d residual blocks each; wanted 1 to %d levels and at most %d blocks",
+    if (c->levels < 1 || c->levels > LDM_MAX_LEVELS || c->num_res_blocks < 1 ||
+        c->levels * (c->num_res_blocks + 1) > MAX_SAVED)
+        return ldm_fail(LDM_ERR_ARG,
+                        "UNet of %d levels with %d residual blocks each; wanted 1 to %d levels and at most %d blocks",
                         c->levels, c->num_res_blocks, LDM_MAX_LEVELS, MAX_SAVED);
     if (c->num_heads < 1 && c->num_head_channels < 1)
         return ldm_fail(LDM_ERR_ARG, "UNet without num_heads and num_head_channels; wanted one of them");
@@ -168,7 +174,8 @@ ldm_tensor ldm_unet_emit(ldm_plan *p, const ldm_unet_config *c, ldm_tensor x_in,
             x = block(p, c, ldm_emit_concat(p, x, saved[--n_saved]), emb, context, ch, attend);
             if (level > 0 && r == c->num_res_blocks) {
                 ldm_plan_push(p, "%d", attend ? 2 : 1);
-                x = c->resblock_updown ? resblock(p, c, x, emb, ch, 1) : ldm_emit_conv(p, "conv", x, ch, LDM_CONV(.up = 2));
+                x = c->resblock_updown ? resblock(p, c, x, emb, ch, 1)
+                                       : ldm_emit_conv(p, "conv", x, ch, LDM_CONV(.up = 2));
                 ldm_plan_pop(p);
                 ds /= 2;
             }
