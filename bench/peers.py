@@ -102,6 +102,24 @@ def row(text, uses, times, opened, other):
     return out
 
 
+def summary(rows):
+    """Time of all uses of a kind of problem in its networks: best peer's over ours, against direct algorithms and against all."""
+    out = {}
+    for r in rows:
+        if "speed_over_best" not in r:
+            continue
+        kind = r["op"] if r["op"] != "conv2d" else "conv2d 3x3" if " r=3 s=3" in r["problem"] else "conv2d other"
+        s = out.setdefault(kind, {"shapes": 0, "ours_s": 0, "best_direct_s": 0, "best_s": 0})
+        times = sum(r["uses"].values())
+        s["shapes"] += 1
+        s["ours_s"] += times * r["seconds"]
+        s["best_s"] += times * r["seconds"] * r["speed_over_best"]
+        s["best_direct_s"] += times * r["seconds"] * r.get("speed_over_best_direct", r["speed_over_best"])
+    for s in out.values():
+        s["speed_over_best_direct"], s["speed_over_best"] = s["best_direct_s"] / s["ours_s"], s["best_s"] / s["ours_s"]
+    return out
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("files", nargs="*", help="shape files (default: cin-ldm-8-unet, kl-f8-decoder and attention-heads of bench/shapes)")
@@ -153,9 +171,12 @@ def main():
     path = o.out or f"results/peers-{device}-{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}.json"
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(path + ".tmp", "w") as f:
-        json.dump({"header": header, "rows": rows}, f, indent=1)
+        json.dump({"header": header, "summary": summary(rows), "rows": rows}, f, indent=1)
         f.write("\n")
     os.replace(path + ".tmp", path)
+    for kind, v in summary(rows).items():
+        print(f"{kind}: {v['shapes']} shapes weighted by use, {v['speed_over_best_direct']:.2f} times the best direct peer, "
+              f"{v['speed_over_best']:.2f} times the best of all")
     print(f"{len(rows)} shapes: {path}")
     sys.exit(1 if any("failed" in r for r in rows) else 0)
 

@@ -7,12 +7,14 @@ OUT/list with "picture which" a line; `make plots` runs plots/<picture>.gp on ea
 import glob, json, os, re, sys
 
 KINDS = ("conv2d", "gemm", "attention", "group_norm", "layer_norm", "other")
-COMPARED = ("attention", "gemm", "conv2d")  # bottom to top
+COMPARED = ("attention", "gemm", "conv2d", "network")  # bottom to top
+BARS = 40  # the shapes that cost most, each by its uses
 
 
 def kind_of(doc):
     row = next((r for r in doc.get("rows", []) if "failed" not in r), {})
-    return "ablation" if "speedup" in row else "bench" if "roof_percent" in row else "peers" if "speed_over_best" in row else None
+    return "ablation" if "speedup" in row else "bench" if "roof_percent" in row else \
+        "peers" if "speed_over_best" in row else "torch" if "step_speed_over_torch" in row else None
 
 
 def newest(folder):
@@ -104,26 +106,31 @@ def bench(out, which, doc):
     return ["roofline"]
 
 
-def peers(out, which, doc):
-    rows = [r for r in doc["rows"] if "speed_over_best" in r]
+def peers(out, which, doc, torch):
+    rows = [r for r in doc["rows"] if "speed_over_best" in r] if doc else []
+    rows = sorted(rows, key=lambda r: -r["seconds"] * sum(r["uses"].values()))[:BARS]
     rows.sort(key=lambda r: (COMPARED.index(r["op"]), r["flops"]))
-    lines = []
-    for i, r in enumerate(rows):
-        best = re.sub(r"_skylakex|_sgemm.*|gemm_", "", r.get("best_peer_direct", r["best_peer"]))
-        lines.append(f"{i} {r.get('speed_over_best_direct', r['speed_over_best']):.4g} {r['speed_over_best']:.4g} "
-                     f"{COMPARED.index(r['op'])} {quoted(short(r['problem']))} {quoted(best)}")
-    write(out, f"peers-{which}", lines, {"count": len(rows), "where_text": quoted(where(doc["header"]))})
+    bars = [(r.get("speed_over_best_direct", r["speed_over_best"]), r["speed_over_best"], r["op"], short(r["problem"]),
+             re.sub(r"_skylakex|_sgemm.*|gemm_", "", r.get("best_peer_direct", r["best_peer"]))) for r in rows]
+    for r in torch["rows"] if torch else []:
+        bars.append((r["step_speed_over_torch"],) * 2 + ("network", f"{r['network']} step", "PyTorch " + r["best_torch"]))
+    lines = [f"{i} {direct:.4g} {best:.4g} {COMPARED.index(op)} {quoted(label)} {quoted(who)}"
+             for i, (direct, best, op, label, who) in enumerate(bars)]
+    write(out, f"peers-{which}", lines, {"count": len(bars), "where_text": quoted(where((doc or torch)["header"]))})
     return ["peers"]
 
 
 def main():
     results, out = sys.argv[1:3]
     os.makedirs(out, exist_ok=True)
-    makers = {"ablation": ablation, "bench": bench, "peers": peers}
+    found = newest(results)
     with open(os.path.join(out, "list"), "w") as f:
-        for (kind, which), doc in sorted(newest(results).items()):
-            for picture in makers[kind](out, which, doc):
-                f.write(f"{picture} {which}\n")
+        for kind, which in sorted(found):
+            doc = found[kind, which]
+            pictures = ablation(out, which, doc) if kind == "ablation" else bench(out, which, doc) if kind == "bench" else \
+                peers(out, which, found.get(("peers", which)), found.get(("torch", which))) if kind == "peers" or ("peers", which) not in found \
+                else []
+            f.writelines(f"{picture} {which}\n" for picture in pictures)
 
 
 if __name__ == "__main__":

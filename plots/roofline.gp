@@ -12,6 +12,7 @@ set yrange [0.05 * bandwidth:peak * 2]
 set format xy "%g"
 set key bottom right Left reverse samplen 1 box lc rgb 0xdddddd opaque
 roof(x) = x * bandwidth < peak ? x * bandwidth : peak
+set label 3 "above the slope: data stays in caches between repeats" at 0.06, peak * 0.36 left tc rgb ink font ",9"
 set samples 500
 set label 1 sprintf("measured FMA peak %.0f GFLOP/s", peak) at 2500, peak * 1.25 right tc rgb ink
 set label 2 sprintf("measured memory bandwidth %.1f GB/s", bandwidth) at 0.06, peak * 0.5 left tc rgb ink
