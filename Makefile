@@ -23,7 +23,7 @@ APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 
 .PHONY: all lib tests test help clean lint format asan oracle peers-venv FORCE
-all: lib $(if $(wildcard host/ckpt/describe.c),$(B)/ldm) ## build the library and the tool (build/release/ldm)
+all: lib $(B)/ldm ## build the library and the tool (build/release/ldm)
 
 lib: $(B)/libldm.a
 

@@ -183,8 +183,10 @@ static void report(const options *o, const row *rows, int n, const ldm_peak *pea
         double macs = o->steps * r->unet_flops + r->decode_flops, by_macs = base ? o->steps * base->unet_flops / macs : NAN, speedup = base ? sample_seconds(o, base) / s : NAN;
         int place = 0;
         while (all_f[place] != r->f) place++;
-        printf("%-14s %9.1fM %8.1f %9.3f (%6.3f-%6.3f) %8.3f %9.3f %9.4f %7.2fx %8.1fx %7.2fx %8.1f %5.1f%% %6.0f MiB\n", r->config->name, (double)r->params * 1e-6,
-               r->unet_flops * 0.5e-9 / o->batch, r->step, r->step_low, r->step_high, r->decode, s, 1 / s, speedup, headline[place], by_macs, gflops, percent, (double)r->bytes / 0x1p20);
+        char measured[16] = "-", arithmetic[16] = "-"; /* without f = 1 there is nothing to compare with */
+        if (base) snprintf(measured, sizeof measured, "%.2fx", speedup), snprintf(arithmetic, sizeof arithmetic, "%.2fx", by_macs);
+        printf("%-14s %9.1fM %8.1f %9.3f (%6.3f-%6.3f) %8.3f %9.3f %9.4f %8s %8.1fx %8s %8.1f %5.1f%% %6.0f MiB\n", r->config->name, (double)r->params * 1e-6,
+               r->unet_flops * 0.5e-9 / o->batch, r->step, r->step_low, r->step_high, r->decode, s, 1 / s, measured, headline[place], arithmetic, gflops, percent, (double)r->bytes / 0x1p20);
         json_t *j = json_pack("{s:i,s:s,s:s,s:I,s:f,s:f,s:[f,f],s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:f,s:f,s:i,s:i,s:b,s:i,s:s}", "f", r->f, "config", r->config->name, "stage", r->stage->name,
                               "params", (json_int_t)r->params, "gmac", r->unet_flops * 0.5e-9 / o->batch, "step_s", r->step, "step_s_spread", r->step_low, r->step_high,
                               "first_step_s", r->first_step, "decode_s", r->decode, "sample_s", s, "samples_per_s", 1 / s, "gflops", gflops, "peak_percent", percent, "peak_bytes",
