@@ -1,5 +1,5 @@
-/* make_files.h -- builds checkpoints, archives, pickles, arrays and pictures in memory, right or wrong on purpose, for the
- * reader tests and the fuzzers. The pickles are written in a small assembly: see assemble(). */
+/* make_files.h -- builds checkpoints, archives, pickles, arrays and pictures in memory, right or wrong on purpose, for
+ * the reader tests and the fuzzers. The pickles are written in a small assembly: see assemble(). */
 #ifndef LDM_MAKE_FILES_H
 #define LDM_MAKE_FILES_H
 
@@ -24,7 +24,7 @@ static inline void put(bytes *b, const void *data, size_t n) {
 }
 static inline void put_text(bytes *b, const char *s) { put(b, s, strlen(s)); }
 static inline void put_le(bytes *b, uint64_t v, int size) {
-    for (int i = 0; i < size; i++) put(b, &(uint8_t){(uint8_t)(v >> (8 * i))}, 1);
+    for (int i = 0; i < size; i++) put(b, &(uint8_t){(uint8_t)(i < 8 ? v >> (8 * i) : 0)}, 1);
 }
 static inline void put_be32(bytes *b, uint32_t v) {
     for (int i = 3; i >= 0; i--) put(b, &(uint8_t){(uint8_t)(v >> (8 * i))}, 1);
@@ -70,7 +70,8 @@ static inline void zip_add(zip_maker *z, const char *name, const void *data, siz
     put_le(&z->out, z->descriptors ? 0 : crc, 4);
     put_le(&z->out, z->descriptors ? 0 : n, 4), put_le(&z->out, z->descriptors ? 0 : n, 4);
     put_le(&z->out, strlen(name), 2), put_le(&z->out, 0, 2), put_text(&z->out, name), put(&z->out, data, n);
-    if (z->descriptors) put_le(&z->out, 0x08074b50, 4), put_le(&z->out, crc, 4), put_le(&z->out, n, 4), put_le(&z->out, n, 4);
+    if (z->descriptors)
+        put_le(&z->out, 0x08074b50, 4), put_le(&z->out, crc, 4), put_le(&z->out, n, 4), put_le(&z->out, n, 4);
     put_le(&z->dir, 0x02014b50, 4), put_le(&z->dir, 20, 2), put_le(&z->dir, 20, 2), put_le(&z->dir, flags, 2);
     put_le(&z->dir, 0, 6), put_le(&z->dir, crc, 4), put_le(&z->dir, n, 4), put_le(&z->dir, n, 4);
     put_le(&z->dir, strlen(name), 2), put_le(&z->dir, 0, 12), put_le(&z->dir, at, 4), put_text(&z->dir, name);
@@ -107,7 +108,8 @@ static inline void put_word(bytes *b, const char *w, size_t n) {
         while (w[dot - 1] != '.') dot--;
         put_text(b, "c"), put(b, w + 1, dot - 2), put_text(b, "\n"), put(b, w + dot, n - dot), put_text(b, "\n");
     } else if (n > 2 && w[0] == '0' && w[1] == 'x') { /* 0x raw bytes */
-        for (size_t i = 2; i + 1 < n; i += 2) put(b, &(uint8_t){(uint8_t)strtol((char[]){w[i], w[i + 1], 0}, NULL, 16)}, 1);
+        for (size_t i = 2; i + 1 < n; i += 2)
+            put(b, &(uint8_t){(uint8_t)strtol((char[]){w[i], w[i + 1], 0}, NULL, 16)}, 1);
     } else if ((w[0] >= '0' && w[0] <= '9') || (w[0] == '-' && n > 1)) {
         long long v = strtoll(w, &end, 10);
         if (v >= 0 && v < 256) put_text(b, "K"), put_le(b, (uint64_t)v, 1);
@@ -117,8 +119,8 @@ static inline void put_word(bytes *b, const char *w, size_t n) {
     }
 }
 
-/* Words apart by spaces: 'text' is a BINUNICODE, a number a BININT1 or LONG1, @collections.OrderedDict a GLOBAL, 0x8002 raw
- * bytes, anything else the opcode letters themselves. */
+/* Words apart by spaces: 'text' is a BINUNICODE, a number a BININT1 or LONG1, @collections.OrderedDict a GLOBAL, 0x8002
+ * raw bytes, anything else the opcode letters themselves. */
 static inline bytes assemble(const char *source) {
     bytes b = {0};
     for (const char *p = source; *p;) {
@@ -128,9 +130,9 @@ static inline bytes assemble(const char *source) {
     }
     return b;
 }
-#define P_BEGIN "0x8002 } ( "
-#define P_END "u ."
-#define P_DICT "@collections.OrderedDict ) R "
+#define P_BEGIN                 "0x8002 } ( "
+#define P_END                   "u ."
+#define P_DICT                  "@collections.OrderedDict ) R "
 #define P_STORAGE(type, key, n) "( 'storage' @torch." type " '" key "' 'cpu' " n " t Q "
 #define P_TENSOR(storage, offset, shape, stride)                                                                       \
     "@torch._utils._rebuild_tensor_v2 ( " storage offset " " shape " " stride " 0x89 " P_DICT "t R "
@@ -154,8 +156,9 @@ static inline bytes make_torch(const char *source, bool wide) {
     return out;
 }
 static const char *const good_pickle =
-    P_BEGIN "'state_dict' " P_DICT "( 'a' " P_GOOD "'b' " P_TENSOR(P_STORAGE("HalfStorage", "1", "8"), "2", "( 3 t", "( 2 t")
-    "u 'global_step' 17 'callbacks' } @pytorch_lightning.callbacks.Early } s " P_END;
+    P_BEGIN "'state_dict' " P_DICT "( 'a' " P_GOOD
+            "'b' " P_TENSOR(P_STORAGE("HalfStorage", "1", "8"), "2", "( 3 t",
+                            "( 2 t") "u 'global_step' 17 'callbacks' } @pytorch_lightning.callbacks.Early } s " P_END;
 
 /* ---- npy and png ---- */
 

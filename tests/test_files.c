@@ -45,16 +45,27 @@ static void check_dtypes(const char *path, ldm_ckpt_kind kind) {
     static const struct {
         const char *name, *shape;
         ldm_dtype t;
-    } want[] = {{"f32", "[2, 3]", LDM_F32}, {"f16", "[2, 3]", LDM_F16}, {"bf16", "[2, 3]", LDM_BF16}, {"f64", "[2, 3]", LDM_F64},
-                {"i32", "[2, 3]", LDM_I32}, {"i64", "[2, 3]", LDM_I64}, {"i16", "[2, 3]", LDM_I16},   {"i8", "[2, 3]", LDM_I8},
-                {"u8", "[2, 3]", LDM_U8},   {"bool", "[2]", LDM_BOOL},  {"scalar", "[]", LDM_F32},    {"empty", "[0, 4]", LDM_F32},
+    } want[] = {{"f32", "[2, 3]", LDM_F32},
+                {"f16", "[2, 3]", LDM_F16},
+                {"bf16", "[2, 3]", LDM_BF16},
+                {"f64", "[2, 3]", LDM_F64},
+                {"i32", "[2, 3]", LDM_I32},
+                {"i64", "[2, 3]", LDM_I64},
+                {"i16", "[2, 3]", LDM_I16},
+                {"i8", "[2, 3]", LDM_I8},
+                {"u8", "[2, 3]", LDM_U8},
+                {"bool", "[2]", LDM_BOOL},
+                {"scalar", "[]", LDM_F32},
+                {"empty", "[0, 4]", LDM_F32},
                 {"k\xc3\xa4se.weight", "[4]", LDM_F32}};
     ldm_ckpt *c = NULL;
     CHECK_OK(ldm_ckpt_open(path, &c));
     if (!c) return;
-    CHECK(ldm_ckpt_kind_of(c) == kind && ldm_ckpt_count(c) == 13, "kind %d, %d tensors", ldm_ckpt_kind_of(c), ldm_ckpt_count(c));
+    CHECK(ldm_ckpt_kind_of(c) == kind && ldm_ckpt_count(c) == 13, "kind %d, %d tensors", ldm_ckpt_kind_of(c),
+          ldm_ckpt_count(c));
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) check_ramp(c, want[i].name, want[i].t, want[i].shape, true);
-    CHECK(!ldm_ckpt_find(c, "f3") && !ldm_ckpt_find(c, "f322") && !ldm_ckpt_find(c, ""), "a name was found that is not there");
+    CHECK(!ldm_ckpt_find(c, "f3") && !ldm_ckpt_find(c, "f322") && !ldm_ckpt_find(c, ""),
+          "a name was found that is not there");
     ldm_ckpt_close(c);
 }
 
@@ -74,25 +85,19 @@ static void check_lightning(const char *path) {
     check_ramp(c, "extra.ema.decay", LDM_F32, "[1]", true);
     check_ramp(c, "extra.ema.3", LDM_F32, "[2]", true);
     CHECK(ldm_ckpt_find(c, "tied_a")->data == ldm_ckpt_find(c, "tied_b")->data, "tied weights lie apart");
-    CHECK(!strcmp(meta(c, "global_step"), "123456") && !strcmp(meta(c, "best"), "0.25") && !strcmp(meta(c, "done"), "true") &&
-              !strcmp(meta(c, "pytorch-lightning_version"), "1.4.2"),
+    CHECK(!strcmp(meta(c, "global_step"), "123456") && !strcmp(meta(c, "best"), "0.25") &&
+              !strcmp(meta(c, "done"), "true") && !strcmp(meta(c, "pytorch-lightning_version"), "1.4.2"),
           "global_step %s, best %s, done %s", meta(c, "global_step"), meta(c, "best"), meta(c, "done"));
     ldm_ckpt_close(c);
 }
 
 static void checkpoints(void) {
-    CASE("safetensors by Python, every dtype") {
-        check_dtypes(FIXTURE("dtypes.safetensors"), LDM_CKPT_SAFETENSORS);
-    }
-    CASE("torch.save, every dtype") {
-        check_dtypes(FIXTURE("dtypes.pth"), LDM_CKPT_TORCH_ZIP);
-    }
+    CASE("safetensors by Python, every dtype") { check_dtypes(FIXTURE("dtypes.safetensors"), LDM_CKPT_SAFETENSORS); }
+    CASE("torch.save, every dtype") { check_dtypes(FIXTURE("dtypes.pth"), LDM_CKPT_TORCH_ZIP); }
     CASE("a Lightning checkpoint: views, strides, callbacks, optimiser, configuration") {
         check_lightning(FIXTURE("lightning.ckpt"));
     }
-    CASE("the same in pickle protocol 4") {
-        check_lightning(FIXTURE("protocol4.ckpt"));
-    }
+    CASE("the same in pickle protocol 4") { check_lightning(FIXTURE("protocol4.ckpt")); }
     CASE("built in memory, with and without zip64 and data descriptors") {
         for (int wide = 0; wide < 2; wide++) {
             ldm_ckpt *c = NULL;
@@ -124,7 +129,8 @@ static void checkpoints(void) {
             CHECK_OK(ldm_ckpt_open(files[i], &c));
             if (!c) continue;
             for (int k = 0; k < ldm_ckpt_count(c); k++) n += ldm_shape_count(&ldm_ckpt_at(c, k)->shape);
-            CHECK(n == want[i] && ldm_ckpt_count(c) == 79, "%d tensors, %lld parameters", ldm_ckpt_count(c), (long long)n);
+            CHECK(n == want[i] && ldm_ckpt_count(c) == 79, "%d tensors, %lld parameters", ldm_ckpt_count(c),
+                  (long long)n);
             ldm_ckpt_close(c);
         }
     }
@@ -134,8 +140,8 @@ static void checkpoints(void) {
         CHECK_OK(ldm_ckpt_open(FIXTURE("lightning.ckpt"), &c));
         if (!c) return;
         CHECK_OK(ldm_ckpt_describe(c, &t));
-        CHECK(t.s && strstr(t.s, "tensors     10\n") && strstr(t.s, "parameters  59\n") && strstr(t.s, "global_step = 123456\n") &&
-                  strstr(t.s, "transposed       f32   [3, 4]  (strided)\n"),
+        CHECK(t.s && strstr(t.s, "tensors     10\n") && strstr(t.s, "parameters  59\n") &&
+                  strstr(t.s, "global_step = 123456\n") && strstr(t.s, "transposed       f32   [3, 4]  (strided)\n"),
               "%s", t.s ? t.s : "nothing");
         ldm_text_free(&t);
         ldm_ckpt_close(c);
@@ -159,7 +165,8 @@ static void writer(void) {
             for (int i = 0; i < count; i++) {
                 uint64_t r = ldm_hash(seed, 1, (uint64_t)i);
                 shape[i] = (ldm_shape){.rank = (int)(r % 5)};
-                for (int d = 0; d < shape[i].rank; d++) shape[i].dim[d] = (int64_t)(ldm_hash(seed, (uint64_t)d + 2, (uint64_t)i) % 6);
+                for (int d = 0; d < shape[i].rank; d++)
+                    shape[i].dim[d] = (int64_t)(ldm_hash(seed, (uint64_t)d + 2, (uint64_t)i) % 6);
                 type[i] = (ldm_dtype)(r / 8 % LDM_DTYPES);
                 snprintf(name[i], sizeof name[i], "block.%d.w%llx", i, (unsigned long long)(r >> 48));
                 CHECK_OK(ldm_st_declare(w, name[i], type[i], &shape[i]));
@@ -209,10 +216,12 @@ static void arrays(void) {
     CASE("npy by numpy") {
         ldm_array a = {0};
         CHECK_OK(ldm_npy_read(FIXTURE("f2.npy"), &a));
-        CHECK(a.dtype == LDM_F16 && a.shape.rank == 3 && a.shape.dim[2] == 4, "f2.npy reads as %s", ldm_dtype_name(a.dtype));
+        CHECK(a.dtype == LDM_F16 && a.shape.rank == 3 && a.shape.dim[2] == 4, "f2.npy reads as %s",
+              ldm_dtype_name(a.dtype));
         ldm_array_free(&a);
         CHECK_OK(ldm_npy_read_f32(FIXTURE("f2.npy"), &a));
-        for (int i = 0; a.data && i < 24; i++) CHECK(((float *)a.data)[i] == (float)i, "element %d is %g", i, ((float *)a.data)[i]);
+        for (int i = 0; a.data && i < 24; i++)
+            CHECK(((float *)a.data)[i] == (float)i, "element %d is %g", i, ((float *)a.data)[i]);
         ldm_array_free(&a);
         CHECK_OK(ldm_npy_read_f32(FIXTURE("i8.npy"), &a));
         CHECK(a.data && a.shape.rank == 1 && a.shape.dim[0] == 5 && ((float *)a.data)[4] == 4, "i8.npy");
@@ -220,9 +229,11 @@ static void arrays(void) {
         CHECK_OK(ldm_npy_read(FIXTURE("scalar.npy"), &a));
         CHECK(a.data && a.shape.rank == 0 && *(float *)a.data == 3, "scalar.npy");
         ldm_array_free(&a);
-        CHECK(ldm_npy_read(FIXTURE("fortran.npy"), &a) == LDM_ERR_FORMAT && strstr(ldm_message(), "Fortran"), "%s", ldm_message());
+        CHECK(ldm_npy_read(FIXTURE("fortran.npy"), &a) == LDM_ERR_FORMAT && strstr(ldm_message(), "Fortran"), "%s",
+              ldm_message());
         CHECK(ldm_npy_read(FIXTURE("structured.npy"), &a) == LDM_ERR_FORMAT, "a structured array was read");
-        CHECK(ldm_npy_read(FIXTURE("big_endian.npy"), &a) == LDM_ERR_FORMAT && strstr(ldm_message(), ">f4"), "%s", ldm_message());
+        CHECK(ldm_npy_read(FIXTURE("big_endian.npy"), &a) == LDM_ERR_FORMAT && strstr(ldm_message(), ">f4"), "%s",
+              ldm_message());
     }
     CASE("npy written and read again") {
         const ldm_dtype types[] = {LDM_F32, LDM_F16, LDM_F64, LDM_I32, LDM_I64, LDM_I16, LDM_U8, LDM_I8, LDM_BOOL};
@@ -253,7 +264,8 @@ static void arrays(void) {
             for (int c = 0; c < C; c++)
                 for (int y = 0; y < H; y++)
                     for (int x = 0; x < W; x++)
-                        CHECK(b[((n * H + y) * W + x) * C + c] == a[((n * C + c) * H + y) * W + x], "at %d %d %d %d", n, c, y, x);
+                        CHECK(b[((n * H + y) * W + x) * C + c] == a[((n * C + c) * H + y) * W + x], "at %d %d %d %d", n,
+                              c, y, x);
         ldm_nhwc_to_nchw(b, N, C, H, W, back);
         CHECK(!memcmp(a, back, sizeof a), "the way back differs");
     }
@@ -264,8 +276,8 @@ static void pictures(void) {
         static const struct {
             const char *path;
             int r, g, b; /* value is 10 y + x, times these */
-        } want[] = {{FIXTURE("rgb.png"), 1, 2, 3},    {FIXTURE("palette.png"), 1, 2, 3}, {FIXTURE("opaque.png"), 1, 2, 3},
-                    {FIXTURE("grey.png"), 1, 1, 1},   {FIXTURE("grey16.png"), 1, 1, 1},  {FIXTURE("bits.png"), 0, 0, 0}};
+        } want[] = {{FIXTURE("rgb.png"), 1, 2, 3},  {FIXTURE("palette.png"), 1, 2, 3}, {FIXTURE("opaque.png"), 1, 2, 3},
+                    {FIXTURE("grey.png"), 1, 1, 1}, {FIXTURE("grey16.png"), 1, 1, 1},  {FIXTURE("bits.png"), 0, 0, 0}};
         for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
             ldm_image im = {0};
             CHECK_OK(ldm_png_read(want[i].path, &im));
@@ -280,7 +292,8 @@ static void pictures(void) {
             ldm_image_free(&im);
         }
         ldm_image im = {0};
-        CHECK(ldm_png_read(FIXTURE("transparent.png"), &im) == LDM_ERR_FORMAT && strstr(ldm_message(), "pixel at 3, 2"), "%s", ldm_message());
+        CHECK(ldm_png_read(FIXTURE("transparent.png"), &im) == LDM_ERR_FORMAT && strstr(ldm_message(), "pixel at 3, 2"),
+              "%s", ldm_message());
     }
     CASE("png written and read again, with text") {
         const char *const text[] = {"prompt", "caf\xc3\xa9", "seed", "7\nlines", NULL};
@@ -290,22 +303,29 @@ static void pictures(void) {
             for (int64_t i = 0; i < w * im.h * 3; i++) im.data[i] = (uint8_t)ldm_hash(9, (uint64_t)w, (uint64_t)i);
             CHECK_OK(ldm_png_write(path, &im, w % 2 ? text : NULL));
             CHECK_OK(ldm_png_read(path, &back));
-            CHECK(back.data && back.w == w && back.h == im.h && !memcmp(im.data, back.data, (size_t)(w * im.h * 3)), "%lld wide differs", (long long)w);
+            CHECK(back.data && back.w == w && back.h == im.h && !memcmp(im.data, back.data, (size_t)(w * im.h * 3)),
+                  "%lld wide differs", (long long)w);
             ldm_image_free(&im), ldm_image_free(&back);
         }
         char *data = NULL;
         size_t n = 0;
         CHECK_OK(ldm_read_file(path, 1 << 20, &data, &n));
-        CHECK(data && memmem(data, n, "tEXtseed\0007\nlines", 16) && memmem(data, n, "iTXtprompt", 10), "the text is not in the file");
+        CHECK(data && memmem(data, n, "tEXtseed\0007\nlines", 16) && memmem(data, n, "iTXtprompt", 10),
+              "the text is not in the file");
         free(data);
     }
     CASE("png that cannot be written") {
         uint8_t pixel[3] = {1, 2, 3};
-        ldm_image im = {.w = 1, .h = 1, .data = pixel}, none = {.w = 0, .h = 1, .data = pixel}, wide = {.w = 20000, .h = 1, .data = pixel};
+        ldm_image im = {.w = 1, .h = 1, .data = pixel}, none = {.w = 0, .h = 1, .data = pixel},
+                  wide = {.w = 20000, .h = 1, .data = pixel};
         CHECK(ldm_png_write("/nonexistent/a.png", &im, NULL) == LDM_ERR_IO, "no such folder");
-        CHECK(ldm_png_write(temp("b.png"), &none, NULL) == LDM_ERR_ARG && ldm_png_write(temp("b.png"), &wide, NULL) == LDM_ERR_ARG, "size");
-        CHECK(ldm_png_write(temp("b.png"), &im, (const char *const[]){"", "x", NULL}) == LDM_ERR_ARG, "an empty keyword");
-        CHECK(ldm_png_write(temp("b.png"), &im, (const char *const[]){"k", "\xff", NULL}) == LDM_ERR_ARG, "text that is not UTF-8");
+        CHECK(ldm_png_write(temp("b.png"), &none, NULL) == LDM_ERR_ARG &&
+                  ldm_png_write(temp("b.png"), &wide, NULL) == LDM_ERR_ARG,
+              "size");
+        CHECK(ldm_png_write(temp("b.png"), &im, (const char *const[]){"", "x", NULL}) == LDM_ERR_ARG,
+              "an empty keyword");
+        CHECK(ldm_png_write(temp("b.png"), &im, (const char *const[]){"k", "\xff", NULL}) == LDM_ERR_ARG,
+              "text that is not UTF-8");
         CHECK(access(temp("b.png"), F_OK) != 0, "a refused picture left a file");
     }
     CASE("real photographs") {
@@ -314,7 +334,8 @@ static void pictures(void) {
         for (int i = 0; i < 3; i++) {
             ldm_image im = {0};
             CHECK_OK(ldm_png_read(files[i], &im));
-            CHECK(im.w == size[i][0] && im.h == size[i][1], "%s: %lld x %lld", files[i], (long long)im.w, (long long)im.h);
+            CHECK(im.w == size[i][0] && im.h == size[i][1], "%s: %lld x %lld", files[i], (long long)im.w,
+                  (long long)im.h);
             ldm_image_free(&im);
         }
     }

@@ -10,7 +10,7 @@
 
 enum {
     MAX_DEPTH = 16,       /* dictionaries inside dictionaries */
-    MAX_VISITS = 1 << 20, /* entries looked at while flattening: a dictionary that holds itself twice ends here */
+    MAX_VISITS = 1 << 18, /* entries looked at while flattening: a dictionary that holds itself twice ends here */
 };
 
 /* ---- globals ---- */
