@@ -18,18 +18,25 @@ static int64_t out_w(const ldm_problem *p) {
 static int64_t depth(const ldm_problem *p) { return (p->dim[C] + p->dim[C2]) * p->dim[R] * p->dim[S]; }
 
 static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
-    static const char *const name[DIMS] = {"n", "c", "h", "w", "k", "r", "s", "stride", "up", "c2", "pt", "pb", "pl", "pr", "act"};
+    static const char *const name[DIMS] = {"n",  "c",  "h",  "w",  "k",  "r",  "s",  "stride",
+                                           "up", "c2", "pt", "pb", "pl", "pr", "act"};
     const int64_t *d = p->dim;
     for (int i = 0; i < DIMS; i++) {
-        int64_t least = i >= C2 ? 0 : 1, most = i == UP ? 2 : i >= PT && i <= PR ? 64 : i == R || i == S || i == STRIDE ? 64 : 1 << 24;
+        int64_t least = i >= C2 ? 0 : 1, most = i == UP                           ? 2
+                                                : i >= PT && i <= PR              ? 64
+                                                : i == R || i == S || i == STRIDE ? 64
+                                                                                  : 1 << 24;
         if (d[i] < least || d[i] > most)
-            return ldm_fail(LDM_ERR_ARG, "conv2d: %s is %lld, wanted %lld to %lld", name[i], (long long)d[i], (long long)least, (long long)most);
+            return ldm_fail(LDM_ERR_ARG, "conv2d: %s is %lld, wanted %lld to %lld", name[i], (long long)d[i],
+                            (long long)least, (long long)most);
     }
     if ((p->dtype != LDM_F32 && p->dtype != LDM_F16) || (p->wdtype != LDM_F32 && p->wdtype != LDM_F16))
-        return ldm_fail(LDM_ERR_ARG, "conv2d: storage is %s*%s, wanted f32 or f16", ldm_dtype_name(p->dtype), ldm_dtype_name(p->wdtype));
+        return ldm_fail(LDM_ERR_ARG, "conv2d: storage is %s*%s, wanted f32 or f16", ldm_dtype_name(p->dtype),
+                        ldm_dtype_name(p->wdtype));
     if (d[H] * d[UP] + d[PT] + d[PB] < d[R] || d[W] * d[UP] + d[PL] + d[PR] < d[S])
         return ldm_fail(LDM_ERR_ARG, "conv2d: the padded map is %lld x %lld, smaller than the %lld x %lld filter",
-                        (long long)(d[H] * d[UP] + d[PT] + d[PB]), (long long)(d[W] * d[UP] + d[PL] + d[PR]), (long long)d[R], (long long)d[S]);
+                        (long long)(d[H] * d[UP] + d[PT] + d[PB]), (long long)(d[W] * d[UP] + d[PL] + d[PR]),
+                        (long long)d[R], (long long)d[S]);
     ldm_shape y = ldm_shape_of(4, d[N], out_h(p), out_w(p), d[K]);
     slot[SLOT_X] = (ldm_slot){true, false, p->dtype, ldm_shape_of(4, d[N], d[H], d[W], d[C])};
     slot[SLOT_X2] = (ldm_slot){d[C2] > 0, false, p->dtype, ldm_shape_of(4, d[N], d[H], d[W], d[C2])};
@@ -46,15 +53,21 @@ static ldm_cost cost(const ldm_problem *p) {
     double y = (double)d[N] * (double)out_h(p) * (double)out_w(p) * (double)d[K];
     double x = (double)d[N] * (double)d[H] * (double)d[W] * (double)(d[C] + d[C2]);
     double size = (double)ldm_dtype_size(p->dtype);
-    return (ldm_cost){2 * y * (double)depth(p), size * (x + y * (p->flags & RESIDUAL ? 2 : 1)) +
-                                                   (double)ldm_dtype_size(p->wdtype) * (double)d[K] * (double)depth(p)};
+    return (ldm_cost){2 * y * (double)depth(p),
+                      size * (x + y * (p->flags & RESIDUAL ? 2 : 1)) +
+                          (double)ldm_dtype_size(p->wdtype) * (double)d[K] * (double)depth(p)};
 }
 
 static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
     const int64_t *d = p->dim;
-    ref_out o = {which ? which->index : NULL, which ? which->count : d[N] * out_h(p) * out_w(p) * d[K], ldm_dtype_unit(p->dtype),
-                 ldm_dtype_tiny(p->dtype), y, bound};
-    ref_conv2d_dims r = {d[N], d[C], d[C2], d[H], d[W], d[K], d[R], d[S], d[STRIDE], d[UP], d[PT], d[PB], d[PL], d[PR], (ref_act)d[ACT]};
+    ref_out o = {which ? which->index : NULL,
+                 which ? which->count : d[N] * out_h(p) * out_w(p) * d[K],
+                 ldm_dtype_unit(p->dtype),
+                 ldm_dtype_tiny(p->dtype),
+                 y,
+                 bound};
+    ref_conv2d_dims r = {d[N],      d[C],  d[C2], d[H],  d[W],  d[K],  d[R],           d[S],
+                         d[STRIDE], d[UP], d[PT], d[PB], d[PL], d[PR], (ref_act)d[ACT]};
     ref_conv2d(o, &r, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
 }
 
@@ -82,7 +95,8 @@ static void arguments(const ldm_problem *p, ldm_recipe *r) {
 
 static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
     /* pixel numbers are 32-bit; element offsets are 64-bit */
-    if (p->dim[N] * out_h(p) * out_w(p) > INT32_MAX / 2 || depth(p) > INT32_MAX / 64) return "more than 2^30 pixels or 2^25 products";
+    if (p->dim[N] * out_h(p) * out_w(p) > INT32_MAX / 2 || depth(p) > INT32_MAX / 64)
+        return "more than 2^30 pixels or 2^25 products";
     return NULL;
 }
 
@@ -100,7 +114,8 @@ static bool cpu_pack(const ldm_problem *p, const int *params, int slot, ldm_pack
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim;
-    const ldm_tiling t = ldm_share_tiles(d[N] * out_h(p) * out_w(p), params[0], d[C] + d[C2], ldm_ceil_div(d[K], 32));
+    const ldm_tiling t =
+        ldm_share_tiles(d[N] * out_h(p) * out_w(p), params[0], d[C] + d[C2], depth(p), ldm_ceil_div(d[K], 32));
     ldm_rec_kernel(r, "conv2d_cpu.cl", "conv2d_tile");
     storage(p, r);
     ldm_rec_define(r, "TILE_PIXELS", params[0]);
@@ -187,19 +202,29 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
 }
 
 static const ldm_impl impls[] = {
-    {.name = "conv2d_gpu", .idea = "implicit GEMM, 64 x 64 a work-group through local memory, 8 x 4 in registers, K split to fill the device",
-     .family = LDM_GPU, .supports = gpu_supports, .prefers = ldm_prefer_gpu, .tunables = ldm_gpu_tile_tunables,
-     .legal = ldm_gpu_tile_legal, .scratch = gpu_scratch, .pack = cpu_pack, .record = gpu_record, .exact = true},
-    {"conv2d_narrow", "few outputs: lanes are channels, 4 pixels x 4 outputs in registers", LDM_CPU, narrow_supports, ldm_prefer_cpu,
-     NULL, NULL, NULL, narrow_pack, narrow_record, 0, true},
-    {"conv2d_tile", "implicit GEMM, 8 pixels x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, ldm_prefer_cpu,
-     cpu_tunables, cpu_legal, NULL, cpu_pack, cpu_record, 0, true},
-    {"conv2d_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, 0, true},
+    {.name = "conv2d_gpu",
+     .idea = "implicit GEMM, 64 x 64 a work-group through local memory, 8 x 4 in registers, K split to fill the device",
+     .family = LDM_GPU,
+     .supports = gpu_supports,
+     .prefers = ldm_prefer_gpu,
+     .tunables = ldm_gpu_tile_tunables,
+     .legal = ldm_gpu_tile_legal,
+     .scratch = gpu_scratch,
+     .pack = cpu_pack,
+     .record = gpu_record,
+     .exact = true},
+    {"conv2d_narrow", "few outputs: lanes are channels, 4 pixels x 4 outputs in registers", LDM_CPU, narrow_supports,
+     ldm_prefer_cpu, NULL, NULL, NULL, narrow_pack, narrow_record, 0, true},
+    {"conv2d_tile", "implicit GEMM, 8 pixels x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports,
+     ldm_prefer_cpu, cpu_tunables, cpu_legal, NULL, cpu_pack, cpu_record, 0, true},
+    {"conv2d_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, 0,
+     true},
     {0}};
 
 #define SAME3 " r=3 s=3 pt=1 pb=1 pl=1 pr=1"
-/* Pixel tails of tiles and blocks, output tails of 4, 16 and 32, channels around a vector (16), a strip (256), a merged row of
- * taps (256) and a chunk (1024); every padding, stride, upsample and second input; the networks' shapes, made small. */
+/* Pixel tails of tiles and blocks, output tails of 4, 16 and 32, channels around a vector (16), a strip (256), a merged
+ * row of taps (256) and a chunk (1024); every padding, stride, upsample and second input; the networks' shapes, made
+ * small. */
 static const char *const cases[] = {
     "conv2d n=1 c=1 h=1 w=1 k=1",
     "conv2d n=1 c=3 h=1 w=1 k=33" SAME3 " +bias",
@@ -260,20 +285,20 @@ static const char *const cases[] = {
     "conv2d:f16*f32 n=1 c=40 h=6 w=7 k=50" SAME3 " +bias",
     NULL};
 
-static const char *const exact_cases[] = {
-    "conv2d n=1 c=17 h=5 w=9 k=37" SAME3 " act=relu +bias +vec +residual",
-    "conv2d n=2 c=33 h=9 w=7 k=33" SAME3 " c2=15 stride=2 +bias",
-    "conv2d n=1 c=9 h=5 w=5 k=70" SAME3 " up=2 c2=3 +vec",
-    "conv2d n=1 c=16 h=6 w=7 k=6" SAME3 " c2=32 +bias +residual",
-    "conv2d n=1 c=1280 h=2 w=3 k=40" SAME3 " c2=1280 +bias",
-    "conv2d:f16 n=1 c=17 h=5 w=9 k=37" SAME3 " act=relu +bias +vec +residual",
-    "conv2d:f16 n=1 c=20 h=5 w=5 k=34 r=4 s=4 stride=2 pt=1 pb=1 pl=1 pr=1 +bias",
-    "conv2d:f32*f16 n=1 c=48 h=5 w=6 k=5" SAME3 " up=2 +bias",
-    NULL};
+static const char *const exact_cases[] = {"conv2d n=1 c=17 h=5 w=9 k=37" SAME3 " act=relu +bias +vec +residual",
+                                          "conv2d n=2 c=33 h=9 w=7 k=33" SAME3 " c2=15 stride=2 +bias",
+                                          "conv2d n=1 c=9 h=5 w=5 k=70" SAME3 " up=2 c2=3 +vec",
+                                          "conv2d n=1 c=16 h=6 w=7 k=6" SAME3 " c2=32 +bias +residual",
+                                          "conv2d n=1 c=1280 h=2 w=3 k=40" SAME3 " c2=1280 +bias",
+                                          "conv2d:f16 n=1 c=17 h=5 w=9 k=37" SAME3 " act=relu +bias +vec +residual",
+                                          "conv2d:f16 n=1 c=20 h=5 w=5 k=34 r=4 s=4 stride=2 pt=1 pb=1 pl=1 pr=1 +bias",
+                                          "conv2d:f32*f16 n=1 c=48 h=5 w=6 k=5" SAME3 " up=2 +bias",
+                                          NULL};
 
 const ldm_op ldm_op_conv2d = {
     .name = "conv2d",
-    .summary = "convolution with zero padding, optional nearest-2x input, second input, bias, vector, residual, activation",
+    .summary =
+        "convolution with zero padding, optional nearest-2x input, second input, bias, vector, residual, activation",
     .dims = "n c h w k r=1 s=1 stride=1 up=1 c2=0 pt=0 pb=0 pl=0 pr=0 act=none|relu|silu|gelu|quick_gelu",
     .flags = "bias vec residual",
     .slots = "x x2 w bias vec residual y",

@@ -1,5 +1,5 @@
-/* gemm.c -- the op `gemm` (linear layers, batched products): what it means, its cost, its cases, and the rows that run it.
- * The kernels are in kernels/gemm*.cl, the reference in reference/ref_gemm.c, weight layouts in pack.c. */
+/* gemm.c -- the op `gemm` (linear layers, batched products): what it means, its cost, its cases, and the rows that run
+ * it. The kernels are in kernels/gemm*.cl, the reference in reference/ref_gemm.c, weight layouts in pack.c. */
 #include "ops/gpu_tile.h"
 #include "ops/op.h"
 #include "ops/pack.h"
@@ -13,17 +13,20 @@ static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
     static const char *const name[ACT] = {"m", "n", "k", "batch"};
     const int64_t *d = p->dim;
     for (int i = 0; i < ACT; i++)
-        if (d[i] < 1 || d[i] > 1 << 28) return ldm_fail(LDM_ERR_ARG, "gemm: %s is %lld, wanted 1 to 2^28", name[i], (long long)d[i]);
+        if (d[i] < 1 || d[i] > 1 << 28)
+            return ldm_fail(LDM_ERR_ARG, "gemm: %s is %lld, wanted 1 to 2^28", name[i], (long long)d[i]);
     if ((p->dtype != LDM_F32 && p->dtype != LDM_F16) || (p->wdtype != LDM_F32 && p->wdtype != LDM_F16))
-        return ldm_fail(LDM_ERR_ARG, "gemm: storage is %s*%s, wanted f32 or f16", ldm_dtype_name(p->dtype), ldm_dtype_name(p->wdtype));
+        return ldm_fail(LDM_ERR_ARG, "gemm: storage is %s*%s, wanted f32 or f16", ldm_dtype_name(p->dtype),
+                        ldm_dtype_name(p->wdtype));
     bool wbatch = (p->flags & WBATCH) != 0;
     if (wbatch && p->wdtype != p->dtype)
-        return ldm_fail(LDM_ERR_ARG, "gemm: with wbatch w is an activation: storage is %s*%s, wanted one type", ldm_dtype_name(p->dtype),
-                        ldm_dtype_name(p->wdtype));
+        return ldm_fail(LDM_ERR_ARG, "gemm: with wbatch w is an activation: storage is %s*%s, wanted one type",
+                        ldm_dtype_name(p->dtype), ldm_dtype_name(p->wdtype));
     ldm_shape y = ldm_shape_of(3, d[BATCH], d[M], d[N]);
     int64_t rows = p->flags & WKN ? d[K] : d[N], cols = p->flags & WKN ? d[N] : d[K];
     slot[SLOT_X] = (ldm_slot){true, false, p->dtype, ldm_shape_of(3, d[BATCH], d[M], d[K])};
-    slot[SLOT_W] = (ldm_slot){true, !wbatch, p->wdtype, wbatch ? ldm_shape_of(3, d[BATCH], rows, cols) : ldm_shape_of(2, rows, cols)};
+    slot[SLOT_W] = (ldm_slot){true, !wbatch, p->wdtype,
+                              wbatch ? ldm_shape_of(3, d[BATCH], rows, cols) : ldm_shape_of(2, rows, cols)};
     slot[SLOT_BIAS] = (ldm_slot){(p->flags & BIAS) != 0, true, LDM_F32, ldm_shape_of(1, d[N])};
     slot[SLOT_RESIDUAL] = (ldm_slot){(p->flags & RESIDUAL) != 0, false, p->dtype, y};
     slot[SLOT_Y] = (ldm_slot){true, false, p->dtype, y};
@@ -40,8 +43,12 @@ static ldm_cost cost(const ldm_problem *p) {
 
 static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
     const int64_t *d = p->dim;
-    ref_out o = {which ? which->index : NULL, which ? which->count : d[BATCH] * d[M] * d[N], ldm_dtype_unit(p->dtype),
-                 ldm_dtype_tiny(p->dtype), y, bound};
+    ref_out o = {which ? which->index : NULL,
+                 which ? which->count : d[BATCH] * d[M] * d[N],
+                 ldm_dtype_unit(p->dtype),
+                 ldm_dtype_tiny(p->dtype),
+                 y,
+                 bound};
     ref_gemm_dims r = {d[BATCH], d[M], d[N], d[K], (p->flags & WKN) != 0, (p->flags & WBATCH) != 0, (ref_act)d[ACT]};
     ref_gemm(o, &r, in[SLOT_X], in[SLOT_W], in[SLOT_BIAS], in[SLOT_RESIDUAL]);
 }
@@ -71,7 +78,8 @@ static ldm_status plain_record(const ldm_problem *p, const int *params, const ld
 }
 
 static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
-    if (p->dim[BATCH] * p->dim[M] > INT32_MAX / 2 || p->dim[K] > INT32_MAX / 64) return "more than 2^30 rows or 2^25 products";
+    if (p->dim[BATCH] * p->dim[M] > INT32_MAX / 2 || p->dim[K] > INT32_MAX / 64)
+        return "more than 2^30 rows or 2^25 products";
     return NULL;
 }
 
@@ -81,7 +89,9 @@ static int64_t rows(const ldm_problem *p) { return p->flags & WBATCH ? p->dim[M]
 static const ldm_tunable cpu_tunables[] = {{"TILE_ROWS", "rows of a tile", {8, 12, 14, 4, 2, 1}}, {0}};
 
 /* No tile that is twice the rows there are. */
-static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) { return params[0] == 1 || params[0] < 2 * rows(p); }
+static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return params[0] == 1 || params[0] < 2 * rows(p);
+}
 
 static size_t cpu_scratch(const ldm_problem *p, const int *params) {
     if (!(p->flags & WBATCH)) return 0;
@@ -95,7 +105,7 @@ static bool cpu_pack(const ldm_problem *p, const int *params, int slot, ldm_pack
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim, panels = ldm_ceil_div(d[N], 32);
-    const ldm_tiling t = ldm_share_tiles(rows(p), params[0], d[K], panels);
+    const ldm_tiling t = ldm_share_tiles(rows(p), params[0], d[K], d[K], panels);
     const bool wbatch = (p->flags & WBATCH) != 0;
     if (wbatch) {
         ldm_rec_kernel(r, "gemm_cpu.cl", "gemm_panels");
@@ -172,61 +182,68 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
 }
 
 static const ldm_impl impls[] = {
-    {.name = "gemm_gpu", .idea = "64 x 64 a work-group through local memory, 8 x 4 in registers a work-item, K split to fill the device",
-     .family = LDM_GPU, .supports = gpu_supports, .prefers = ldm_prefer_gpu, .tunables = ldm_gpu_tile_tunables,
-     .legal = ldm_gpu_tile_legal, .scratch = gpu_scratch, .pack = cpu_pack, .record = gpu_record, .exact = true},
-    {"gemm_tile", "8 rows x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, ldm_prefer_cpu, cpu_tunables, cpu_legal, cpu_scratch,
-     cpu_pack, cpu_record, 0, true},
-    {"gemm_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, 0, true},
+    {.name = "gemm_gpu",
+     .idea = "64 x 64 a work-group through local memory, 8 x 4 in registers a work-item, K split to fill the device",
+     .family = LDM_GPU,
+     .supports = gpu_supports,
+     .prefers = ldm_prefer_gpu,
+     .tunables = ldm_gpu_tile_tunables,
+     .legal = ldm_gpu_tile_legal,
+     .scratch = gpu_scratch,
+     .pack = cpu_pack,
+     .record = gpu_record,
+     .exact = true},
+    {"gemm_tile", "8 rows x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, ldm_prefer_cpu,
+     cpu_tunables, cpu_legal, cpu_scratch, cpu_pack, cpu_record, 0, true},
+    {"gemm_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, 0,
+     true},
     {0}};
 
 /* Row tails 1..17 of every tile, output tails of 16 and 32, products around a strip (256) and a chunk (1024). */
-static const char *const cases[] = {
-    "gemm m=1 n=1 k=1",
-    "gemm m=1 n=1280 k=320 act=silu +bias",
-    "gemm m=2 n=1280 k=1280 +bias",
-    "gemm m=3 n=33 k=17 +bias +residual",
-    "gemm m=4 n=64 k=1025 +bias",
-    "gemm m=7 n=31 k=33 act=relu",
-    "gemm m=8 n=32 k=32",
-    "gemm m=9 n=127 k=65 +bias",
-    "gemm m=13 n=96 k=2500 +residual",
-    "gemm m=15 n=15 k=15 act=gelu +bias",
-    "gemm m=16 n=16 k=256",
-    "gemm m=17 n=77 k=257 act=quick_gelu +bias +residual",
-    "gemm m=63 n=48 k=64 act=silu +bias",
-    "gemm m=65 n=128 k=31 +bias",
-    "gemm m=129 n=129 k=129 +bias +residual",
-    "gemm m=1000 n=40 k=8",
-    "gemm batch=3 m=5 n=20 k=12 +bias +residual",
-    "gemm batch=3 m=33 n=65 k=40 +wbatch",
-    "gemm batch=2 m=77 n=31 k=70 +wkn +wbatch +residual",
-    "gemm m=20 n=50 k=130 act=gelu +bias +wkn",
-    "gemm m=77 n=320 k=768 +bias",
-    "gemm m=256 n=640 k=640 +bias +residual",
-    "gemm m=64 n=1280 k=1280 +bias",
-    "gemm m=16 n=1280 k=5120 +bias +residual",
-    "gemm:f16 m=1 n=1280 k=320 act=silu +bias",
-    "gemm:f16 m=3 n=33 k=17 +bias +residual",
-    "gemm:f16 m=8 n=96 k=256 act=gelu +bias",
-    "gemm:f16 m=17 n=77 k=521 act=quick_gelu +bias +residual",
-    "gemm:f16 m=129 n=127 k=1025 +bias",
-    "gemm:f16 batch=2 m=33 n=65 k=40 +wbatch",
-    "gemm:f16 batch=2 m=10 n=31 k=70 +wkn +wbatch +residual",
-    "gemm:f16 m=77 n=320 k=768 +bias +residual",
-    "gemm:f32*f16 m=2 n=320 k=1280 act=silu +bias",
-    "gemm:f32*f16 m=31 n=129 k=63 +bias +residual",
-    "gemm:f16*f32 m=31 n=129 k=300 +bias +wkn",
-    NULL};
+static const char *const cases[] = {"gemm m=1 n=1 k=1",
+                                    "gemm m=1 n=1280 k=320 act=silu +bias",
+                                    "gemm m=2 n=1280 k=1280 +bias",
+                                    "gemm m=3 n=33 k=17 +bias +residual",
+                                    "gemm m=4 n=64 k=1025 +bias",
+                                    "gemm m=7 n=31 k=33 act=relu",
+                                    "gemm m=8 n=32 k=32",
+                                    "gemm m=9 n=127 k=65 +bias",
+                                    "gemm m=13 n=96 k=2500 +residual",
+                                    "gemm m=15 n=15 k=15 act=gelu +bias",
+                                    "gemm m=16 n=16 k=256",
+                                    "gemm m=17 n=77 k=257 act=quick_gelu +bias +residual",
+                                    "gemm m=63 n=48 k=64 act=silu +bias",
+                                    "gemm m=65 n=128 k=31 +bias",
+                                    "gemm m=129 n=129 k=129 +bias +residual",
+                                    "gemm m=1000 n=40 k=8",
+                                    "gemm batch=3 m=5 n=20 k=12 +bias +residual",
+                                    "gemm batch=3 m=33 n=65 k=40 +wbatch",
+                                    "gemm batch=2 m=77 n=31 k=70 +wkn +wbatch +residual",
+                                    "gemm m=20 n=50 k=130 act=gelu +bias +wkn",
+                                    "gemm m=77 n=320 k=768 +bias",
+                                    "gemm m=256 n=640 k=640 +bias +residual",
+                                    "gemm m=64 n=1280 k=1280 +bias",
+                                    "gemm m=16 n=1280 k=5120 +bias +residual",
+                                    "gemm:f16 m=1 n=1280 k=320 act=silu +bias",
+                                    "gemm:f16 m=3 n=33 k=17 +bias +residual",
+                                    "gemm:f16 m=8 n=96 k=256 act=gelu +bias",
+                                    "gemm:f16 m=17 n=77 k=521 act=quick_gelu +bias +residual",
+                                    "gemm:f16 m=129 n=127 k=1025 +bias",
+                                    "gemm:f16 batch=2 m=33 n=65 k=40 +wbatch",
+                                    "gemm:f16 batch=2 m=10 n=31 k=70 +wkn +wbatch +residual",
+                                    "gemm:f16 m=77 n=320 k=768 +bias +residual",
+                                    "gemm:f32*f16 m=2 n=320 k=1280 act=silu +bias",
+                                    "gemm:f32*f16 m=31 n=129 k=63 +bias +residual",
+                                    "gemm:f16*f32 m=31 n=129 k=300 +bias +wkn",
+                                    NULL};
 
-static const char *const exact_cases[] = {
-    "gemm m=13 n=77 k=1500 +bias +residual",
-    "gemm m=1 n=129 k=20480 +bias",
-    "gemm:f16 m=33 n=40 k=77 +bias",
-    "gemm:f32*f16 m=17 n=31 k=2049 +residual",
-    "gemm batch=3 m=9 n=34 k=65 +wbatch +residual",
-    "gemm batch=2 m=8 n=65 k=33 +wkn +wbatch",
-    NULL};
+static const char *const exact_cases[] = {"gemm m=13 n=77 k=1500 +bias +residual",
+                                          "gemm m=1 n=129 k=20480 +bias",
+                                          "gemm:f16 m=33 n=40 k=77 +bias",
+                                          "gemm:f32*f16 m=17 n=31 k=2049 +residual",
+                                          "gemm batch=3 m=9 n=34 k=65 +wbatch +residual",
+                                          "gemm batch=2 m=8 n=65 k=33 +wkn +wbatch",
+                                          NULL};
 
 const ldm_op ldm_op_gemm = {
     .name = "gemm",

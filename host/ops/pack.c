@@ -5,11 +5,11 @@
 
 enum { A_N, A_C, A_C2, A_TAPS, A_KN };
 
-/* One source (x or x2: channels first..first+c of src) of outputs from..to: product t * c + i of output o goes to element
- * at + (t * c + i) * k_step + (o - from) * o_step of dst. Channels go in blocks so that the part of dst being written stays
- * in the first-level cache. */
-static void fill(const ldm_packing *p, const float *src, void *dst, int64_t from, int64_t to, int64_t first, int64_t c, int64_t at,
-                 int64_t k_step, int64_t o_step) {
+/* One source (x or x2: channels first..first+c of src) of outputs from..to: product t * c + i of output o goes to
+ * element at + (t * c + i) * k_step + (o - from) * o_step of dst. Channels go in blocks so that the part of dst being
+ * written stays in the first-level cache. */
+static void fill(const ldm_packing *p, const float *src, void *dst, int64_t from, int64_t to, int64_t first, int64_t c,
+                 int64_t at, int64_t k_step, int64_t o_step) {
     enum { BLOCK = 16 };
     const int64_t n = p->arg[A_N], all = p->arg[A_C] + p->arg[A_C2], taps = p->arg[A_TAPS];
     const int64_t o_src = p->arg[A_KN] ? 1 : all * taps, i_src = p->arg[A_KN] ? n : taps; /* steps in src */
@@ -50,17 +50,19 @@ static void rows(const ldm_packing *p, const float *src, void *dst) {
     fill(p, src, dst, 0, n, c, c2, taps * c, 1, (c + c2) * taps);
 }
 
-static bool describe(const char *name, int64_t round, void (*fn)(const ldm_packing *, const float *, void *), ldm_dtype dtype, int64_t n,
-                     int64_t c, int64_t c2, int64_t taps, bool kn, int64_t zeros, ldm_packing *out) {
+static bool describe(const char *name, int64_t round, void (*fn)(const ldm_packing *, const float *, void *),
+                     ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn, int64_t zeros,
+                     ldm_packing *out) {
     zeros = ldm_round_up(zeros, 64);
     *out = (ldm_packing){.dtype = dtype, .arg = {n, c, c2, taps, kn}, .fn = fn};
     out->bytes = (size_t)(ldm_round_up(n, round) * (c + c2) * taps) * ldm_dtype_size(dtype) + (size_t)zeros;
-    snprintf(out->key, sizeof out->key, "%s %s %lld+%lld%s 0:%lld", name, ldm_dtype_name(dtype), (long long)c, (long long)c2,
-             kn ? " kn" : "", (long long)zeros);
+    snprintf(out->key, sizeof out->key, "%s %s %lld+%lld%s 0:%lld", name, ldm_dtype_name(dtype), (long long)c,
+             (long long)c2, kn ? " kn" : "", (long long)zeros);
     return true;
 }
 
-bool ldm_pack_panels(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn, int64_t zeros, ldm_packing *out) {
+bool ldm_pack_panels(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn, int64_t zeros,
+                     ldm_packing *out) {
     return describe("panels", 32, panels, dtype, n, c, c2, taps, kn, zeros, out);
 }
 
@@ -68,10 +70,11 @@ bool ldm_pack_rows(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t ta
     return describe("rows", 4, rows, dtype, n, c, c2, taps, false, zeros, out);
 }
 
-ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t depth, int64_t panels) {
+ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t channels, int64_t products, int64_t panels) {
+    enum { INPUT = 65536, WEIGHTS = 131072 }; /* elements: 256 KiB and 512 KiB at f32 */
     ldm_tiling t = {.block = 8};
     while (t.block > 1 && ldm_ceil_div(rows, tile * t.block) * panels < 32) t.block /= 2;
-    t.group = 65536 / (tile * t.block * depth);
+    t.group = products * panels * 32 <= WEIGHTS ? 1 : INPUT / (tile * t.block * channels);
     if (t.group < 1) t.group = 1;
     t.items = ldm_ceil_div(rows, tile * t.block) * panels;
     return t;

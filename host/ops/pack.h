@@ -1,22 +1,27 @@
 /* pack.h -- weight layouts shared by conv2d and gemm (internal to host/ops).
- * The source is [n][c + c2][taps], or with `kn` [c][n] (taps 1). K counts x's taps and channels, then x2's taps and channels:
- * [src][tap][channel]. Behind the weights come `zeros` bytes of zeros, rounded up to 64: a row for pixels outside the map. */
+ * The source is [n][c + c2][taps], or with `kn` [c][n] (taps 1). K counts x's taps and channels, then x2's taps and
+ * channels: [src][tap][channel]. Behind the weights come `zeros` bytes of zeros, rounded up to 64: a row for pixels
+ * outside the map. */
 #ifndef LDM_PACK_H
 #define LDM_PACK_H
 
 #include "ops/op.h"
 
 /* [ceil(n/32)][K][32], outputs beyond n zero: the CPU tile kernels. */
-bool ldm_pack_panels(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn, int64_t zeros, ldm_packing *out);
+bool ldm_pack_panels(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn, int64_t zeros,
+                     ldm_packing *out);
 /* [n rounded up to 4][K], rows beyond n zero: the CPU kernel for few outputs. */
 bool ldm_pack_rows(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, int64_t zeros, ldm_packing *out);
 
-/* How the CPU tile kernels share out `rows` (pixels) of `depth` channels over `panels` of outputs. */
+/* How the CPU tile kernels share out `rows` (pixels) of `channels` inputs, `products` a sum, over `panels` of outputs.
+ */
 typedef struct ldm_tiling {
-    int64_t block; /* tiles a work-item makes one after the other, so that a piece of the panel serves all of them: 1..8 */
-    int64_t group; /* blocks that go panel by panel before the next ones: 256 KiB of input at f32 */
+    int64_t
+        block; /* tiles a work-item makes one after the other, so that a piece of the panel serves all of them: 1..8 */
+    int64_t group; /* blocks that go panel by panel before the next ones: 1 where all weights fit the second-level
+                      cache, else 256 KiB of input */
     int64_t items; /* work-items */
 } ldm_tiling;
-ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t depth, int64_t panels);
+ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t channels, int64_t products, int64_t panels);
 
 #endif
