@@ -67,6 +67,14 @@ static ldm_tensor cast(ldm_plan *p, ldm_tensor t, ldm_dtype from, ldm_dtype to) 
     return ldm_plan_emit(p, (ldm_tensor[]){t}, 1, "cast:%s count=%lld to=%s", ldm_dtype_name(from), (long long)ldm_shape_count(&ldm_plan_tensor(p, t)->shape), ldm_dtype_name(to));
 }
 
+/* Names the result "y", in f32; an identity's result is a copy of its input. */
+static void output(ldm_plan *p, ldm_tensor t, ldm_dtype from) {
+    t = cast(p, t, from, LDM_F32);
+    if (!p->status && ldm_plan_tensor(p, t)->kind == LDM_INPUT)
+        t = ldm_plan_emit(p, (ldm_tensor[]){t}, 1, "cast:f32 count=%lld to=f32", (long long)ldm_shape_count(&ldm_plan_tensor(p, t)->shape));
+    ldm_plan_output(p, t, "y");
+}
+
 ldm_status app_network_plan(const app_network_options *o, app_network *net) {
     ldm_status st = app_network_find(o, net);
     if (st) return st;
@@ -92,14 +100,14 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net) {
         }
         if (u->num_classes) labels = ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, net->n));
         ldm_tensor y = ldm_unet_emit(p, u, cast(p, x, LDM_F32, o->dtype), cast(p, temb, LDM_F32, o->dtype), context, labels);
-        ldm_plan_output(p, cast(p, y, o->dtype, LDM_F32), "y");
+        output(p, y, o->dtype);
     } else if (net->part == APP_ENCODER) {
         ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, net->n, net->h, net->w, (int64_t)3));
-        ldm_plan_output(p, cast(p, ldm_stage_emit_encoder(p, &net->stage, cast(p, x, LDM_F32, o->dtype)), o->dtype, LDM_F32), "y");
+        output(p, ldm_stage_emit_encoder(p, &net->stage, cast(p, x, LDM_F32, o->dtype)), o->dtype);
     } else {
         int64_t c = net->stage.kind == LDM_STAGE_IDENTITY ? 3 : net->stage.embed_dim;
         ldm_tensor z = ldm_plan_input(p, "z", LDM_F32, ldm_shape_of(4, net->n, net->h, net->w, c));
-        ldm_plan_output(p, cast(p, ldm_stage_emit_decoder(p, &net->stage, cast(p, z, LDM_F32, o->dtype)), o->dtype, LDM_F32), "y");
+        output(p, ldm_stage_emit_decoder(p, &net->stage, cast(p, z, LDM_F32, o->dtype)), o->dtype);
     }
     return p->status;
 }

@@ -1,0 +1,138 @@
+#!/bin/bash
+# test_cli.sh -- the tool as a user meets it: help, wrong flags, bad input, exit statuses, nothing left behind, same bytes twice.
+# Prints FAIL lines and the closing line that tests/run adds up. LDM names the tool.
+cd "$(dirname "$0")/.." || exit 1
+ldm=$PWD/${LDM:-build/release/ldm}
+data=$PWD/tests/data
+dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+passed=0 failed=0
+tiny="in_channels=3 out_channels=3 model_channels=32 num_res_blocks=1 channel_mult=1,2 attention_resolutions=2 num_heads=2 use_spatial_transformer=1 context_dim=16"
+
+# check NAME STATUS PATTERN COMMAND...: the exit status, and a sentence on stderr or stdout that matches
+check() {
+    local name=$1 want=$2 pattern=$3 got
+    shift 3
+    timeout 300 "$@" >out.txt 2>err.txt </dev/null
+    got=$?
+    if [ "$got" -ne "$want" ]; then
+        echo "FAIL cli: $name: status $got, wanted $want: $(tail -1 err.txt)"
+        failed=$((failed + 1))
+    elif [ -n "$pattern" ] && ! cat out.txt err.txt | grep -qE -- "$pattern"; then
+        echo "FAIL cli: $name: nothing matches '$pattern': $(tail -1 err.txt)"
+        failed=$((failed + 1))
+    elif [ "$want" -ne 0 ] && [ "$(grep -c '^ldm' err.txt)" -ne 1 ]; then
+        echo "FAIL cli: $name: not exactly one sentence: $(cat err.txt)"
+        failed=$((failed + 1))
+    else
+        passed=$((passed + 1))
+    fi
+}
+# expect NAME CONDITION...: a plain condition
+expect() {
+    local name=$1
+    shift
+    if "$@"; then passed=$((passed + 1)); else
+        echo "FAIL cli: $name"
+        failed=$((failed + 1))
+    fi
+}
+none_left() { [ -z "$(find . -name '*.tmp.*' -print -quit)" ]; }
+
+# ---- help and usage
+check "help" 0 "usage: ldm COMMAND" "$ldm" --help
+"$ldm" >out.txt 2>err.txt
+expect "no command: usage on stderr, status 1" test $? -eq 1 -a -s err.txt -a ! -s out.txt
+check "unknown command" 1 "no command 'frobnicate'" "$ldm" frobnicate
+for c in devices info plan encode decode roundtrip run op diff sample verify selftest ablate; do
+    check "$c --help" 0 "(-q, --quiet|--quiet)" "$ldm" $c --help
+    check "$c wrong flag" 1 "option '--no-such-flag'" "$ldm" $c --no-such-flag
+done
+check "a number where one is wanted" 1 "invalid numeric value" "$ldm" sample cin-ldm-32 --steps many -o x.png
+
+# ---- devices
+check "devices" 0 "compute units" "$ldm" devices
+check "why" 0 "chosen" "$ldm" devices --why 'conv2d:f16 n=1 c=64 h=16 w=16 k=64 r=3 s=3 pt=1 pb=1 pl=1 pr=1'
+check "why: bad problem" 1 "no such op" "$ldm" devices --why 'convolve:f32 n=1'
+check "unknown device" 1 "no such device" "$ldm" selftest --device nothing-like-this
+mkdir empty
+check "no OpenCL at all" 3 "install" env OCL_ICD_VENDORS="$dir/empty" OCL_ICD_FILENAMES= "$ldm" devices
+check "self-test" 0 "self-test passed" "$ldm" selftest
+
+# ---- plans, ops
+check "plan" 0 "394984196 parameters in 626 tensors" "$ldm" plan cin-ldm-8
+check "plan --shapes" 0 "x conv2d:f32" "$ldm" plan cin-ldm-32 --shapes
+check "unknown config" 1 "config 'ldm-99' is not known" "$ldm" plan ldm-99
+check "op" 0 "worst error / bound" "$ldm" op 'softmax:f32 rows=7 cols=33'
+check "op: missing number" 1 "cols= is missing" "$ldm" op 'softmax:f32 rows=7'
+check "op: unknown row" 1 "has no implementation" "$ldm" op 'softmax:f32 rows=7 cols=33' --impl softmax_magic
+check "op: zero size" 1 "" "$ldm" op 'softmax:f32 rows=0 cols=33'
+
+# ---- pictures
+check "round trip" 0 "PSNR 31.1[0-9]+ dB" "$ldm" roundtrip --taesd "$data/taef2" -i "$data/photos/astronaut.png" -o a.png
+check "again" 0 "PSNR" "$ldm" roundtrip --taesd "$data/taef2" -i "$data/photos/astronaut.png" -o b.png
+expect "same command, same bytes" cmp -s a.png b.png
+check "one thread" 0 "PSNR" env POCL_MAX_PTHREAD_COUNT=1 "$ldm" roundtrip --taesd "$data/taef2" -i "$data/photos/astronaut.png" -o c.png
+expect "one thread, same bytes" cmp -s a.png c.png
+check "odd size" 0 "451 x 300" "$ldm" roundtrip --taesd "$data/taef2" -i "$data/photos/chelsea.png" -o odd.png
+check "encode" 0 "latent \[1, 32, 50, 75\]" "$ldm" encode --taesd "$data/taef2" -i "$data/photos/coffee.png" -o z.npy
+check "decode" 0 "600 x 400" "$ldm" decode --taesd "$data/taef2" -i z.npy -o d.png
+check "diff: equal" 0 "0 differ" "$ldm" diff z.npy z.npy
+cp z.npy nan.npy && printf '\000\000\300\177' | dd of=nan.npy bs=1 seek=$(($(stat -c %s nan.npy) - 4)) conv=notrunc 2>/dev/null
+check "NaN in a latent" 4 "NaN" "$ldm" decode --taesd "$data/taef2" -i nan.npy -o nan.png
+expect "no picture of a NaN" test ! -e nan.png
+check "missing picture" 2 "cannot be opened" "$ldm" encode --taesd "$data/taef2" -i no.png -o z2.npy
+check "not a picture" 2 "" "$ldm" encode --taesd "$data/taef2" -i z.npy -o z2.npy
+check "missing weights" 2 "" "$ldm" encode --taesd "$dir/empty" -i "$data/photos/coffee.png" -o z2.npy
+check "no weights named" 1 "weights" "$ldm" encode -i "$data/photos/coffee.png" -o z2.npy
+check "output is a directory" 5 "directory" "$ldm" encode --taesd "$data/taef2" -i "$data/photos/coffee.png" -o "$dir/empty"
+check "output folder is missing" 5 "cannot be written" "$ldm" encode --taesd "$data/taef2" -i "$data/photos/coffee.png" -o "$dir/none/z.npy"
+if [ "$(id -u)" -ne 0 ]; then
+    mkdir ro && chmod 500 ro
+    check "read-only folder" 5 "cannot be written" "$ldm" encode --taesd "$data/taef2" -i "$data/photos/coffee.png" -o ro/z.npy
+fi
+check "not enough memory" 6 "the plan needs" "$ldm" encode --taesd "$data/taef2" -i "$data/photos/coffee.png" -o z2.npy --max-memory 16M
+check "latent of another stage" 2 "wanted \[1, 4" "$ldm" decode --config kl-f8 --synthetic 1 -i z.npy -o x.png
+expect "nothing left behind" test ! -e z2.npy
+
+# ---- networks
+check "save weights" 0 "" "$ldm" run unet --config "$tiny" --synthetic 3 --save-weights w.safetensors
+check "info" 0 "input_blocks.0.0.weight" "$ldm" info w.safetensors
+check "bind another family" 2 "140 are missing" "$ldm" run decoder --config kl-f8 -m w.safetensors --in z=z.npy -o y.npy
+head -c 1000 w.safetensors >short.safetensors
+check "truncated weights" 2 "" "$ldm" info short.safetensors
+cp w.safetensors bad.safetensors && printf '\000\000\300\177' | dd of=bad.safetensors bs=1 seek=$(($(stat -c %s bad.safetensors) - 4)) conv=notrunc 2>/dev/null
+"$ldm" encode --config identity --synthetic 1 -i "$data/photos/coffee.png" -o x.npy -q >/dev/null 2>&1
+check "a run without t" 2 "t: 0 values" "$ldm" run unet --config "$tiny" --synthetic 3 --in x=x.npy -o y.npy
+check "wrong input name" 1 "wanted NAME=FILE.npy" "$ldm" run unet --config "$tiny" --synthetic 3 --in q=x.npy -o y.npy
+
+# ---- sampling
+check "class out of range" 1 "classes 0 to 999" "$ldm" sample cin-ldm-32 --synthetic 1 --class-id 1000 -o x.png
+check "guidance without a null class" 1 "no null class" "$ldm" sample cin-ldm-32 --synthetic 1 --cfg-scale 3 -o x.png
+check "size" 1 "multiples of" "$ldm" sample cin-ldm-32 --synthetic 1 --height 200 -o x.png
+check "steps that reach index 1000" 1 "" "$ldm" sample cin-ldm-32 --synthetic 1 --steps 300 -o x.png
+check "text model" 1 "conditioning" "$ldm" sample sd15 --synthetic 1 -o x.png
+check "too little memory" 6 "the plan needs" "$ldm" sample celeba-ldm-32 --synthetic 1 --max-memory 100M -o x.png
+expect "no picture" test ! -e x.png
+"$ldm" sample celeba-ldm-32 --synthetic 1 --steps 500 -o int.png >out.txt 2>err.txt &
+pid=$!
+sleep 6
+kill -INT $pid
+wait $pid
+expect "SIGINT ends with 130" test $? -eq 130
+expect "SIGINT leaves no picture" test ! -e int.png
+
+# ---- caches and kernels
+export LDM_CACHE_DIR=$dir/cache
+check "cold cache" 0 "passed" "$ldm" selftest
+for f in cache/programs/*.bin; do printf 'garbage' | dd of="$f" bs=1 seek=60 conv=notrunc 2>/dev/null; done
+check "spoilt cache" 0 "passed" "$ldm" selftest
+for f in cache/programs/*.bin; do head -c 50 "$f" >t && mv t "$f"; done
+check "truncated cache" 0 "passed" "$ldm" selftest
+cp -r "$(dirname "$ldm")/../../kernels" k && echo 'broken(' >>k/softmax.cl && echo 'broken(' >>k/softmax_cpu.cl
+check "a kernel that does not build" 3 "softmax.* does not build" env LDM_KERNEL_DIR="$dir/k" "$ldm" op 'softmax:f32 rows=7 cols=33'
+check "no kernels" 2 "kernel file" env LDM_KERNEL_DIR="$dir/empty" "$ldm" op 'softmax:f32 rows=7 cols=33'
+
+expect "no temporary left" none_left
+echo "cli: $passed passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ]
