@@ -176,7 +176,8 @@ ldm_status ldm_bind(const ldm_plan *p, const ldm_ckpt *c, const ldm_bind_options
         const ldm_ckpt_tensor *t = ldm_ckpt_at(c, i);
         int at = place_of(t->name);
         bool ours = at >= 0 && has[places[at].net] && place[places[at].net] == at;
-        if ((ours || !known_extra(t->name)) && !binds(b, t)) complain(&extra, t->name, &t->shape, NULL);
+        bool foreign = !ours && !known_extra(t->name) && !(o && o->allow_foreign);
+        if ((ours || foreign) && !binds(b, t)) complain(&extra, t->name, &t->shape, NULL);
     }
     if (missing.count + misshapen.count + extra.count)
         st = ldm_fail(LDM_ERR_FORMAT,

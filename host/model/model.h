@@ -117,8 +117,9 @@ double ldm_plan_macs(const ldm_plan *p, int segment);
  * over: other networks than the plan's (of a first stage, its other half), buffers of the schedule, training losses. */
 typedef struct ldm_binding ldm_binding;
 typedef struct ldm_bind_options {
-    bool ema;         /* take model_ema.* for the UNet where the file has it */
-    bool allow_extra; /* left-over tensors are no failure */
+    bool ema;           /* take model_ema.* for the UNet where the file has it */
+    bool allow_extra;   /* left-over tensors are no failure */
+    bool allow_foreign; /* those that belong to no network known here are none */
 } ldm_bind_options;
 ldm_status ldm_bind(const ldm_plan *p, const ldm_ckpt *ckpt, const ldm_bind_options *o,
                     ldm_binding **out);   /* borrows both */
