@@ -72,6 +72,9 @@ oracle: ## remake tests/fixtures with PyTorch; CLONE=path of CompVis/latent-diff
 asan: ## build everything with address and undefined-behaviour sanitizers (build/asan)
 	$(MAKE) CONFIG=asan all tests
 
+lint: ## rules a compiler does not check: includes point down, OpenCL only in host/cl, ...
+	@tests/lint.sh
+
 format: ## clang-format every C file
 	clang-format -i $(LIB_SRC) $(REF_SRC) $(APP_SRC) $(TEST_SRC) $(wildcard host/*/*.h reference/*.h tests/*.h)
 

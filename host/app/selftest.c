@@ -64,6 +64,7 @@ ldm_status app_selftest(ldm_cl *cl, ldm_text *out) {
 
 /* One case per op: the first of its test cases that is small, and the same in f16 where the op computes. */
 static ldm_status print_constants(void) {
+    printf("/* selftest_table.h -- known answers of small cases; made by `ldm selftest --constants`, read by selftest.c. */\n");
     for (int o = 0; ldm_ops[o]; o++) {
         for (int i = 0, taken = 0; ldm_ops[o]->cases[i] && taken < 2; i++) {
             ldm_problem p;

@@ -1,3 +1,4 @@
+/* selftest_table.h -- known answers of small cases; made by `ldm selftest --constants`, read by selftest.c. */
     {"conv2d:f32 n=2 c=7 h=3 w=2 k=15 r=3 s=3 pt=1 pb=1 pl=1 pr=1 act=silu +bias +vec +residual",
      {{107, 0.61374417631469114, 4.47548e-06}, {142, 0.66592048081939936, 1.02436e-05}, {155, 3.9192970807503231, 9.67768e-06}, {94, -0.042839420262556001, 2.9809e-06}, {52, -0.091476443391185977, 7.58527e-07}, {179, 2.7764133773424429, 9.10184e-06}}},
     {"conv2d:f16 n=2 c=7 h=3 w=2 k=15 r=3 s=3 pt=1 pb=1 pl=1 pr=1 act=silu +bias +vec +residual",
