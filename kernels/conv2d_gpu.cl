@@ -102,7 +102,7 @@ place place_of(int at, int c, int c2, int r, int s) {
     return o;
 }
 
-__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
+__kernel WORK_GROUP(GROUP)
 void conv2d_block(__global real *y, __global float *part, __global const real *restrict x, __global const real *restrict x2,
                   __global const wreal *restrict w, __global const float *bias, __global const real *vec,
                   __global const real *residual, SIZES, int k_range) {

@@ -100,7 +100,7 @@ void finish(__global real *y, __global const float *bias, __global const real *r
     }
 }
 
-__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
+__kernel WORK_GROUP(GROUP)
 void gemm_block(__global real *y, __global float *part, __global const real *restrict x, __global const wreal *restrict w,
                 __global const float *bias, __global const real *residual, int m, int n, int k, int batch,
                 int k_range) {
