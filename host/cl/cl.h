@@ -25,6 +25,7 @@ typedef struct ldm_device {
     size_t base_align;            /* bytes; sub-buffer offsets are multiples of it */
     bool unified;                 /* shares memory with the host */
     bool has_fp16, has_fp64, has_subgroups, fast_fma, has_build; /* has_build: a compiler is available */
+    int least_lanes;              /* fewest work-items a hardware thread may be told to run, so most registers each; 0: no say */
     bool flushes_denormals;       /* no CL_FP_DENORM for float */
 } ldm_device;
 

@@ -63,6 +63,8 @@ static size_t system_available(void) {
         clGetDeviceInfo(id, what, sizeof fact_v, &fact_v, NULL) == CL_SUCCESS && fact_v ? fact_v : (type)(fallback);   \
     })
 
+enum { SUB_GROUP_SIZES = 0x4108 }; /* CL_DEVICE_SUB_GROUP_SIZES_INTEL, size_t[] */
+
 ldm_status ldm_cl_facts(cl_platform_id platform, cl_device_id id, int p, int d, ldm_device *out) {
     ldm_device f = {.platform = p, .index = d};
     text_of(id, CL_DEVICE_NAME, f.name, sizeof f.name);
@@ -97,6 +99,11 @@ ldm_status ldm_cl_facts(cl_platform_id platform, cl_device_id id, int p, int d, 
     cl_device_fp_config fp = FACT(id, CL_DEVICE_SINGLE_FP_CONFIG, cl_device_fp_config, 0);
     f.fast_fma = (fp & CL_FP_FMA) != 0;
     f.flushes_denormals = !(fp & CL_FP_DENORM);
+    size_t lanes[8] = {0};
+    if (strstr(ext, "cl_intel_required_subgroup_size") &&
+        clGetDeviceInfo(id, SUB_GROUP_SIZES, sizeof lanes, lanes, NULL) == CL_SUCCESS)
+        for (int i = 0; i < 8 && lanes[i]; i++)
+            if (!f.least_lanes || (int)lanes[i] < f.least_lanes) f.least_lanes = (int)lanes[i];
     *out = f;
     return LDM_OK;
 }

@@ -110,10 +110,11 @@ static const char *mutant_option(const char *file, char *buf, size_t cap) {
 
 ldm_status ldm_cl_program(ldm_cl *cl, const char *file, const char *launch_options, cl_program *out) {
     ldm_status st = LDM_OK;
-    char *common = NULL, *text = NULL, *source = NULL, options[LDM_MAX_OPTIONS + 200], mutant[80];
+    char *common = NULL, *text = NULL, *source = NULL, options[LDM_MAX_OPTIONS + 200], mutant[80], lanes[40] = "";
     size_t nc = 0, nt = 0;
     double start = ldm_now();
-    snprintf(options, sizeof options, "-cl-std=CL1.2%s%s%s%s", cl->facts.fast_fma ? " -DFAST_FMA" : "",
+    if (cl->facts.least_lanes) snprintf(lanes, sizeof lanes, " -DLEAST_LANES=%d", cl->facts.least_lanes);
+    snprintf(options, sizeof options, "-cl-std=CL1.2%s%s%s%s%s", cl->facts.fast_fma ? " -DFAST_FMA" : "", lanes,
              mutant_option(file, mutant, sizeof mutant), *launch_options ? " " : "", launch_options);
     /* within a process a program is named by file and options; files are read once */
     uint64_t key = ldm_hash_text(file);

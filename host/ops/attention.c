@@ -215,21 +215,28 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
 }
 
 enum { TILE_Q, GROUP }; /* tunables of attention_gpu; the derived sizes follow attention_gpu.cl */
-static const ldm_tunable gpu_tunables[] = {
-    {"TILE_Q", "queries of a work-group", {64, 32, 16, 8}},
-    {"GROUP", "work-items of a work-group", {128, 256, 64}},
-    {0}};
+static const ldm_tunable gpu_tunables[] = {{"TILE_Q", "queries of a work-group", {64, 32, 16, 8}},
+                                           {"GROUP", "work-items of a work-group", {128, 256, 64}},
+                                           {0}};
 
-static int64_t gpu_quads(const ldm_problem *p, const int *t) { return ldm_ceil_div(p->dim[D], 16 * t[GROUP] / t[TILE_Q]); }
+static int64_t gpu_quads(const ldm_problem *p, const int *t) {
+    return ldm_ceil_div(p->dim[D], 16 * t[GROUP] / t[TILE_Q]);
+}
 
 /* Sums in registers at most 64, local memory at most 32 KiB, work-groups at most the device's. */
 static bool gpu_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
     const int64_t keys = t[TILE_Q] == 8 ? 128 : t[GROUP] > 128 ? 64 : 32, queries = t[TILE_Q] * keys / 4 / t[GROUP];
     const int64_t quads = gpu_quads(p, t), pad = 16 * t[GROUP] / t[TILE_Q] * quads;
-    const int64_t v_floats = pad * (pad <= 64 ? 32 : pad <= 128 ? 16 : pad <= 256 ? 8 : pad <= 512 ? 4 : 2), qk_floats = 16 * (t[TILE_Q] + keys + 4);
-    const int64_t floats = (v_floats > qk_floats ? v_floats : qk_floats) + keys * (t[TILE_Q] + 4) + t[GROUP] + t[TILE_Q];
-    return queries >= 1 && t[GROUP] >= t[TILE_Q] && 4 * queries + 16 * quads <= 64 && quads <= 3 && floats * 4 <= 32768 &&
-           floats * 4 <= (int64_t)d->local_bytes && (size_t)t[GROUP] <= d->max_group;
+    const int64_t v_floats = pad * (pad <= 64    ? 32
+                                    : pad <= 128 ? 16
+                                    : pad <= 256 ? 8
+                                    : pad <= 512 ? 4
+                                                 : 2),
+                  qk_floats = 16 * (t[TILE_Q] + keys + 4);
+    const int64_t floats =
+        (v_floats > qk_floats ? v_floats : qk_floats) + keys * (t[TILE_Q] + 4) + t[GROUP] + t[TILE_Q];
+    return queries >= 1 && t[GROUP] >= t[TILE_Q] && 4 * queries + 16 * quads <= 64 && quads <= 3 &&
+           floats * 4 <= 32768 && floats * 4 <= (int64_t)d->local_bytes && (size_t)t[GROUP] <= d->max_group;
 }
 
 static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
@@ -259,9 +266,15 @@ static const ldm_impl impls[] = {
      .supports = one_key_supports,
      .record = one_key_record,
      .exact = true},
-    {.name = "attention_gpu", .idea = "fused; 64 queries against blocks of keys, scores and output as register tiles",
-     .family = LDM_GPU, .supports = gpu_supports, .prefers = ldm_prefer_gpu, .tunables = gpu_tunables, .legal = gpu_legal,
-     .record = gpu_record, .exact = true},
+    {.name = "attention_gpu",
+     .idea = "fused; 64 queries against blocks of keys, scores and output as register tiles",
+     .family = LDM_GPU,
+     .supports = gpu_supports,
+     .prefers = ldm_prefer_gpu,
+     .tunables = gpu_tunables,
+     .legal = gpu_legal,
+     .record = gpu_record,
+     .exact = true},
     {.name = "attention_cpu",
      .idea = "fused; strips of 32 queries as lanes against blocks of keys in local memory, two tile products",
      .family = LDM_CPU,

@@ -12,7 +12,8 @@ void ldm_default_params(const ldm_problem *p, const ldm_impl *impl, const ldm_de
         sets *= values[count];
     }
     for (int set = 0; set < sets; set++) { /* the defaults come first, then the nearest legal set in list order */
-        for (int i = count - 1, rest = set; i >= 0; rest /= values[i], i--) params[i] = impl->tunables[i].value[rest % values[i]];
+        for (int i = count - 1, rest = set; i >= 0; rest /= values[i], i--)
+            params[i] = impl->tunables[i].value[rest % values[i]];
         if (!impl->legal || impl->legal(p, params, d)) return;
     }
     for (int i = 0; i < count; i++) params[i] = impl->tunables[i].value[0];
@@ -32,14 +33,16 @@ static ldm_status no_row(const ldm_problem *p, const ldm_device *d, const char *
         ldm_text_free(&why);
         return LDM_ERR_ARG;
     }
-    ldm_fail(LDM_ERR_UNSUPPORTED, "%s cannot run on %s (%s)", ldm_problem_text(p, text, sizeof text), d->name, why.s ? why.s : "no rows");
+    ldm_fail(LDM_ERR_UNSUPPORTED, "%s cannot run on %s (%s)", ldm_problem_text(p, text, sizeof text), d->name,
+             why.s ? why.s : "no rows");
     ldm_text_free(&why);
     return LDM_ERR_UNSUPPORTED;
 }
 
 const char *ldm_prefer_gpu(const ldm_problem *p, const ldm_device *d) {
     (void)p;
-    if (d->type == LDM_DEVICE_CPU) return "the device is a CPU, where staging through local memory costs more than it saves";
+    if (d->type == LDM_DEVICE_CPU)
+        return "the device is a CPU, where staging through local memory costs more than it saves";
     if (!d->local_is_real) return "the device has no local memory of its own";
     return NULL;
 }

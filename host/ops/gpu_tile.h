@@ -1,5 +1,5 @@
-/* gpu_tile.h -- what the register-tiled GPU kernels of gemm and conv2d share on the host (internal to host/ops): tunables,
- * their constraints, and when the depth (K) is split over work-groups. */
+/* gpu_tile.h -- what the register-tiled GPU kernels of gemm and conv2d share on the host (internal to host/ops):
+ * tunables, their constraints, and when the depth (K) is split over work-groups. */
 #ifndef LDM_GPU_TILE_H
 #define LDM_GPU_TILE_H
 
@@ -11,12 +11,12 @@ bool ldm_gpu_tile_legal(const ldm_problem *p, const int *params, const ldm_devic
 /* NULL, or why not even the smallest tile runs; rows x cols outputs of `depth` products each. */
 const char *ldm_gpu_tile_supports(const ldm_device *d, int64_t rows, int64_t cols, int64_t depth);
 
-/* How a rows x cols product of `depth` is cut, `batch` times over: decided by the problem alone, so that results are the
- * same on every device. */
+/* How a rows x cols product of `depth` is cut, `batch` times over: decided by the problem alone, so that results are
+ * the same on every device. */
 typedef struct ldm_gpu_cut {
     int64_t tiles_m, tiles_n, splits;
-    int64_t k_range;     /* products of one split; at least depth where splits is 1 */
-    size_t scratch;      /* bytes of the parts; 0 where splits is 1 */
+    int64_t k_range; /* products of one split; at least depth where splits is 1 */
+    size_t scratch;  /* bytes of the parts; 0 where splits is 1 */
 } ldm_gpu_cut;
 ldm_gpu_cut ldm_gpu_cut_of(const int *params, int64_t rows, int64_t cols, int64_t depth, int64_t batch);
 

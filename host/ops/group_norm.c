@@ -144,20 +144,111 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-static const ldm_impl impls[] = {{.name = "group_norm_cpu",
-                                  .idea = "blocks of rows in cache, 16 channels at a time, blocks merged in order",
-                                  .family = LDM_CPU,
-                                  .supports = cpu_supports,
-                                  .prefers = ldm_prefer_cpu,
-                                  .scratch = cpu_scratch,
-                                  .record = cpu_record},
-                                 {.name = "group_norm_plain",
-                                  .idea = "one work-item a group, then one an element",
-                                  .family = LDM_PLAIN,
-                                  .supports = plain_supports,
-                                  .scratch = plain_scratch,
-                                  .record = plain_record},
-                                 {0}};
+/* How group_norm_gpu.cl cuts a map: groups into pieces of `width` channels, `per` pieces a work-group, blocks of rows.
+ * By the sizes and GROUP only. */
+typedef struct cut {
+    int64_t width, pieces, per, parts, block_rows, blocks;
+} cut;
+
+static cut cut_of(const ldm_problem *p, int group) {
+    enum { ROWS = 16 };
+    const int64_t wide = p->dim[C] / p->dim[GROUPS];
+    cut k = {.pieces = ldm_ceil_div(wide, group)};
+    k.width = ldm_ceil_div(wide, k.pieces);
+    k.parts = k.pieces > 1 ? p->dim[GROUPS] * k.pieces : ldm_ceil_div(p->dim[GROUPS], group / k.width);
+    k.per = ldm_ceil_div(p->dim[GROUPS] * k.pieces, k.parts);
+    k.block_rows = group / (k.width * k.per) * ROWS;
+    k.blocks = ldm_ceil_div(p->dim[HW], k.block_rows);
+    return k;
+}
+
+static const ldm_tunable gpu_tunables[] = {{"GROUP", "work-items of a work-group", {256, 128, 64}}, {0}};
+static bool gpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return ldm_row_group_legal(params[0], d);
+}
+
+static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
+    return ldm_row_group_legal(64, d) ? ldm_row_fits(elements(p)) : "needs work-groups of 64";
+}
+
+static size_t gpu_coef_offset(const ldm_problem *p, int group) {
+    const cut k = cut_of(p, group);
+    return (size_t)ldm_round_up(p->dim[N] * p->dim[GROUPS] * k.blocks * k.pieces * 2 * (int64_t)sizeof(float), 4096);
+}
+
+static size_t gpu_scratch(const ldm_problem *p, const int *params) {
+    return gpu_coef_offset(p, params[0]) + (size_t)(p->dim[N] * 3 * p->dim[C]) * sizeof(float);
+}
+
+static void gpu_kernel(const ldm_problem *p, int group, const char *kernel, ldm_recipe *r) {
+    ldm_rec_kernel(r, "group_norm_gpu.cl", kernel);
+    ldm_row_storage(p, r);
+    ldm_rec_define(r, "GROUP", group);
+    ldm_rec_define(r, "VEC", p->dim[C] % 4 == 0);
+}
+
+static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    enum { APPLY_ROWS = 8 };
+    const int64_t *d = p->dim;
+    const int group = params[0];
+    const cut k = cut_of(p, group);
+    gpu_kernel(p, group, "group_norm_blocks", r);
+    ldm_rec_scratch(r, 0);
+    ldm_rec_slot(r, SLOT_X);
+    for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
+    ldm_rec_int(r, k.width);
+    ldm_rec_int(r, k.pieces);
+    ldm_rec_int(r, k.per);
+    ldm_rec_range3(r, k.blocks * group, k.parts, d[N], group, 1, 1);
+    gpu_kernel(p, group, "group_norm_merge", r);
+    ldm_rec_scratch(r, gpu_coef_offset(p, group));
+    ldm_rec_scratch(r, 0);
+    ldm_rec_slot(r, SLOT_GAMMA);
+    ldm_rec_slot(r, SLOT_BETA);
+    ldm_rec_slot(r, SLOT_SS);
+    for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
+    ldm_rec_int(r, k.width);
+    ldm_rec_int(r, k.pieces);
+    ldm_rec_int(r, k.block_rows);
+    ldm_rec_int(r, k.blocks);
+    ldm_rec_float(r, p->flt[0]);
+    ldm_rec_int(r, p->flags & SCALESHIFT ? 1 : 0);
+    ldm_rec_range2(r, d[GROUPS] * group, d[N], group, 1);
+    gpu_kernel(p, group, "group_norm_affine", r);
+    ldm_rec_slot(r, SLOT_Y);
+    ldm_rec_slot(r, SLOT_X);
+    ldm_rec_scratch(r, gpu_coef_offset(p, group));
+    ldm_rec_int(r, d[HW]);
+    ldm_rec_int(r, d[C]);
+    ldm_rec_int(r, d[ACT] ? 2 : 0); /* ACT_SILU of common.clh */
+    ldm_rec_range2(r, ldm_ceil_div(d[HW], APPLY_ROWS) * (d[C] % 4 ? d[C] : d[C] / 4), d[N], 64, 1);
+    return r->status;
+}
+
+static const ldm_impl impls[] = {
+    {.name = "group_norm_gpu",
+     .idea = "columns of whole groups a work-group, 16 rows in registers, blocks merged by a fixed tree",
+     .family = LDM_GPU,
+     .supports = gpu_supports,
+     .prefers = ldm_prefer_gpu,
+     .tunables = gpu_tunables,
+     .legal = gpu_legal,
+     .scratch = gpu_scratch,
+     .record = gpu_record},
+    {.name = "group_norm_cpu",
+     .idea = "blocks of rows in cache, 16 channels at a time, blocks merged in order",
+     .family = LDM_CPU,
+     .supports = cpu_supports,
+     .prefers = ldm_prefer_cpu,
+     .scratch = cpu_scratch,
+     .record = cpu_record},
+    {.name = "group_norm_plain",
+     .idea = "one work-item a group, then one an element",
+     .family = LDM_PLAIN,
+     .supports = plain_supports,
+     .scratch = plain_scratch,
+     .record = plain_record},
+    {0}};
 
 static const char *const cases[] = {"group_norm:f32 n=1 hw=64 c=64 groups=32",
                                     "group_norm:f32 n=2 hw=49 c=96 groups=32 act=silu +scaleshift",
@@ -166,6 +257,7 @@ static const char *const cases[] = {"group_norm:f32 n=1 hw=64 c=64 groups=32",
                                     "group_norm:f32 n=2 hw=1 c=40 groups=2 eps=1e-2",
                                     "group_norm:f32 n=3 hw=17 c=21 groups=3 act=silu +scaleshift",
                                     "group_norm:f32 n=1 hw=70 c=1280 groups=32 +scaleshift",
+                                    "group_norm:f32 n=2 hw=70 c=600 groups=2 act=silu",
                                     "group_norm:f16 n=1 hw=64 c=64 groups=32 act=silu",
                                     "group_norm:f16 n=2 hw=130 c=320 groups=32 eps=1e-6 +scaleshift",
                                     "group_norm:f16 n=1 hw=9 c=35 groups=7",

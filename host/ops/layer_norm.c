@@ -68,7 +68,32 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-static const ldm_impl impls[] = {{.name = "layer_norm_cpu",
+static const ldm_tunable gpu_tunables[] = {{"GROUP", "work-items a row", {128, 64, 256}}, {0}};
+static bool gpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return ldm_row_group_legal(params[0], d);
+}
+
+static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
+    return ldm_row_group_legal(64, d) ? supports(p, d) : "needs work-groups of 64";
+}
+
+static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    ldm_rec_kernel(r, "layer_norm_gpu.cl", "layer_norm_group");
+    ldm_rec_define(r, "GROUP", params[0]);
+    arguments(p, r, false);
+    ldm_rec_range1(r, p->dim[ROWS] * params[0], params[0]);
+    return r->status;
+}
+
+static const ldm_impl impls[] = {{.name = "layer_norm_gpu",
+                                  .idea = "a row a work-group, two passes, trees in local memory",
+                                  .family = LDM_GPU,
+                                  .supports = gpu_supports,
+                                  .prefers = ldm_prefer_gpu,
+                                  .tunables = gpu_tunables,
+                                  .legal = gpu_legal,
+                                  .record = gpu_record},
+                                 {.name = "layer_norm_cpu",
                                   .idea = "a row a work-item, 64 elements a step in registers",
                                   .family = LDM_CPU,
                                   .supports = supports,

@@ -24,6 +24,10 @@ void ldm_row_storage(const ldm_problem *p, ldm_recipe *r) {
     if (p->dtype == LDM_F16) ldm_rec_option(r, "-DREAL=half");
 }
 
+bool ldm_row_group_legal(int group, const ldm_device *d) {
+    return (size_t)group <= d->max_group && (size_t)group * 2 * sizeof(float) <= d->local_bytes;
+}
+
 ref_out ldm_row_out(const ldm_sample *which, int64_t elements, ldm_dtype t, double *y, double *bound) {
     return (ref_out){
         which ? which->index : NULL, which ? which->count : elements, ldm_dtype_unit(t), ldm_dtype_tiny(t), y, bound};

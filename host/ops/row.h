@@ -11,6 +11,8 @@ ldm_status ldm_row_check(const ldm_problem *p, int sizes);
 const char *ldm_row_fits(int64_t elements);
 /* -DREAL=half where activations are f16. */
 void ldm_row_storage(const ldm_problem *p, ldm_recipe *r);
+/* A GPU row whose work-groups have `group` work-items and a float of local memory for each may run. */
+bool ldm_row_group_legal(int group, const ldm_device *d);
 /* Where a reference of `elements` outputs stored as `t` writes. */
 ref_out ldm_row_out(const ldm_sample *which, int64_t elements, ldm_dtype t, double *y, double *bound);
 
