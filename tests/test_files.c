@@ -121,7 +121,7 @@ static void checkpoints(void) {
         bytes_free(&b);
     }
     CASE("the TAEF2 pair") {
-        const char *files[] = {"data/taef2/taef2_encoder.pth", "data/taef2/taef2_decoder.pth"};
+        const char *files[] = {"tests/data/taef2/taef2_encoder.pth", "tests/data/taef2/taef2_decoder.pth"};
         int64_t want[] = {1338528, 1338499};
         for (int i = 0; i < 2; i++) {
             ldm_ckpt *c = NULL;
@@ -329,7 +329,7 @@ static void pictures(void) {
         CHECK(access(temp("b.png"), F_OK) != 0, "a refused picture left a file");
     }
     CASE("real photographs") {
-        const char *files[] = {"data/photos/astronaut.png", "data/photos/chelsea.png", "data/photos/coffee.png"};
+        const char *files[] = {"tests/data/photos/astronaut.png", "tests/data/photos/chelsea.png", "tests/data/photos/coffee.png"};
         int64_t size[][2] = {{512, 512}, {451, 300}, {600, 400}};
         for (int i = 0; i < 3; i++) {
             ldm_image im = {0};
