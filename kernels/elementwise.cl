@@ -61,8 +61,8 @@
 #endif
 #if MUTANT == 1
 #define GELU(S) LDM_CAT(tanh_gelu, S)
-float tanh_gelu(float x);
-VEC LDM_CAT(tanh_gelu, WIDTH)(VEC x);
+static inline float tanh_gelu(float x);
+static inline VEC LDM_CAT(tanh_gelu, WIDTH)(VEC x);
 #else
 #define GELU(S) LDM_CAT(gelu, S)
 #endif

@@ -13,8 +13,8 @@ enum {
 
 typedef struct tally {
     int runs, failed;
-    bool tuned[2]; /* the tunables have been through a case: f32, f16 */
-    double worst, bias;
+    bool tuned[2];         /* the tunables have been through a case: f32, f16 */
+    double worst[2], bias; /* worst error: f32 outputs, f16 outputs (there the storage's own rounding comes near 1) */
     char worst_text[LDM_PROBLEM_TEXT + 16];
 } tally;
 
@@ -46,8 +46,12 @@ static void run_one(const opcase *c, const ldm_choice *choice, tally *t) {
     ldm_status st = opcase_run(cl, c, choice, true, &v);
     const char *bad = st ? ldm_message() : opcase_complaint(c, &v, why, sizeof why);
     t->runs++;
-    if (!st && v.worst > t->worst)
-        t->worst = v.worst, snprintf(t->worst_text, sizeof t->worst_text, "%s (%s)", text, opcase_fill_name(c->fill));
+    double *worst = &t->worst[opcase_stores_half(c)];
+    if (!st && v.worst > *worst) {
+        *worst = v.worst;
+        if (!opcase_stores_half(c) || !*t->worst_text)
+            snprintf(t->worst_text, sizeof t->worst_text, "%s (%s)", text, opcase_fill_name(c->fill));
+    }
     if (!st && opcase_stores_half(c) && v.judged >= OPCASE_BIAS_OUTPUTS && fabs(v.bias) > fabs(t->bias))
         t->bias = v.bias;
     if (!bad) return;
@@ -114,8 +118,8 @@ static void run_op(const ldm_op *op) {
             CHECK(t->runs > 0, "none of the op's %d cases reaches this implementation on %s", cases,
                   ldm_cl_device(cl)->name);
             CHECK(t->failed == 0, "%d of %d runs failed", t->failed, t->runs);
-            printf("%-28s %4d runs, worst error %.2f of the bound, bias %+.2f  %s\n", names[i], t->runs, t->worst,
-                   t->bias, t->worst_text);
+            printf("%-30s %4d runs, worst error/bound f32 %.2f, f16 %.2f, f16 bias %+.2f  %s\n", names[i], t->runs,
+                   t->worst[0], t->worst[1], t->bias, t->worst_text);
         }
     }
     printf("%s: %d cases, %.1f s, %d programs so far\n", op->name, cases, ldm_now() - start,

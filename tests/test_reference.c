@@ -315,6 +315,20 @@ static void elementwise(void) {
     }
 }
 
+static void sampling(void) {
+    CASE("guidance and the step counter") {
+        float e[4] = {1, 2, 3, -2}, t[2] = {0, 41}; /* without: 1, 2; with: 3, -2 */
+        ref_guidance(all_f32(), 2, 1.5f, e);
+        EXPECT("guidance", 0, 4, -4);
+        expect_bound("d = 3, y = 4", 0, U * 4 + U * (3 * 3 + 4));
+        ref_guidance(all_f32(), 2, 0, e);
+        EXPECT("scale 0 is unconditional", 0, 1, 2);
+        ref_advance(all_f32(), 2, t);
+        EXPECT("counter", 0, 1, 42);
+        CHECK(bound[1] == 0, "a counter is exact");
+    }
+}
+
 static void moves(void) {
     CASE("concat, upsample, avg_pool") {
         float a[4] = {1, 2, 3, 4}, b[2] = {5, 6};
@@ -382,6 +396,7 @@ int main(int argc, char **argv) {
     norms();
     attention();
     elementwise();
+    sampling();
     moves();
     return test_end();
 }

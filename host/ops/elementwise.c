@@ -325,7 +325,7 @@ static ldm_status image_to_float_record(const ldm_problem *p, const int *params,
     return range(r, ldm_ceil_div(p->dim[COUNT], params[0]));
 }
 ROWS(image_to_float, supports);
-static const char *const image_to_float_cases[] = {"image_to_float:f32 count=5003 mul=0.00784313725 add=-1",
+static const char *const image_to_float_cases[] = {"image_to_float:f32 count=5003 mul=0.00784313772 add=-1",
                                                    "image_to_float:f32 count=9",
                                                    "image_to_float:f16 count=5003 mul=0.00392156863", NULL};
 static const char *const image_to_float_exact[] = {"image_to_float:f32 count=777",

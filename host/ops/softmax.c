@@ -43,7 +43,7 @@ static bool fill(const ldm_problem *p, int slot, ldm_fill how, float *data, int6
             data[i] = -8 * unit + (row & 1 ? 0 : u * unit);
             break;
         case LDM_FILL_SPIKY:
-            data[i] = (chosen ? 60 : u) * unit;
+            data[i] = (chosen ? 100 : u) * unit;
             break;
         case LDM_FILL_INTEGER:
             data[i] = (col + row) % cols < half ? 0 : -1000 * unit;
