@@ -61,6 +61,7 @@ test: all tests ## build and run every test; ends with "N passed, N failed, N sk
 	@tests/run $(TESTS) $(wildcard tests/test_*.sh)
 
 include bench/bench.mk
+include tests/fuzz.mk
 
 PYTHON ?= .venv/bin/python
 peers-venv: ## a Python environment with PyTorch and diffusers in .venv (witness and bench peers)

@@ -16,8 +16,10 @@ const char *ckpt_show(const void *name, size_t n) {
     char *buf = bufs[turn++ & 3];
     const uint8_t *s = name;
     size_t len = n < 96 ? n : 96;
-    for (size_t i = 0; i < len; i++) buf[i] = (char)(s[i] < 32 || s[i] == 127 ? '?' : s[i]);
-    memcpy(buf + len, n > 96 ? "..." : "", n > 96 ? 4 : 1);
+    while (len < n && len && (s[len] & 0xc0) == 0x80) len--; /* not inside a character */
+    bool text = ldm_utf8_valid(s, len);
+    for (size_t i = 0; i < len; i++) buf[i] = (char)(s[i] < 32 || s[i] == 127 || (!text && s[i] >= 128) ? '?' : s[i]);
+    memcpy(buf + len, len < n ? "..." : "", len < n ? 4 : 1);
     return buf;
 }
 

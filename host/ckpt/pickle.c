@@ -13,6 +13,82 @@ enum {
     MAX_MARKS = 256, /* values being built inside values being built */
 };
 
+/* For sentences: pickletools' names of the opcodes that are read and of those met in refused files. */
+static const char *op_name(uint8_t op) {
+    static const char *const names[256] = {['('] = "MARK",
+                                           ['.'] = "STOP",
+                                           ['0'] = "POP",
+                                           ['1'] = "POP_MARK",
+                                           ['2'] = "DUP",
+                                           ['F'] = "FLOAT",
+                                           ['I'] = "INT",
+                                           ['J'] = "BININT",
+                                           ['K'] = "BININT1",
+                                           ['L'] = "LONG",
+                                           ['M'] = "BININT2",
+                                           ['N'] = "NONE",
+                                           ['P'] = "PERSID",
+                                           ['Q'] = "BINPERSID",
+                                           ['R'] = "REDUCE",
+                                           ['S'] = "STRING",
+                                           ['T'] = "BINSTRING",
+                                           ['U'] = "SHORT_BINSTRING",
+                                           ['V'] = "UNICODE",
+                                           ['X'] = "BINUNICODE",
+                                           ['a'] = "APPEND",
+                                           ['b'] = "BUILD",
+                                           ['c'] = "GLOBAL",
+                                           ['d'] = "DICT",
+                                           ['}'] = "EMPTY_DICT",
+                                           ['e'] = "APPENDS",
+                                           ['g'] = "GET",
+                                           ['h'] = "BINGET",
+                                           ['i'] = "INST",
+                                           ['j'] = "LONG_BINGET",
+                                           ['l'] = "LIST",
+                                           [']'] = "EMPTY_LIST",
+                                           ['o'] = "OBJ",
+                                           ['p'] = "PUT",
+                                           ['q'] = "BINPUT",
+                                           ['r'] = "LONG_BINPUT",
+                                           ['s'] = "SETITEM",
+                                           ['t'] = "TUPLE",
+                                           [')'] = "EMPTY_TUPLE",
+                                           ['u'] = "SETITEMS",
+                                           ['G'] = "BINFLOAT",
+                                           ['B'] = "BINBYTES",
+                                           ['C'] = "SHORT_BINBYTES",
+                                           [0x80] = "PROTO",
+                                           [0x81] = "NEWOBJ",
+                                           [0x82] = "EXT1",
+                                           [0x83] = "EXT2",
+                                           [0x84] = "EXT4",
+                                           [0x85] = "TUPLE1",
+                                           [0x86] = "TUPLE2",
+                                           [0x87] = "TUPLE3",
+                                           [0x88] = "NEWTRUE",
+                                           [0x89] = "NEWFALSE",
+                                           [0x8a] = "LONG1",
+                                           [0x8b] = "LONG4",
+                                           [0x8c] = "SHORT_BINUNICODE",
+                                           [0x8d] = "BINUNICODE8",
+                                           [0x8e] = "BINBYTES8",
+                                           [0x8f] = "EMPTY_SET",
+                                           [0x90] = "ADDITEMS",
+                                           [0x91] = "FROZENSET",
+                                           [0x92] = "NEWOBJ_EX",
+                                           [0x93] = "STACK_GLOBAL",
+                                           [0x94] = "MEMOIZE",
+                                           [0x95] = "FRAME",
+                                           [0x96] = "BYTEARRAY8",
+                                           [0x97] = "NEXT_BUFFER",
+                                           [0x98] = "READONLY_BUFFER"};
+    static _Thread_local char number[8];
+    if (names[op]) return names[op];
+    snprintf(number, sizeof number, "0x%02x", op);
+    return number;
+}
+
 ldm_status pickle_bad(const pickle *p, const char *fmt, ...) {
     char text[600];
     va_list ap;
@@ -90,7 +166,7 @@ static ldm_status push(pickle *p, uint32_t v) {
 
 static ldm_status pop(pickle *p, uint32_t *out) {
     if (p->stack_n <= floor_of(p))
-        return pickle_bad(p, "opcode '%c' needs a value that is not on the stack", *p->op_at);
+        return pickle_bad(p, "opcode %s needs a value that is not on the stack", op_name(*p->op_at));
     *out = p->stack[--p->stack_n];
     return LDM_OK;
 }
@@ -122,7 +198,7 @@ static ldm_status push_text(pickle *p, uint64_t n) {
 /* Takes the values above the topmost mark: *first is the index of the lowest in stack[], *n their number. They stay
  * readable until the next push. */
 static ldm_status pop_mark(pickle *p, uint32_t *first, uint32_t *n) {
-    if (p->mark_n == 0) return pickle_bad(p, "opcode '%c' needs a mark that is not there", *p->op_at);
+    if (p->mark_n == 0) return pickle_bad(p, "opcode %s needs a mark that is not there", op_name(*p->op_at));
     *first = p->marks[--p->mark_n], *n = p->stack_n - *first;
     p->stack_n = *first;
     return LDM_OK;
@@ -131,7 +207,7 @@ static ldm_status pop_mark(pickle *p, uint32_t *first, uint32_t *n) {
 /* ---- operands ---- */
 
 static ldm_status operand(pickle *p, size_t n, uint64_t *out) {
-    if ((size_t)(p->end - p->at) < n) return pickle_bad(p, "opcode '%c' is cut short", *p->op_at);
+    if ((size_t)(p->end - p->at) < n) return pickle_bad(p, "opcode %s is cut short", op_name(*p->op_at));
     uint64_t v = 0;
     for (size_t i = n; i-- > 0;) v = v << 8 | p->at[i];
     p->at += n;
@@ -212,12 +288,13 @@ static ldm_status make_marked_tuple(pickle *p) {
 /* APPEND(S), SETITEM(S): values stack[first .. first+n) go into the container below them. */
 static ldm_status fill(pickle *p, value_kind wanted, uint32_t first, uint32_t n) {
     ldm_status st = LDM_OK;
-    if (p->stack_n <= floor_of(p)) return pickle_bad(p, "opcode '%c' has no container below its values", *p->op_at);
+    if (p->stack_n <= floor_of(p))
+        return pickle_bad(p, "opcode %s has no container below its values", op_name(*p->op_at));
     uint32_t target = p->stack[p->stack_n - 1];
     const value *t = &p->values[target];
     if (t->kind == V_OPAQUE) return LDM_OK;
     if (t->kind != wanted)
-        return pickle_bad(p, "opcode '%c' on %s, wanted %s", *p->op_at, pickle_kind_name(t),
+        return pickle_bad(p, "opcode %s on %s, wanted %s", op_name(*p->op_at), pickle_kind_name(t),
                           wanted == V_DICT ? "a dictionary" : "a list");
     if (wanted == V_DICT && n % 2) return pickle_bad(p, "a key without its value");
     for (uint32_t i = 0; i < n; i++) {
@@ -231,7 +308,7 @@ static ldm_status fill(pickle *p, value_kind wanted, uint32_t first, uint32_t n)
 
 static ldm_status fill_top(pickle *p, value_kind wanted, uint32_t n) {
     if (p->stack_n - floor_of(p) < n + 1)
-        return pickle_bad(p, "opcode '%c' needs %u values on the stack", *p->op_at, n + 1);
+        return pickle_bad(p, "opcode %s needs %u values on the stack", op_name(*p->op_at), n + 1);
     p->stack_n -= n;
     return fill(p, wanted, p->stack_n, n);
 }
@@ -247,17 +324,17 @@ static ldm_status build(pickle *p) {
     uint32_t state;
     ldm_status st = pop(p, &state);
     if (st) return st;
-    if (p->stack_n <= floor_of(p)) return pickle_bad(p, "opcode 'b' needs an object below the state");
+    if (p->stack_n <= floor_of(p)) return pickle_bad(p, "opcode BUILD needs an object below the state");
     const value *t = &p->values[p->stack[p->stack_n - 1]];
     if (t->kind != V_DICT && t->kind != V_OPAQUE)
-        return pickle_bad(p, "opcode 'b' on %s, wanted an object or a dictionary", pickle_kind_name(t));
+        return pickle_bad(p, "opcode BUILD on %s, wanted an object or a dictionary", pickle_kind_name(t));
     return LDM_OK;
 }
 
 /* ---- memo, globals, calls ---- */
 
 static ldm_status memo_put(pickle *p, uint64_t key) {
-    if (p->stack_n <= floor_of(p)) return pickle_bad(p, "opcode '%c' with nothing on the stack", *p->op_at);
+    if (p->stack_n <= floor_of(p)) return pickle_bad(p, "opcode %s with nothing on the stack", op_name(*p->op_at));
     if (key >= p->ops) /* writers number from 0 up: a larger key only serves to make the memo large */
         return pickle_bad(p, "memo key %llu after %u opcodes", (unsigned long long)key, p->ops);
     ldm_status st = GROW(p->memo, p->memo_cap, (uint32_t)key + 1, "memo places");
@@ -387,9 +464,7 @@ static ldm_status step(pickle *p, uint8_t op) {
     case 'Q':
         return do_persistent(p);
     }
-    return pickle_bad(p, "opcode 0x%02x%s%.1s%s is not one of those that hold data", op,
-                      op > 32 && op < 127 ? " '" : "", op > 32 && op < 127 ? (const char *)p->op_at : "",
-                      op > 32 && op < 127 ? "'" : "");
+    return pickle_bad(p, "opcode %s is not one of those that hold data", op_name(op));
 }
 
 ldm_status pickle_read(ldm_ckpt *c, const zip_dir *z, const char *root, size_t root_len, const uint8_t *data,
