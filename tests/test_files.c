@@ -73,7 +73,7 @@ static void check_lightning(const char *path) {
     ldm_ckpt *c = NULL;
     CHECK_OK(ldm_ckpt_open(path, &c));
     if (!c) return;
-    CHECK(ldm_ckpt_count(c) == 10, "%d tensors, wanted 10", ldm_ckpt_count(c));
+    CHECK(ldm_ckpt_count(c) == 11, "%d tensors, wanted 11", ldm_ckpt_count(c));
     check_ramp(c, "plain", LDM_F32, "[2, 2]", true);
     check_ramp(c, "transposed", LDM_F32, "[3, 4]", false);
     check_ramp(c, "every_other", LDM_F32, "[3, 4]", false);
@@ -81,6 +81,7 @@ static void check_lightning(const char *path) {
     check_ramp(c, "tied_b", LDM_F32, "[5]", true);
     check_ramp(c, "row", LDM_F32, "[4]", true);
     check_ramp(c, "parameter", LDM_F32, "[2]", true);
+    check_ramp(c, "no_rows", LDM_F32, "[0, 4]", true);
     check_ramp(c, "channels_last", LDM_F32, "[1, 3, 2, 2]", false);
     check_ramp(c, "extra.ema.decay", LDM_F32, "[1]", true);
     check_ramp(c, "extra.ema.3", LDM_F32, "[2]", true);
@@ -140,7 +141,7 @@ static void checkpoints(void) {
         CHECK_OK(ldm_ckpt_open(FIXTURE("lightning.ckpt"), &c));
         if (!c) return;
         CHECK_OK(ldm_ckpt_describe(c, &t));
-        CHECK(t.s && strstr(t.s, "tensors     10\n") && strstr(t.s, "parameters  59\n") &&
+        CHECK(t.s && strstr(t.s, "tensors     11\n") && strstr(t.s, "parameters  59\n") &&
                   strstr(t.s, "global_step = 123456\n") && strstr(t.s, "transposed       f32   [3, 4]  (strided)\n"),
               "%s", t.s ? t.s : "nothing");
         ldm_text_free(&t);

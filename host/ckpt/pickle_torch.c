@@ -207,13 +207,14 @@ static ldm_status rebuild_tensor(pickle *p, uint32_t args, uint32_t *out) {
         return pickle_bad(p, "a tensor of %d dimensions with %d strides", t.shape.rank, strides);
     int64_t count = ldm_shape_count(&t.shape), last = 0, next = 1;
     char text[256];
-    bool inside = offset->u.i >= 0 && offset->u.i <= storage->extra && count >= 0 && count <= storage->extra;
+    int64_t from = count ? offset->u.i : 0; /* a view without elements may begin anywhere */
+    bool inside = offset->u.i >= 0 && from <= storage->extra && count >= 0 && count <= storage->extra;
     for (int d = 0; d < t.shape.rank && inside && count; d++) {
         int64_t reach;
         inside = !__builtin_mul_overflow(t.shape.dim[d] - 1, t.stride[d], &reach) &&
                  !__builtin_add_overflow(last, reach, &last);
     }
-    if (!inside || (count && last >= storage->extra - offset->u.i))
+    if (!inside || (count && last >= storage->extra - from))
         return pickle_bad(p, "a tensor of shape %s from element %lld does not fit its storage of %lld elements",
                           ldm_shape_text(&t.shape, text, sizeof text), (long long)offset->u.i,
                           (long long)storage->extra);
@@ -224,7 +225,7 @@ static ldm_status rebuild_tensor(pickle *p, uint32_t args, uint32_t *out) {
     }
     if (count == 0) t.contiguous = true;
     t.dtype = (ldm_dtype)storage->dtype;
-    t.data = storage->u.s + (size_t)offset->u.i * ldm_dtype_size(t.dtype);
+    t.data = storage->u.s + (size_t)from * ldm_dtype_size(t.dtype);
     if (p->tensor_n == CKPT_MAX_TENSORS) return pickle_bad(p, "more than %d tensors", CKPT_MAX_TENSORS);
     if ((st = pickle_grow(p, (void **)&p->tensors, &p->tensor_cap, p->tensor_n + 1, sizeof *p->tensors, "tensors")))
         return st;
