@@ -13,7 +13,7 @@ set ylabel "speed-up over f = 1"
 set yrange [0.8:*]
 set ytics (1, 2, 4, 8, 16, 32, 64, 128, 256)
 set key top left Left reverse samplen 2
-plot data using 1:3 with linespoints ls 2 title "multiply-adds alone (UNet)", \
+plot data using 1:3 with linespoints ls 2 title "multiply-adds alone, steps + decode", \
      data using 1:2 with linespoints ls 1 title "measured, seconds a sample", \
      data using 1:4 with linespoints ls 3 title "headline figures"
 unset logscale y
