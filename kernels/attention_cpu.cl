@@ -14,7 +14,8 @@
  *
  * Local memory, in floats (host: attention.c, tile_floats), d16 = d rounded up to 16, ld an odd multiple of 16 >= d16
  * so that rows start in different cache sets:
- *   qt, ot [queries/32][d16][32]    kb, vb [KEYS][ld]    sp [KEYS][32]    top, sum [queries]
+ *   qt, ot [queries/32][d16][32]    sp [KEYS][32]    top, sum [queries]    kb, vb [KEYS][ld]
+ * All of it in whole float16, stored by assignment: vstore16 is four stores on PoCL, which the next load has to wait for.
  *
  * MUTANTS: 1 scale 1/sqrt(d+1), 2 no maximum taken off, 3 last key of a block that is not full missing, 4 causal mask
  *          off by one, 5 sum not rescaled when the maximum moves, 6 padding keys counted, 7 values of two keys
@@ -85,26 +86,26 @@ static inline void store_some(float16 v, global real *p, int count) {
  * 8. */
 static inline void copy_block(local float *to, int ld, const global real *p, size_t from, int rows, int d) {
     for (int j = 0; j < rows; j++)
-        for (int e = 0; e < d; e += 16) vstore16(load_some(p + j * from + e, d - e), 0, to + j * ld + e);
+        for (int e = 0; e < d; e += 16) *(local float16 *)(to + j * ld + e) = load_some(p + j * from + e, d - e);
     for (int j = rows; j < ((rows + 7) & ~7); j++)
-        for (int e = 0; e < d; e += 16) vstore16((float16)(0), 0, to + j * ld + e);
+        for (int e = 0; e < d; e += 16) *(local float16 *)(to + j * ld + e) = 0;
 }
 
 #define EACH8(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 
 /* s[8][32] (+)= k[8][ld] qt[.][32] over products e0 .. e1. */
-static inline void score_tile(local float *s, const local float *k, int ld, const local float *qt, int e0, int e1) {
+static inline void score_tile(local float16 *s, const local float *k, int ld, const local float16 *qt, int e0, int e1) {
 #define START(j) float16 a##j = 0, b##j = 0;
-#define ADD(j)   a##j += vload16(2 * j, s), b##j += vload16(2 * j + 1, s);
+#define ADD(j)   a##j += s[2 * j], b##j += s[2 * j + 1];
 #define STEP_KEY(j)                                                                                                    \
     {                                                                                                                  \
         const float16 kj = k[j * ld + e];                                                                              \
         a##j = FMA(kj, qa, a##j), b##j = FMA(kj, qb, b##j);                                                            \
     }
-#define PUT(j) vstore16(a##j, 2 * j, s), vstore16(b##j, 2 * j + 1, s);
+#define PUT(j) s[2 * j] = a##j, s[2 * j + 1] = b##j;
     EACH8(START)
     for (int e = e0; e < e1; e++) {
-        const float16 qa = vload16(2 * e, qt), qb = vload16(2 * e + 1, qt);
+        const float16 qa = qt[2 * e], qb = qt[2 * e + 1];
         EACH8(STEP_KEY)
     }
     if (e0) {
@@ -114,18 +115,18 @@ static inline void score_tile(local float *s, const local float *k, int ld, cons
 }
 
 /* o[8][32] = o (fade_a, fade_b) + sum_{j < keys} v[j][8] p[j][32]. */
-static inline void value_tile(local float *o, const local float *v, int ld, const local float *p, int keys,
+static inline void value_tile(local float16 *o, const local float *v, int ld, const local float16 *p, int keys,
                               float16 fade_a, float16 fade_b) {
-#define FADE(i) float16 a##i = vload16(2 * i, o) * fade_a, b##i = vload16(2 * i + 1, o) * fade_b;
+#define FADE(i) float16 a##i = o[2 * i] * fade_a, b##i = o[2 * i + 1] * fade_b;
 #define STEP_OUT(i)                                                                                                    \
     {                                                                                                                  \
         const float16 vi = vj[i];                                                                                      \
         a##i = FMA(vi, pa, a##i), b##i = FMA(vi, pb, b##i);                                                            \
     }
-#define PUT_OUT(i) vstore16(a##i, 2 * i, o), vstore16(b##i, 2 * i + 1, o);
+#define PUT_OUT(i) o[2 * i] = a##i, o[2 * i + 1] = b##i;
     EACH8(FADE)
     for (int j = 0; j < keys; j++) {
-        const float16 pa = vload16(2 * j, p), pb = vload16(2 * j + 1, p);
+        const float16 pa = p[2 * j], pb = p[2 * j + 1];
 #if MUTANT == 7
         const local float *vj = v + (j < 2 && keys > 1 ? 1 - j : j) * ld;
 #else
@@ -138,24 +139,24 @@ static inline void value_tile(local float *o, const local float *v, int ld, cons
 
 /* Turns S[keys][32] into P in place; key j0 + j is seen by query i if j0 + j <= i + reach. Returns the factors of what
  * was summed before. */
-static inline void soften(local float *s, int keys, bool masked, int first_hidden, local float *top, local float *sum,
+static inline void soften(local float16 *s, int keys, bool masked, int first_hidden, local float16 *top, local float16 *sum,
                           float16 *fade_a, float16 *fade_b) {
     const int16 lane = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const float16 old_a = vload16(0, top), old_b = vload16(1, top);
+    const float16 old_a = top[0], old_b = top[1];
     float16 new_a = old_a, new_b = old_b, sum_a = 0, sum_b = 0;
     for (int j = 0; j < keys; j++) {
-        float16 a = vload16(2 * j, s), b = vload16(2 * j + 1, s);
+        float16 a = s[2 * j], b = s[2 * j + 1];
         if (masked) { /* query `lane` sees key j while j < first_hidden + lane */
             a = (lane <= j - first_hidden) ? (float16)(-INFINITY) : a;
             b = (lane + 16 <= j - first_hidden) ? (float16)(-INFINITY) : b;
-            vstore16(a, 2 * j, s), vstore16(b, 2 * j + 1, s);
+            s[2 * j] = a, s[2 * j + 1] = b;
         }
 #if MUTANT == 10
         ushort bits[32];
         half *kept = (half *)bits;
         vstore_half16_rte(a, 0, kept), vstore_half16_rte(b, 1, kept);
         a = vload_half16(0, kept), b = vload_half16(1, kept);
-        vstore16(a, 2 * j, s), vstore16(b, 2 * j + 1, s);
+        s[2 * j] = a, s[2 * j + 1] = b;
 #endif
         new_a = max(new_a, a), new_b = max(new_b, b);
     }
@@ -166,28 +167,29 @@ static inline void soften(local float *s, int keys, bool masked, int first_hidde
     new_b = new_a;
 #endif
     for (int j = 0; j < keys; j++) {
-        const float16 a = exp2_neg(vload16(2 * j, s) - new_a), b = exp2_neg(vload16(2 * j + 1, s) - new_b);
-        vstore16(a, 2 * j, s), vstore16(b, 2 * j + 1, s);
+        const float16 a = exp2_neg(s[2 * j] - new_a), b = exp2_neg(s[2 * j + 1] - new_b);
+        s[2 * j] = a, s[2 * j + 1] = b;
         sum_a += a, sum_b += b;
     }
     *fade_a = exp2_neg(old_a - new_a), *fade_b = exp2_neg(old_b - new_b);
-    vstore16(new_a, 0, top), vstore16(new_b, 1, top);
+    top[0] = new_a, top[1] = new_b;
 #if MUTANT == 5
-    vstore16(vload16(0, sum) + sum_a, 0, sum), vstore16(vload16(1, sum) + sum_b, 1, sum);
+    sum[0] += sum_a, sum[1] += sum_b;
 #else
-    vstore16(FMA(vload16(0, sum), *fade_a, sum_a), 0, sum), vstore16(FMA(vload16(1, sum), *fade_b, sum_b), 1, sum);
+    sum[0] = FMA(sum[0], *fade_a, sum_a), sum[1] = FMA(sum[1], *fade_b, sum_b);
 #endif
 }
 
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 attention_tile(global real *y, global const real *q, global const real *k, global const real *v, int heads, int nq,
                int nkv, int d, int q_row, int kv_row, int q_off, int k_off, int v_off, int head_step, float scale,
-               int causal, int queries, local float *memory) {
+               int causal, int queries, local float16 *memory) {
     const int h = get_global_id(1), sample = get_global_id(2), i0 = get_global_id(0) * queries,
               count = min(queries, nq - i0);
     const int d16 = (d + 15) & ~15, ld = d16 + (d16 & 16 ? 0 : 16), strips = (count + 31) / 32, reach = nkv - nq;
-    local float *qt = memory, *ot = qt + queries * d16, *kb = ot + queries * d16, *vb = kb + KEYS * ld,
-                *sp = vb + KEYS * ld, *top = sp + KEYS * 32, *sum = top + queries;
+    local float16 *qt = memory, *ot = qt + queries / 16 * d16, *sp = ot + queries / 16 * d16, *top = sp + KEYS * 2,
+                  *sum = top + queries / 16;
+    local float *kb = (local float *)(sum + queries / 16), *vb = kb + KEYS * ld;
 #if MUTANT == 13
     k_off += (h + 1 < heads ? head_step : 0);
 #endif
@@ -201,7 +203,7 @@ attention_tile(global real *y, global const real *q, global const real *k, globa
     const float16 to_log2 = scale * 1.44269504088896f;
 
     for (int i = 0; i < strips * 32; i += 16) { /* Q^T, 16 queries a time; queries beyond the last are zeros */
-        local float *strip = qt + (i >> 5) * d16 * 32 + (i & 16);
+        local float16 *strip = qt + (i >> 5) * d16 * 2 + (i >> 4 & 1);
         for (int e = 0; e < d; e += 16) {
             float16 r[16];
 #pragma unroll
@@ -209,12 +211,11 @@ attention_tile(global real *y, global const real *q, global const real *k, globa
                 r[t] = i + t < count ? load_some(q + (size_t)(i + t) * q_row + e, d - e) * to_log2 : (float16)(0);
             transpose16(r);
 #pragma unroll
-            for (int t = 0; t < 16; t++) vstore16(r[t], 0, strip + (e + t) * 32);
+            for (int t = 0; t < 16; t++) strip[(e + t) * 2] = r[t];
         }
     }
-    for (int i = 0; i < strips * d16 * 32; i += 16) vstore16((float16)(0), 0, ot + i);
-    for (int i = 0; i < strips * 32; i += 16)
-        vstore16((float16)(-INFINITY), 0, top + i), vstore16((float16)(0), 0, sum + i);
+    for (int i = 0; i < strips * d16 * 2; i++) ot[i] = 0;
+    for (int i = 0; i < strips * 2; i++) top[i] = -INFINITY, sum[i] = 0;
 
     const int seen = causal ? min(nkv, i0 + count + reach) : nkv; /* keys any of these queries sees */
     for (int j0 = 0; j0 < seen; j0 += KEYS) {
@@ -236,7 +237,7 @@ attention_tile(global real *y, global const real *q, global const real *k, globa
             const int hidden = i0 + strip * 32 + reach + 1 - j0;
 #endif
             if (causal && hidden + 31 <= 0) continue;
-            local float *qs = qt + strip * d16 * 32, *os = ot + strip * d16 * 32;
+            local float16 *qs = qt + strip * d16 * 2, *os = ot + strip * d16 * 2;
 #if MUTANT == 8
             const int products = max(d - 1, 1);
 #else
@@ -244,23 +245,23 @@ attention_tile(global real *y, global const real *q, global const real *k, globa
 #endif
             for (int e = 0; e < products; e += STEP)
                 for (int j = 0; j < keys; j += 8)
-                    score_tile(sp + j * 32, kb + j * ld, ld, qs, e, min(e + STEP, products));
+                    score_tile(sp + j * 2, kb + j * ld, ld, qs, e, min(e + STEP, products));
             float16 fade_a, fade_b;
-            soften(sp, keys, causal && hidden < keys, hidden, top + strip * 32, sum + strip * 32, &fade_a, &fade_b);
+            soften(sp, keys, causal && hidden < keys, hidden, top + strip * 2, sum + strip * 2, &fade_a, &fade_b);
 #if MUTANT == 9
             fade_a = 1, fade_b = 1;
 #endif
-            for (int e = 0; e < d; e += 8) value_tile(os + e * 32, vb + e, ld, sp, keys, fade_a, fade_b);
+            for (int e = 0; e < d; e += 8) value_tile(os + e * 2, vb + e, ld, sp, keys, fade_a, fade_b);
         }
     }
 
     for (int i = 0; i < count; i += 16) {
-        local float *strip = ot + (i >> 5) * d16 * 32 + (i & 16);
-        const float16 total = vload16(0, sum + i);
+        const local float16 *strip = ot + (i >> 5) * d16 * 2 + (i >> 4 & 1);
+        const float16 total = sum[i >> 4];
         for (int e = 0; e < d; e += 16) {
             float16 r[16];
 #pragma unroll
-            for (int t = 0; t < 16; t++) r[t] = vload16(0, strip + (e + t) * 32) / total;
+            for (int t = 0; t < 16; t++) r[t] = strip[(e + t) * 2] / total;
             transpose16(r);
 #pragma unroll
             for (int t = 0; t < 16; t++)
