@@ -17,6 +17,7 @@
 #ifndef WIDTH
 #define WIDTH 4 /* elements of a work-item: 4, 8 or 16 */
 #endif
+#define SPAN  (WIDTH < 16 ? WIDTH : 16 * WIDTH) /* outputs of a work-item of geglu */
 #define VEC   LDM_CAT(float, WIDTH)
 #define LOADV LDM_CAT(LOAD, WIDTH)
 #if MUTANT == 6 && REAL_IS_HALF
@@ -73,7 +74,9 @@ kernel void activation(global real *y, global const real *x, int count, int fn){
     ELEMENTS(count, STOREV(LDM_CAT(function, WIDTH)(LOADV(x, i), fn), y, i), STORE(function(LOAD(x, i), fn), y, i))}
 
 kernel void geglu(global real *y, global const real *x, int rows, int c) {
-    const int chunks = (c + WIDTH - 1) / WIDTH, row = get_global_id(0) / chunks, k = get_global_id(0) % chunks * WIDTH;
+    const int chunks = (c + SPAN - 1) / SPAN, row = get_global_id(0) / chunks;
+    int k = get_global_id(0) % chunks * SPAN;
+    const int end = min(k + SPAN, c);
     if (row >= rows) return;
     x += (size_t)row * 2 * c;
     y += (size_t)row * c;
@@ -82,9 +85,8 @@ kernel void geglu(global real *y, global const real *x, int rows, int c) {
 #else
     const int value = 0, gate = c;
 #endif
-    if (k + WIDTH <= c) STOREV(LOADV(x, value + k) * GELU(WIDTH)(LOADV(x, gate + k)), y, k);
-    else
-        for (int e = k; e < LAST(c); e++) STORE(LOAD(x, value + e) * GELU()(LOAD(x, gate + e)), y, e);
+    for (; k + WIDTH <= end; k += WIDTH) STOREV(LOADV(x, value + k) * GELU(WIDTH)(LOADV(x, gate + k)), y, k);
+    for (; k < LAST(end); k++) STORE(LOAD(x, value + k) * GELU()(LOAD(x, gate + k)), y, k);
 }
 
 kernel void add(global real *y, global const real *a, global const real *b, int count, int bcount) {

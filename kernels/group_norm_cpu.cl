@@ -24,22 +24,30 @@ static inline void store16(float16 v, global real *p, size_t i) {
 #endif
 }
 
-/* mean, total: [c] of local memory. */
+#if MUTANT == 3
+#define AWAY(v, mean) (v)
+#else
+#define AWAY(v, mean) ((v) - (mean))
+#endif
+
+/* mean16, total16: [round_up(c, 16)] floats of local memory each, whole vectors: a vstore16 is four stores on PoCL, which the
+ * next load would wait for. */
 kernel void group_norm_stats_blocks(global float *partial, global const real *x, int hw, int c, int groups, int rows,
-                                    local float *mean, local float *total) {
+                                    local float16 *mean16, local float16 *total16) {
     const int b = get_global_id(0), n = get_global_id(1), width = c / groups, wide = c & ~15;
     const int row0 = b * rows, count = min(rows, hw - row0);
     const float area = (float)count * width;
+    local float *mean = (local float *)mean16, *total = (local float *)total16;
     x += ((size_t)n * hw + row0) * c;
     partial += 2 * ((size_t)n * get_global_size(0) + b) * groups;
-    for (int k = 0; k < c; k++) mean[k] = 0, total[k] = 0;
+    for (int k = 0; k * 16 < c; k++) mean16[k] = 0, total16[k] = 0;
 #if MUTANT == 9
     for (int p = 0; p < max(count - 1, 1); p++) {
 #else
     for (int p = 0; p < count; p++) {
 #endif
         const global real *row = x + (size_t)p * c;
-        for (int k = 0; k < wide; k += 16) vstore16(vload16(0, mean + k) + LOAD16(row, k), 0, mean + k);
+        for (int k = 0; k < wide; k += 16) mean16[k >> 4] += LOAD16(row, k);
 #if MUTANT != 8
         for (int k = wide; k < c; k++) mean[k] += LOAD(row, k);
 #endif
@@ -54,17 +62,11 @@ kernel void group_norm_stats_blocks(global float *partial, global const real *x,
     for (int p = 0; p < count; p++) {
         const global real *row = x + (size_t)p * c;
         for (int k = 0; k < wide; k += 16) {
-            float16 away = LOAD16(row, k) - vload16(0, mean + k);
-#if MUTANT == 3
-            away = LOAD16(row, k);
-#endif
-            vstore16(FMA(away, away, vload16(0, total + k)), 0, total + k);
+            const float16 away = AWAY(LOAD16(row, k), mean16[k >> 4]);
+            total16[k >> 4] = FMA(away, away, total16[k >> 4]);
         }
         for (int k = wide; k < c; k++) {
-            float away = LOAD(row, k) - mean[k];
-#if MUTANT == 3
-            away = LOAD(row, k);
-#endif
+            const float away = AWAY(LOAD(row, k), mean[k]);
             total[k] = FMA(away, away, total[k]);
         }
     }

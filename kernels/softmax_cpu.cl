@@ -41,13 +41,13 @@ kernel void softmax_row(global real *y, global const real *x, int cols, float sc
 #if MUTANT == 1
     top = 0;
 #endif
-    for (int j = 0; j < wide; j += 16) sums += exp(FMA((float16)(scale), LOAD16(x, j), (float16)(-top)));
+    for (int j = 0; j < wide; j += 16) sums += exp_neg16(FMA((float16)(scale), LOAD16(x, j), (float16)(-top)));
 #if MUTANT != 2
     for (int j = wide; j < cols; j++) sum += exp(FMA(scale, LOAD(x, j), -top));
 #endif
     sum += sum16(sums);
     for (int j = 0; j < wide; j += 16) {
-        float16 v = exp(FMA((float16)(scale), LOAD16(x, j), (float16)(-top))) / sum;
+        float16 v = exp_neg16(FMA((float16)(scale), LOAD16(x, j), (float16)(-top))) / sum;
 #if MUTANT == 5 && REAL_IS_HALF
         vstore_half16_rtz(v, 0, y + j);
 #else

@@ -124,7 +124,8 @@ static ldm_status geglu_record(const ldm_problem *p, const int *params, const ld
     ldm_rec_slot(r, 0);
     ldm_rec_int(r, p->dim[0]);
     ldm_rec_int(r, p->dim[1]);
-    return range(r, p->dim[0] * ldm_ceil_div(p->dim[1], params[0]));
+    const int64_t span = params[0] < 16 ? params[0] : 16 * params[0]; /* elementwise.cl: SPAN */
+    return range(r, p->dim[0] * ldm_ceil_div(p->dim[1], span));
 }
 ROWS(geglu, geglu_supports);
 static const char *const geglu_cases[] = {"geglu:f32 rows=9 c=320",  "geglu:f32 rows=7 c=37", "geglu:f32 rows=1 c=1",

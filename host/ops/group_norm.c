@@ -99,7 +99,7 @@ static size_t coef_offset(const ldm_problem *p) {
 }
 
 static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
-    if ((size_t)p->dim[C] * 2 * sizeof(float) > d->local_bytes) return "two rows of sums do not fit local memory";
+    if ((size_t)ldm_round_up(p->dim[C], 16) * 2 * sizeof(float) > d->local_bytes) return "two rows of sums do not fit local memory";
     return ldm_row_fits(elements(p));
 }
 
@@ -115,8 +115,8 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     ldm_rec_slot(r, SLOT_X);
     for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
     ldm_rec_int(r, rows);
-    ldm_rec_local(r, (size_t)d[C] * sizeof(float));
-    ldm_rec_local(r, (size_t)d[C] * sizeof(float));
+    ldm_rec_local(r, (size_t)ldm_round_up(d[C], 16) * sizeof(float));
+    ldm_rec_local(r, (size_t)ldm_round_up(d[C], 16) * sizeof(float));
     ldm_rec_range2(r, blocks(p), d[N], 1, 1);
     ldm_rec_kernel(r, "group_norm_cpu.cl", "group_norm_stats_merge");
     ldm_row_storage(p, r);

@@ -1,15 +1,17 @@
 /* move.c -- the ops that move elements: concat, upsample, avg_pool, embedding: what they mean, what they cost, their
  * cases and rows. Kernels: kernels/move.cl; references: reference/ref_move.c. Both rows of an op are one kernel with a
- * different WIDTH. */
+ * different WIDTH and SPAN. */
 #include "ops/row.h"
 
-static const ldm_tunable cpu_width[] = {{"WIDTH", "channels of a work-item", {16, 8}}, {0}};
-static const ldm_tunable plain_width[] = {{"WIDTH", "channels of a work-item", {4}}, {0}};
+static const ldm_tunable cpu_width[] = {
+    {"WIDTH", "channels of a step", {16, 8}}, {"SPAN", "channels of a work-item", {256, 64}}, {0}};
+static const ldm_tunable plain_width[] = {
+    {"WIDTH", "channels of a step", {4}}, {"SPAN", "channels of a work-item", {4}}, {0}};
 
 #define ROWS(op)                                                                                                       \
     static const char *op##_supports(const ldm_problem *p, const ldm_device *d) { return ldm_row_fits(op##_most(p)); } \
     static const ldm_impl op##_impls[] = {{.name = #op "_cpu",                                                         \
-                                           .idea = "16 channels a work-item",                                          \
+                                           .idea = "256 channels a work-item, 16 a step",                              \
                                            .family = LDM_CPU,                                                          \
                                            .supports = op##_supports,                                                  \
                                            .prefers = ldm_prefer_cpu,                                                  \
@@ -32,10 +34,11 @@ static ldm_status record(const ldm_problem *p, const int *params, ldm_recipe *r,
     ldm_row_storage(p, r);
     if (p->wdtype != p->dtype) ldm_rec_option(r, p->wdtype == LDM_F16 ? "-DWREAL=half" : "-DWREAL=float");
     ldm_rec_define(r, "WIDTH", params[0]);
+    ldm_rec_define(r, "SPAN", params[1]);
     ldm_rec_slot(r, inputs);
     for (int i = 0; i < inputs; i++) ldm_rec_slot(r, i);
     for (int i = 0; i < dims; i++) ldm_rec_int(r, p->dim[i]);
-    ldm_rec_range1(r, rows * ldm_ceil_div(c, params[0]), 64);
+    ldm_rec_range1(r, rows * ldm_ceil_div(c, params[1]), 16);
     return r->status;
 }
 
