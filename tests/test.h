@@ -41,7 +41,7 @@ wanted:
     do {                                                                                                               \
         if (!(cond)) {                                                                                                 \
             test_case_failed++;                                                                                        \
-            printf("FAIL %s: %s (%s:%d): ", test_area, test_case_name ? test_case_name : "?", __FILE__, __LINE__);      \
+            printf("FAIL %s: %s (%s:%d): ", test_area, test_case_name ? test_case_name : "?", __FILE__, __LINE__);     \
             printf(__VA_ARGS__);                                                                                       \
             printf("\n");                                                                                              \
         }                                                                                                              \
@@ -62,7 +62,8 @@ wanted:
 
 static inline int test_end(void) {
     test_close_case();
-    if (!test_only_count && test_passed + test_failed + test_skipped == 0) test_failed++, printf("FAIL %s: no case ran\n", test_area);
+    if (!test_only_count && test_passed + test_failed + test_skipped == 0)
+        test_failed++, printf("FAIL %s: no case ran\n", test_area);
     printf("%s: %d passed, %d failed, %d skipped\n", test_area, test_passed, test_failed, test_skipped);
     return test_failed ? 1 : 0;
 }

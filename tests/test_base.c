@@ -1,4 +1,5 @@
-/* test_base.c -- base/: conversions against the compiler's own half type, status and exit statuses, whole-or-nothing files. */
+/* test_base.c -- base/: conversions against the compiler's own half type, status and exit statuses, whole-or-nothing
+ * files. */
 #include "test.h"
 #include <math.h>
 #include <sys/stat.h>
@@ -51,7 +52,8 @@ static void conversions(void) {
         float in[4] = {-3, 255.5f, 2.5f, 1e9f};
         uint8_t out[4];
         ldm_from_f32(LDM_U8, in, 4, out);
-        CHECK(out[0] == 0 && out[1] == 255 && out[2] == 2 && out[3] == 255, "got %d %d %d %d", out[0], out[1], out[2], out[3]);
+        CHECK(out[0] == 0 && out[1] == 255 && out[2] == 2 && out[3] == 255, "got %d %d %d %d", out[0], out[1], out[2],
+              out[3]);
     }
 }
 
@@ -66,14 +68,16 @@ static void sizes(void) {
         CHECK(ldm_alloc(SIZE_MAX - 3, &p) == LDM_ERR_NOMEM, "SIZE_MAX - 3 bytes were promised");
     }
     CASE("uniform numbers are fixed") {
-        CHECK(ldm_uniform(0, 0, 0) == ldm_uniform(0, 0, 0) && ldm_uniform(0, 0, 0) != ldm_uniform(0, 0, 1), "not a counter");
+        CHECK(ldm_uniform(0, 0, 0) == ldm_uniform(0, 0, 0) && ldm_uniform(0, 0, 0) != ldm_uniform(0, 0, 1),
+              "not a counter");
         double sum = 0, square = 0;
         for (int i = 0; i < 100000; i++) {
             double v = ldm_uniform(1, 2, (uint64_t)i);
             CHECK(v >= -1 && v < 1, "%g out of range", v);
             sum += v, square += v * v;
         }
-        CHECK(fabs(sum / 1e5) < 0.006 && fabs(square / 1e5 - 1 / 3.0) < 0.005, "mean %g, square %g", sum / 1e5, square / 1e5);
+        CHECK(fabs(sum / 1e5) < 0.006 && fabs(square / 1e5 - 1 / 3.0) < 0.005, "mean %g, square %g", sum / 1e5,
+              square / 1e5);
     }
 }
 
@@ -106,7 +110,8 @@ static void files(void) {
     }
     CASE("unwritable targets") {
         CHECK(ldm_write_file(dir, "x", 1) == LDM_ERR_IO, "a directory was written to");
-        CHECK(ldm_write_file("/nonexistent/x", "x", 1) == LDM_ERR_IO && ldm_exit_status(LDM_ERR_IO) == 5, "no such directory");
+        CHECK(ldm_write_file("/nonexistent/x", "x", 1) == LDM_ERR_IO && ldm_exit_status(LDM_ERR_IO) == 5,
+              "no such directory");
     }
     char cmd[400];
     snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
@@ -117,7 +122,9 @@ int main(int argc, char **argv) {
     test_begin(argc, argv, "base");
     conversions(), sizes(), files();
     CASE("a prefix keeps the sentence") {
-        CHECK(ldm_prefix(ldm_fail(LDM_ERR_ARG, "x is %d", 3), "unet") == LDM_ERR_ARG && !strcmp(ldm_message(), "unet: x is 3"), "%s", ldm_message());
+        CHECK(ldm_prefix(ldm_fail(LDM_ERR_ARG, "x is %d", 3), "unet") == LDM_ERR_ARG &&
+                  !strcmp(ldm_message(), "unet: x is 3"),
+              "%s", ldm_message());
     }
     return test_end();
 }

@@ -1,5 +1,6 @@
-/* test_loop.c -- the denoising loop on the device against the same steps taken one network call at a time with the arithmetic
- * on the host in double; guidance as one batch of two; and that nothing allocates or compiles once the loop runs. */
+/* test_loop.c -- the denoising loop on the device against the same steps taken one network call at a time with the
+ * arithmetic on the host in double; guidance as one batch of two; and that nothing allocates or compiles once the loop
+ * runs. */
 #include "sample/loop.h"
 #include "test.h"
 #include <math.h>
@@ -10,8 +11,10 @@ enum { N = 2, H = 8, W = 8, C = 4, TOKENS = 3, STEPS = 3, COUNT = N * H * W * C 
 
 static ldm_unet_config small(void) {
     ldm_unet_config c;
-    CHECK_OK(ldm_unet_config_parse("in_channels=4 out_channels=4 model_channels=32 num_res_blocks=1 channel_mult=1,2 attention_resolutions=1,2 "
-                                   "num_heads=2 use_spatial_transformer=1 context_dim=16", &c));
+    CHECK_OK(ldm_unet_config_parse(
+        "in_channels=4 out_channels=4 model_channels=32 num_res_blocks=1 channel_mult=1,2 attention_resolutions=1,2 "
+        "num_heads=2 use_spatial_transformer=1 context_dim=16",
+        &c));
     return c;
 }
 
@@ -37,7 +40,8 @@ static ldm_status each(void *user, int k, double seconds) {
 static ldm_status noise_hook(void *user, int k, float *dst) { return (void)user, step_noise(NULL, k, dst); }
 
 /* The loop, on the device. */
-static void run_loop(const ldm_loop_options *o, const float *x0, const float *context, double scale, float *x, watch *w) {
+static void run_loop(const ldm_loop_options *o, const float *x0, const float *context, double scale, float *x,
+                     watch *w) {
     ldm_plan *p = NULL;
     ldm_exec *e = NULL;
     ldm_source s = ldm_source_synthetic(&seed);
@@ -56,7 +60,8 @@ done:
 }
 
 /* e(x, t, context) by a plan of the UNet alone, batch n. */
-static void call_unet(const ldm_unet_config *c, int64_t n, const float *x, double t, const float *context, float *e_out) {
+static void call_unet(const ldm_unet_config *c, int64_t n, const float *x, double t, const float *context,
+                      float *e_out) {
     ldm_plan *p = NULL;
     ldm_exec *e = NULL;
     ldm_source s = ldm_source_synthetic(&seed);
@@ -90,7 +95,14 @@ static void compare(bool guided, double eta) {
     CHECK_OK(ldm_schedule_linear(.0015, .0195, &schedule));
     CHECK_OK(ldm_sampler_ddim(&schedule, LDM_PREDICT_EPS, 250, eta, &steps, &count));
     /* the last steps: from t <= 200 an untrained network moves the latent, but does not drown it */
-    ldm_loop_options o = {.unet = small(), .tokens = TOKENS, .n = N, .h = H, .w = W, .guided = guided, .steps = steps + count - STEPS, .count = STEPS};
+    ldm_loop_options o = {.unet = small(),
+                          .tokens = TOKENS,
+                          .n = N,
+                          .h = H,
+                          .w = W,
+                          .guided = guided,
+                          .steps = steps + count - STEPS,
+                          .count = STEPS};
     float x0[COUNT], x[COUNT], xx[2 * COUNT], e[2 * COUNT], z[COUNT], context[2 * N * TOKENS * 16];
     double ref[COUNT], worst = 0, largest = 0;
     watch w = {0, 0, 0};
@@ -126,7 +138,8 @@ int main(int argc, char **argv) {
         int count = 0;
         CHECK_OK(ldm_schedule_linear(.0015, .0195, &schedule));
         CHECK_OK(ldm_sampler_ddim(&schedule, LDM_PREDICT_EPS, 250, 0, &steps, &count));
-        ldm_loop_options o = {.unet = small(), .tokens = TOKENS, .n = N, .h = H, .w = W, .steps = steps + count - STEPS, .count = STEPS};
+        ldm_loop_options o = {
+            .unet = small(), .tokens = TOKENS, .n = N, .h = H, .w = W, .steps = steps + count - STEPS, .count = STEPS};
         float x0[COUNT], a[COUNT], b[COUNT], context[N * TOKENS * 16];
         watch w = {0, 0, 0};
         for (int i = 0; i < COUNT; i++) x0[i] = ldm_uniform(1, 1, (uint64_t)i);

@@ -30,31 +30,35 @@ APP_COMMAND(selftest);
 APP_COMMAND(bench);
 APP_COMMAND(ablate);
 
-/* ---- options ------------------------------------------------------------------------------------------------------- */
+/* ---- options -------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct app_device_options {
     char *device, *max_memory;
-    bool profile;                   /* event timing: set by the subcommands that report times per step */
+    bool profile; /* event timing: set by the subcommands that report times per step */
 } app_device_options;
 extern app_device_options app_device;
 extern struct poptOption app_device_table[], app_quiet_table[];
-#define APP_DEVICE {NULL, 0, POPT_ARG_INCLUDE_TABLE, app_device_table, 0, "Device:", NULL}
-#define APP_END    {NULL, 0, POPT_ARG_INCLUDE_TABLE, app_quiet_table, 0, "General:", NULL}, POPT_AUTOHELP POPT_TABLEEND
+#define APP_DEVICE                                                                                                     \
+    { NULL, 0, POPT_ARG_INCLUDE_TABLE, app_device_table, 0, "Device:", NULL }
+#define APP_END {NULL, 0, POPT_ARG_INCLUDE_TABLE, app_quiet_table, 0, "General:", NULL}, POPT_AUTOHELP POPT_TABLEEND
 
-/* Parses argv against `table`; left-over words go to *words (NULL-terminated, owned by *ctx), at least `min` and at most
- * `max` of them. The caller frees *ctx with poptFreeContext, also after a failure. */
-ldm_status app_parse(const app_command *self, const struct poptOption *table, int argc, const char **argv, int min, int max,
-                     const char ***words, poptContext *ctx);
+/* Parses argv against `table`; left-over words go to *words (NULL-terminated, owned by *ctx), at least `min` and at
+ * most `max` of them. The caller frees *ctx with poptFreeContext, also after a failure. */
+ldm_status app_parse(const app_command *self, const struct poptOption *table, int argc, const char **argv, int min,
+                     int max, const char ***words, poptContext *ctx);
 
-ldm_status app_parse_size(const char *text, const char *what, size_t *out);      /* "6G", "512M", bytes */
-ldm_status app_parse_dtype(const char *text, ldm_dtype *out);                    /* "f32", "f16"; NULL is f32 */
+ldm_status app_parse_size(const char *text, const char *what, size_t *out); /* "6G", "512M", bytes */
+ldm_status app_parse_dtype(const char *text, ldm_dtype *out);               /* "f32", "f16"; NULL is f32 */
 /* The device named by the options; runs the self-test the first time a device + driver is seen. */
 ldm_status app_open_device(ldm_cl **out);
 
-/* ---- self-test ------------------------------------------------------------------------------------------------------ */
+/* ---- self-test ------------------------------------------------------------------------------------------------------
+ */
 
 enum { APP_SELFTEST_VERSION = 1 }; /* of the cached verdict */
 /* One small case per kernel class against constants; `out` [opt] gets a line each. */
 ldm_status app_selftest(ldm_cl *cl, ldm_text *out);
+ldm_status app_selftest_constants(void); /* prints selftest_table.h, computed by the references */
 
 #endif

@@ -1,5 +1,6 @@
-/* cmd_ablate.c -- `ldm ablate`: the paper's compression ablation (section 4.1, tables 13 and 14) as a speed measurement on
- * full-size networks with synthetic weights: one denoising step and one decode per f, and what follows for a whole sample. */
+/* cmd_ablate.c -- `ldm ablate`: the paper's compression ablation (section 4.1, tables 13 and 14) as a speed measurement
+ * on full-size networks with synthetic weights: one denoising step and one decode per f, and what follows for a whole
+ * sample. */
 #include "app/network.h"
 #include "app/record.h"
 #include "sample/loop.h"
@@ -23,13 +24,15 @@ typedef struct row {
     const ldm_config *config;
     const ldm_stage_config *stage;
     int64_t params;
-    double unet_flops, decode_flops;           /* one call, whole batch */
+    double unet_flops, decode_flops;                            /* one call, whole batch */
     double step, step_low, step_high, first_step, decode, loop; /* seconds; loop: really run, --full */
     size_t bytes;
     int programs;
 } row;
 
-static int by_value(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+static int by_value(const void *a, const void *b) {
+    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
 
 static ldm_status no_noise(void *user, int k, float *dst) { return (void)user, (void)k, (void)dst, LDM_OK; }
 
@@ -44,11 +47,15 @@ static void add_kinds(const ldm_plan *p, ldm_exec *e, int f, json_t *kinds) {
     for (int o = 0; ldm_ops[o]; o++) {
         double seconds = 0, flops = 0, bytes = 0;
         for (int i = 0; i < p->steps; i++) {
-            double s = p->step[i].problem.op == ldm_ops[o] && p->step[i].segment == LDM_SEGMENT_STEP ? ldm_exec_step_seconds(e, i) : 0;
+            double s = p->step[i].problem.op == ldm_ops[o] && p->step[i].segment == LDM_SEGMENT_STEP
+                           ? ldm_exec_step_seconds(e, i)
+                           : 0;
             ldm_cost c = ldm_ops[o]->cost(&p->step[i].problem);
             if (s > 0) seconds += s, flops += c.flops, bytes += c.bytes;
         }
-        if (seconds > 0) json_array_append_new(kinds, json_pack("{s:i,s:s,s:f,s:f,s:f}", "f", f, "op", ldm_ops[o]->name, "seconds", seconds, "flops", flops, "bytes", bytes));
+        if (seconds > 0)
+            json_array_append_new(kinds, json_pack("{s:i,s:s,s:f,s:f,s:f}", "f", f, "op", ldm_ops[o]->name, "seconds",
+                                                   seconds, "flops", flops, "bytes", bytes));
     }
 }
 
@@ -57,7 +64,12 @@ static ldm_status measure_unet(const options *o, ldm_cl *cl, row *r, json_t *kin
     app_network net = {.config = r->config, .unet = r->config->unet, .seed = 1};
     ldm_schedule schedule;
     ldm_sampler_step *list = NULL;
-    ldm_loop_options lo = {.unet = r->config->unet, .n_classes = r->config->n_classes, .dtype = o->dtype, .n = o->batch, .h = o->size / r->f, .w = o->size / r->f};
+    ldm_loop_options lo = {.unet = r->config->unet,
+                           .n_classes = r->config->n_classes,
+                           .dtype = o->dtype,
+                           .n = o->batch,
+                           .h = o->size / r->f,
+                           .w = o->size / r->f};
     ldm_exec *e = NULL;
     float *x = NULL, *classes = NULL;
     double times[MAX_REPEAT], low, high;
@@ -129,7 +141,12 @@ static ldm_status measure_decoder(const options *o, ldm_cl *cl, row *r) {
     float *z = NULL;
     ldm_memory m;
     if (r->stage->kind == LDM_STAGE_IDENTITY) return LDM_OK; /* pixels: nothing to decode */
-    app_network_options n = {.net = "decoder", .config = r->config->name, .synthetic = 1, .dtype = o->dtype, .n = o->batch, .h = o->size / r->f};
+    app_network_options n = {.net = "decoder",
+                             .config = r->config->name,
+                             .synthetic = 1,
+                             .dtype = o->dtype,
+                             .n = o->batch,
+                             .h = o->size / r->f};
     TRY(app_network_plan(&n, &net));
     TRY(app_network_weights(&n, &net));
     TRY(app_network_exec(&net, cl, NULL, &e));
@@ -163,35 +180,48 @@ static ldm_status parse_list(const char *text, bool *wanted) {
         long f = strtol(s, &end, 10);
         int i = 0;
         while (i < MAX_F && all_f[i] != f) i++;
-        if (end == s || (*end && *end != ',') || i == MAX_F) return ldm_fail(LDM_ERR_ARG, "--f %s: wanted a list of 1, 2, 4, 8, 16, 32", text);
+        if (end == s || (*end && *end != ',') || i == MAX_F)
+            return ldm_fail(LDM_ERR_ARG, "--f %s: wanted a list of 1, 2, 4, 8, 16, 32", text);
         wanted[i] = true;
         s = *end ? end + 1 : end;
     }
     return LDM_OK;
 }
 
-static double sample_seconds(const options *o, const row *r) { return ((r->loop > 0 ? r->loop : o->steps * r->step) + r->decode) / o->batch; }
+static double sample_seconds(const options *o, const row *r) {
+    return ((r->loop > 0 ? r->loop : o->steps * r->step) + r->decode) / o->batch;
+}
 
 /* Prints the table and fills the JSON rows. */
 static void report(const options *o, const row *rows, int n, const ldm_peak *peak, json_t *json) {
     const row *base = n && rows[0].f == 1 ? &rows[0] : NULL;
-    printf("%-14s %9s %8s %9s %15s %8s %9s %9s %8s %9s %8s %8s %6s %9s\n", "network", "params", "GMAC", "step s", "(spread)", "decode s", "sample s", "samples/s", "speedup",
-           "headline", "by MACs", "GFLOP/s", "peak", "memory");
+    printf("%-14s %9s %8s %9s %15s %8s %9s %9s %8s %9s %8s %8s %6s %9s\n", "network", "params", "GMAC", "step s",
+           "(spread)", "decode s", "sample s", "samples/s", "speedup", "headline", "by MACs", "GFLOP/s", "peak",
+           "memory");
     for (int i = 0; i < n; i++) {
         const row *r = &rows[i];
         double s = sample_seconds(o, r), gflops = r->unet_flops / r->step * 1e-9, percent = 100 * gflops / peak->gflops;
-        double macs = o->steps * r->unet_flops + r->decode_flops, by_macs = base ? o->steps * base->unet_flops / macs : NAN, speedup = base ? sample_seconds(o, base) / s : NAN;
+        double macs = o->steps * r->unet_flops + r->decode_flops,
+               by_macs = base ? o->steps * base->unet_flops / macs : NAN,
+               speedup = base ? sample_seconds(o, base) / s : NAN;
         int place = 0;
         while (all_f[place] != r->f) place++;
         char measured[16] = "-", arithmetic[16] = "-"; /* without f = 1 there is nothing to compare with */
-        if (base) snprintf(measured, sizeof measured, "%.2fx", speedup), snprintf(arithmetic, sizeof arithmetic, "%.2fx", by_macs);
-        printf("%-14s %9.1fM %8.1f %9.3f (%6.3f-%6.3f) %8.3f %9.3f %9.4f %8s %8.1fx %8s %8.1f %5.1f%% %6.0f MiB\n", r->config->name, (double)r->params * 1e-6,
-               r->unet_flops * 0.5e-9 / o->batch, r->step, r->step_low, r->step_high, r->decode, s, 1 / s, measured, headline[place], arithmetic, gflops, percent, (double)r->bytes / 0x1p20);
-        json_t *j = json_pack("{s:i,s:s,s:s,s:I,s:f,s:f,s:[f,f],s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:f,s:f,s:i,s:i,s:b,s:i,s:s}", "f", r->f, "config", r->config->name, "stage", r->stage->name,
-                              "params", (json_int_t)r->params, "gmac", r->unet_flops * 0.5e-9 / o->batch, "step_s", r->step, "step_s_spread", r->step_low, r->step_high,
-                              "first_step_s", r->first_step, "decode_s", r->decode, "sample_s", s, "samples_per_s", 1 / s, "gflops", gflops, "peak_percent", percent, "peak_bytes",
-                              (json_int_t)r->bytes, "headline", headline[place], "decode_gmac", r->decode_flops * 0.5e-9 / o->batch, "steps", o->steps, "batch", o->batch, "full",
-                              (int)o->full, "programs", r->programs, "dtype", ldm_dtype_name(o->dtype));
+        if (base)
+            snprintf(measured, sizeof measured, "%.2fx", speedup),
+                snprintf(arithmetic, sizeof arithmetic, "%.2fx", by_macs);
+        printf("%-14s %9.1fM %8.1f %9.3f (%6.3f-%6.3f) %8.3f %9.3f %9.4f %8s %8.1fx %8s %8.1f %5.1f%% %6.0f MiB\n",
+               r->config->name, (double)r->params * 1e-6, r->unet_flops * 0.5e-9 / o->batch, r->step, r->step_low,
+               r->step_high, r->decode, s, 1 / s, measured, headline[place], arithmetic, gflops, percent,
+               (double)r->bytes / 0x1p20);
+        json_t *j =
+            json_pack("{s:i,s:s,s:s,s:I,s:f,s:f,s:[f,f],s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:f,s:f,s:i,s:i,s:b,s:i,s:s}", "f",
+                      r->f, "config", r->config->name, "stage", r->stage->name, "params", (json_int_t)r->params, "gmac",
+                      r->unet_flops * 0.5e-9 / o->batch, "step_s", r->step, "step_s_spread", r->step_low, r->step_high,
+                      "first_step_s", r->first_step, "decode_s", r->decode, "sample_s", s, "samples_per_s", 1 / s,
+                      "gflops", gflops, "peak_percent", percent, "peak_bytes", (json_int_t)r->bytes, "headline",
+                      headline[place], "decode_gmac", r->decode_flops * 0.5e-9 / o->batch, "steps", o->steps, "batch",
+                      o->batch, "full", (int)o->full, "programs", r->programs, "dtype", ldm_dtype_name(o->dtype));
         if (base) {
             json_object_set_new(j, "speedup", json_real(speedup));
             json_object_set_new(j, "arithmetic", json_real(by_macs));
@@ -202,8 +232,10 @@ static void report(const options *o, const row *rows, int n, const ldm_peak *pea
     }
     for (int i = 0; i < n; i++)
         if (rows[i].stage->guess) printf("f = %d: first stage %s\n", rows[i].f, rows[i].stage->guess);
-    printf("measured peak %.1f GFLOP/s, %.1f GB/s; sample: %d steps%s and one decode; batch %d, %s; speed-up over f = 1: measured, the headline figures, and by arithmetic alone\n",
-           peak->gflops, ldm_peak_gbs(peak), o->steps, o->full ? " (really run)" : " of the median step time", o->batch, ldm_dtype_name(o->dtype));
+    printf("measured peak %.1f GFLOP/s, %.1f GB/s; sample: %d steps%s and one decode; batch %d, %s; speed-up over f = "
+           "1: measured, the headline figures, and by arithmetic alone\n",
+           peak->gflops, ldm_peak_gbs(peak), o->steps, o->full ? " (really run)" : " of the median step time", o->batch,
+           ldm_dtype_name(o->dtype));
 }
 
 APP_COMMAND(ablate) {
@@ -219,8 +251,10 @@ APP_COMMAND(ablate) {
         {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
         {"repeat", 0, POPT_ARG_INT, &o.repeat, 0, "timed steps; the median counts (3)", "R"},
         {"full", 0, POPT_ARG_NONE, &full, 0, "really run the whole sampling loop", NULL},
-        {"output", 'o', POPT_ARG_STRING, &out, 0, "also write the figures (a name ending in / gets a file name of its own)", "FILE.json"},
-        APP_DEVICE, APP_END};
+        {"output", 'o', POPT_ARG_STRING, &out, 0,
+         "also write the figures (a name ending in / gets a file name of its own)", "FILE.json"},
+        APP_DEVICE,
+        APP_END};
     const char **words;
     poptContext ctx;
     ldm_cl *cl = NULL;
@@ -234,10 +268,14 @@ APP_COMMAND(ablate) {
     o.full = full, o.family = family ? family : "cin";
     TRY(parse_list(f_list, wanted));
     TRY(app_parse_dtype(dtype, &o.dtype));
-    if (strcmp(o.family, "cin") && strcmp(o.family, "celeba")) TRY(ldm_fail(LDM_ERR_ARG, "--family %s: wanted cin or celeba", o.family));
-    if (o.size < 128 || o.size > 1024 || o.size % 128) TRY(ldm_fail(LDM_ERR_ARG, "--size %d: wanted a multiple of 128 up to 1024 (f = 32 halves its latent twice)", o.size));
+    if (strcmp(o.family, "cin") && strcmp(o.family, "celeba"))
+        TRY(ldm_fail(LDM_ERR_ARG, "--family %s: wanted cin or celeba", o.family));
+    if (o.size < 128 || o.size > 1024 || o.size % 128)
+        TRY(ldm_fail(LDM_ERR_ARG, "--size %d: wanted a multiple of 128 up to 1024 (f = 32 halves its latent twice)",
+                     o.size));
     if (o.batch < 1 || o.batch > 64) TRY(ldm_fail(LDM_ERR_ARG, "--batch %d: wanted 1 to 64", o.batch));
-    if (o.repeat < 1 || o.repeat > MAX_REPEAT) TRY(ldm_fail(LDM_ERR_ARG, "--repeat %d: wanted 1 to %d", o.repeat, MAX_REPEAT));
+    if (o.repeat < 1 || o.repeat > MAX_REPEAT)
+        TRY(ldm_fail(LDM_ERR_ARG, "--repeat %d: wanted 1 to %d", o.repeat, MAX_REPEAT));
     app_device.profile = true;
     TRY(app_open_device(&cl));
     TRY(ldm_measure_peak(cl, &peak));
@@ -260,8 +298,9 @@ APP_COMMAND(ablate) {
         size_t len = strlen(out);
         if (len && out[len - 1] == '/') ldm_record_path(out, "ablation", ldm_cl_device(cl), path, sizeof path);
         else snprintf(path, sizeof path, "%s", out);
-        root = json_pack("{s:o,s:O,s:O,s:{s:i,s:i,s:f}}", "header", ldm_record_header(ldm_cl_device(cl), &peak, argc, (char **)(uintptr_t)argv), "rows", json, "kinds", kinds, "build",
-                         "programs", b.programs, "compiled", b.compiled, "seconds", b.seconds);
+        root = json_pack("{s:o,s:O,s:O,s:{s:i,s:i,s:f}}", "header",
+                         ldm_record_header(ldm_cl_device(cl), &peak, argc, (char **)(uintptr_t)argv), "rows", json,
+                         "kinds", kinds, "build", "programs", b.programs, "compiled", b.compiled, "seconds", b.seconds);
         if (!root) TRY(ldm_fail(LDM_ERR_NOMEM, "results: host memory is out"));
         TRY(ldm_record_write(path, root));
         printf("%s\n", path);

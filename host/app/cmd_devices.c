@@ -3,7 +3,9 @@
 #include "ops/op.h"
 #include <stdlib.h>
 
-static const char *type_name(ldm_device_type t) { return t == LDM_DEVICE_CPU ? "CPU" : t == LDM_DEVICE_GPU ? "GPU" : "other"; }
+static const char *type_name(ldm_device_type t) {
+    return t == LDM_DEVICE_CPU ? "CPU" : t == LDM_DEVICE_GPU ? "GPU" : "other";
+}
 
 static ldm_status why(const char *text) {
     static const char *const family[] = {"plain", "cpu", "gpu", "library"};
@@ -23,7 +25,11 @@ static ldm_status why(const char *text) {
         bool chosen = !st && c.impl == i;
         printf("  %-22s %-8s %s", i->name, family[i->family], chosen ? "chosen" : no ? "cannot" : "passed over");
         if (chosen) printf(": %s %s\n", i->idea, ldm_choice_params(&c, params, sizeof params));
-        else printf(": %s\n", no ? no : pass ? pass : i->family == LDM_LIBRARY ? "libraries run only when named" : "a better one was found");
+        else
+            printf(": %s\n", no                         ? no
+                             : pass                     ? pass
+                             : i->family == LDM_LIBRARY ? "libraries run only when named"
+                                                        : "a better one was found");
     }
 done:
     ldm_cl_close(cl);
@@ -33,8 +39,10 @@ done:
 APP_COMMAND(devices) {
     char *problem = NULL;
     struct poptOption table[] = {{"why", 0, POPT_ARG_STRING, &problem, 0,
-                                  "say for each implementation of the problem's op whether it is chosen, and why not", "PROBLEM"},
-                                 APP_DEVICE, APP_END};
+                                  "say for each implementation of the problem's op whether it is chosen, and why not",
+                                  "PROBLEM"},
+                                 APP_DEVICE,
+                                 APP_END};
     const char **words;
     poptContext ctx;
     ldm_device *list = NULL;
@@ -50,11 +58,13 @@ APP_COMMAND(devices) {
         const ldm_device *d = &list[i];
         printf("%d  %d:%d  %s (%s, %s)\n", i, d->platform, d->index, d->name, type_name(d->type), d->vendor);
         printf("     driver %s, %s, %s\n", d->driver, d->version, d->platform_name);
-        printf("     %d compute units at %d MHz, memory %.1f GiB, buffers up to %.1f GiB, local %zu KiB%s, work-groups up to %zu\n",
-               d->units, d->clock_mhz, (double)d->global_bytes / 0x1p30, (double)d->max_alloc / 0x1p30, d->local_bytes / 1024,
-               d->local_is_real ? "" : " (emulated)", d->max_group);
-        printf("     float vectors of %d, fp16 arithmetic %s, fp64 %s, sub-groups %s, fused multiply-add %s\n", d->vector_float,
-               d->has_fp16 ? "yes" : "no", d->has_fp64 ? "yes" : "no", d->has_subgroups ? "yes" : "no", d->fast_fma ? "yes" : "no");
+        printf("     %d compute units at %d MHz, memory %.1f GiB, buffers up to %.1f GiB, local %zu KiB%s, work-groups "
+               "up to %zu\n",
+               d->units, d->clock_mhz, (double)d->global_bytes / 0x1p30, (double)d->max_alloc / 0x1p30,
+               d->local_bytes / 1024, d->local_is_real ? "" : " (emulated)", d->max_group);
+        printf("     float vectors of %d, fp16 arithmetic %s, fp64 %s, sub-groups %s, fused multiply-add %s\n",
+               d->vector_float, d->has_fp16 ? "yes" : "no", d->has_fp64 ? "yes" : "no", d->has_subgroups ? "yes" : "no",
+               d->fast_fma ? "yes" : "no");
     }
 done:
     free(problem);

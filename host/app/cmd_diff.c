@@ -15,7 +15,8 @@ static int64_t ordered(float f) {
 APP_COMMAND(diff) {
     double limit = -1;
     struct poptOption table[] = {
-        {"max", 0, POPT_ARG_DOUBLE, &limit, 0, "fail (status 3) if the largest absolute difference is above this", "D"}, APP_END};
+        {"max", 0, POPT_ARG_DOUBLE, &limit, 0, "fail (status 3) if the largest absolute difference is above this", "D"},
+        APP_END};
     const char **words;
     poptContext ctx;
     ldm_array a = {0}, b = {0};
@@ -25,8 +26,8 @@ APP_COMMAND(diff) {
     TRY(ldm_npy_read_f32(words[0], &a));
     TRY(ldm_npy_read_f32(words[1], &b));
     if (!ldm_shape_equal(&a.shape, &b.shape))
-        TRY(ldm_fail(LDM_ERR_FORMAT, "%s has shape %s, %s has %s", words[0], ldm_shape_text(&a.shape, sa, sizeof sa), words[1],
-                     ldm_shape_text(&b.shape, sb, sizeof sb)));
+        TRY(ldm_fail(LDM_ERR_FORMAT, "%s has shape %s, %s has %s", words[0], ldm_shape_text(&a.shape, sa, sizeof sa),
+                     words[1], ldm_shape_text(&b.shape, sb, sizeof sb)));
     const float *x = a.data, *y = b.data;
     int64_t n = ldm_shape_count(&a.shape), at_abs = 0, at_rel = 0, at_ulp = 0, ulp = 0, nonfinite = 0, differing = 0;
     double abs_max = 0, rel_max = 0, square = 0, square_b = 0;
@@ -49,10 +50,13 @@ APP_COMMAND(diff) {
         printf("max absolute %.6g at %lld (%.9g, %.9g)\n", abs_max, (long long)at_abs, x[at_abs], y[at_abs]);
         printf("max relative %.6g at %lld (%.9g, %.9g)\n", rel_max, (long long)at_rel, x[at_rel], y[at_rel]);
         printf("max ulp %lld at %lld\n", (long long)ulp, (long long)at_ulp);
-        printf("rms difference %.6g, relative to the second %.6g\n", sqrt(square / (double)n), square_b > 0 ? sqrt(square / square_b) : 0.0);
+        printf("rms difference %.6g, relative to the second %.6g\n", sqrt(square / (double)n),
+               square_b > 0 ? sqrt(square / square_b) : 0.0);
     }
-    if (nonfinite) TRY(ldm_fail(LDM_ERR_NONFINITE, "%lld of %lld elements are not finite", (long long)nonfinite, (long long)n));
-    if (limit >= 0 && abs_max > limit) TRY(ldm_fail(LDM_ERR_MISMATCH, "largest difference %.6g, at most %.6g wanted", abs_max, limit));
+    if (nonfinite)
+        TRY(ldm_fail(LDM_ERR_NONFINITE, "%lld of %lld elements are not finite", (long long)nonfinite, (long long)n));
+    if (limit >= 0 && abs_max > limit)
+        TRY(ldm_fail(LDM_ERR_MISMATCH, "largest difference %.6g, at most %.6g wanted", abs_max, limit));
 done:
     ldm_array_free(&a);
     ldm_array_free(&b);

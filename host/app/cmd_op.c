@@ -20,7 +20,8 @@ static ldm_status read_slot(const ldm_problem *p, const ldm_slot *slot, const ch
     if (st) return st;
     int64_t count = ldm_shape_count(&slot[i].shape);
     if (ldm_shape_count(&a.shape) != count) {
-        st = ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, slot %s wants %s", arg + n + 1, ldm_shape_text(&a.shape, got, sizeof got), name,
+        st = ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, slot %s wants %s", arg + n + 1,
+                      ldm_shape_text(&a.shape, got, sizeof got), name,
                       ldm_shape_text(&slot[i].shape, want, sizeof want));
     } else {
         memcpy(in[i], a.data, (size_t)count * sizeof(float));
@@ -40,7 +41,8 @@ APP_COMMAND(op) {
         {"fill", 0, POPT_ARG_STRING, &fill, 0, "kind of inputs: zeromean, positive, offset, spiky, integer", "KIND"},
         {"in", 0, POPT_ARG_ARGV, &ins, 0, "take a slot from a file; may be repeated", "SLOT=FILE.npy"},
         {"out", 'o', POPT_ARG_STRING, &out, 0, "write the device's result", "FILE.npy"},
-        APP_DEVICE, APP_END};
+        APP_DEVICE,
+        APP_END};
     const char **words;
     poptContext ctx;
     ldm_problem p;
@@ -56,7 +58,8 @@ APP_COMMAND(op) {
     TRY(app_parse(self, table, argc, argv, 1, 1, &words, &ctx));
     int how = 0;
     while (fill && how < LDM_FILLS && strcmp(fills[how], fill)) how++;
-    if (how == LDM_FILLS) TRY(ldm_fail(LDM_ERR_ARG, "--fill %s: wanted zeromean, positive, offset, spiky or integer", fill));
+    if (how == LDM_FILLS)
+        TRY(ldm_fail(LDM_ERR_ARG, "--fill %s: wanted zeromean, positive, offset, spiky or integer", fill));
     TRY(ldm_problem_parse(words[0], &p));
     TRY(p.op->infer(&p, slot));
     TRY(ldm_make_inputs(&p, (ldm_fill)how, (uint64_t)seed, in));
@@ -74,16 +77,17 @@ APP_COMMAND(op) {
     TRY(ldm_cl_finish(cl));
     ldm_cost cost = p.op->cost(&p);
     double s = ldm_oprun_seconds(run);
-    printf("%s\n%s %s\n", ldm_problem_text(&p, text, sizeof text), c.impl->name, ldm_choice_params(&c, params, sizeof params));
+    printf("%s\n%s %s\n", ldm_problem_text(&p, text, sizeof text), c.impl->name,
+           ldm_choice_params(&c, params, sizeof params));
     printf("time %.3f ms, %.1f GFLOP/s, %.1f GB/s\n", s * 1e3, cost.flops / s * 1e-9, cost.bytes / s * 1e-9);
     p.op->reference(&p, (const float *const *)in, NULL, want, bound);
     ldm_judge(&p, c.impl->bound_factor, NULL, y, want, bound, &v);
-    printf("worst error / bound %.3g at %lld: got %.9g, reference %.9g, bound %.3g; bias %.3g\n", v.worst, (long long)v.worst_at, v.got,
-           v.want, v.bound, v.bias);
+    printf("worst error / bound %.3g at %lld: got %.9g, reference %.9g, bound %.3g; bias %.3g\n", v.worst,
+           (long long)v.worst_at, v.got, v.want, v.bound, v.bias);
     if (out) TRY(ldm_npy_write(out, LDM_F32, &ys->shape, y));
     if (!v.pass)
-        TRY(ldm_fail(LDM_ERR_MISMATCH, "%s: element %lld is %.9g, reference %.9g, error %.3g of bound %.3g", c.impl->name,
-                     (long long)v.worst_at, v.got, v.want, fabs(v.got - v.want), v.bound));
+        TRY(ldm_fail(LDM_ERR_MISMATCH, "%s: element %lld is %.9g, reference %.9g, error %.3g of bound %.3g",
+                     c.impl->name, (long long)v.worst_at, v.got, v.want, fabs(v.got - v.want), v.bound));
 done:
     ldm_oprun_destroy(run);
     for (int i = 0; i < LDM_MAX_SLOTS; i++) free(in[i]);

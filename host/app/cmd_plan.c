@@ -15,9 +15,11 @@ APP_COMMAND(plan) {
         {"height", 'H', POPT_ARG_INT, &height, 0, "of the network's own input (default: native)", "N"},
         {"width", 'W', POPT_ARG_INT, &width, 0, "likewise", "N"},
         {"tokens", 0, POPT_ARG_INT, &tokens, 0, "context tokens", "N"},
-        {"shapes", 0, POPT_ARG_NONE, &shapes, 0, "print the distinct problems with their counts, as in bench/shapes", NULL},
+        {"shapes", 0, POPT_ARG_NONE, &shapes, 0, "print the distinct problems with their counts, as in bench/shapes",
+         NULL},
         {"list", 0, POPT_ARG_NONE, &list, 0, "list the known configurations and first stages", NULL},
-        APP_DEVICE, APP_END};
+        APP_DEVICE,
+        APP_END};
     const char **words;
     poptContext ctx;
     app_network net = {0};
@@ -26,14 +28,18 @@ APP_COMMAND(plan) {
     ldm_status st = LDM_OK;
     TRY(app_parse(self, table, argc, argv, 0, 1, &words, &ctx));
     if (list) {
-        for (int i = 0; ldm_config_list()[i]; i++) printf("%-26s %s, first stage %s\n", ldm_config_list()[i]->name, ldm_config_list()[i]->about, ldm_config_list()[i]->stage);
+        for (int i = 0; ldm_config_list()[i]; i++)
+            printf("%-26s %s, first stage %s\n", ldm_config_list()[i]->name, ldm_config_list()[i]->about,
+                   ldm_config_list()[i]->stage);
         for (int i = 0; ldm_stage_list()[i]; i++)
-            printf("%-26s first stage, f = %d%s%s\n", ldm_stage_list()[i]->name, ldm_stage_factor(ldm_stage_list()[i]), ldm_stage_list()[i]->guess ? "; " : "",
+            printf("%-26s first stage, f = %d%s%s\n", ldm_stage_list()[i]->name, ldm_stage_factor(ldm_stage_list()[i]),
+                   ldm_stage_list()[i]->guess ? "; " : "",
                    ldm_stage_list()[i]->guess ? ldm_stage_list()[i]->guess : "");
         goto done;
     }
     if (!words || !words[0]) TRY(ldm_fail(LDM_ERR_ARG, "which network? `ldm plan --list` names them"));
-    app_network_options o = {.net = words[0], .config = config, .synthetic = 0, .n = batch, .h = height, .w = width, .tokens = tokens};
+    app_network_options o = {
+        .net = words[0], .config = config, .synthetic = 0, .n = batch, .h = height, .w = width, .tokens = tokens};
     TRY(app_parse_dtype(dtype, &o.dtype));
     TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device}, &cl));
     TRY(app_network_plan(&o, &net));

@@ -1,5 +1,5 @@
-/* cmd_run.c -- `ldm run NET`: one evaluation of one network with PyTorch's layouts and .npy files, on the device or on the
- * references; --dump of blocks, --profile as a trace. */
+/* cmd_run.c -- `ldm run NET`: one evaluation of one network with PyTorch's layouts and .npy files, on the device or on
+ * the references; --dump of blocks, --profile as a trace. */
 #include "app/network.h"
 #include "io/io.h"
 #include "sample/sample.h"
@@ -35,18 +35,26 @@ static ldm_status read_inputs(char **list, app_part part, inputs *in) {
     for (char **a = list; a && *a; a++) {
         size_t n = strcspn(*a, "=");
         const char *file = *a + n + 1;
-        ldm_array *dst = n == 1 && **a == 'x' ? &in->x : n == 1 && **a == 'z' && part == APP_DECODER ? &in->x : n == 1 && **a == 't' ? &in->t
-                         : n == 7 && !strncmp(*a, "context", 7)                                                   ? &in->context
-                         : n == 5 && !strncmp(*a, "class", 5)                                                     ? &in->labels : NULL;
+        ldm_array *dst = n == 1 && **a == 'x'                          ? &in->x
+                         : n == 1 && **a == 'z' && part == APP_DECODER ? &in->x
+                         : n == 1 && **a == 't'                        ? &in->t
+                         : n == 7 && !strncmp(*a, "context", 7)        ? &in->context
+                         : n == 5 && !strncmp(*a, "class", 5)          ? &in->labels
+                                                                       : NULL;
         if (!(*a)[n] || !dst || (part != APP_UNET && dst != &in->x))
-            return ldm_fail(LDM_ERR_ARG, "--in %s: wanted NAME=FILE.npy with %s", *a, part == APP_UNET ? "x, t, context or class" : part == APP_ENCODER ? "x" : "z");
+            return ldm_fail(LDM_ERR_ARG, "--in %s: wanted NAME=FILE.npy with %s", *a,
+                            part == APP_UNET      ? "x, t, context or class"
+                            : part == APP_ENCODER ? "x"
+                                                  : "z");
         if (dst->data) return ldm_fail(LDM_ERR_ARG, "--in %s: given twice", *a);
         ldm_status st = ldm_npy_read_f32(file, dst);
         if (!st) st = app_check_finite(dst->data, ldm_shape_count(&dst->shape), file);
         if (st) return st;
     }
     if (!in->x.data) return ldm_fail(LDM_ERR_ARG, "--in %s=FILE.npy is missing", part == APP_DECODER ? "z" : "x");
-    if (in->x.shape.rank != 4) return ldm_fail(LDM_ERR_FORMAT, "%s: rank %d, wanted 4: [n, channels, height, width]", part == APP_DECODER ? "z" : "x", in->x.shape.rank);
+    if (in->x.shape.rank != 4)
+        return ldm_fail(LDM_ERR_FORMAT, "%s: rank %d, wanted 4: [n, channels, height, width]",
+                        part == APP_DECODER ? "z" : "x", in->x.shape.rank);
     return LDM_OK;
 }
 
@@ -62,12 +70,18 @@ static ldm_status feed(const app_network *net, ldm_exec *e, const inputs *in) {
     if (net->part != APP_UNET) goto done;
     int mc = net->unet.model_channels;
     int64_t nt = in->t.data ? ldm_shape_count(&in->t.shape) : 0;
-    if (nt != 1 && nt != net->n) TRY(ldm_fail(LDM_ERR_FORMAT, "t: %lld values, wanted 1 or %lld (--in t=FILE.npy)", (long long)nt, (long long)net->n));
+    if (nt != 1 && nt != net->n)
+        TRY(ldm_fail(LDM_ERR_FORMAT, "t: %lld values, wanted 1 or %lld (--in t=FILE.npy)", (long long)nt,
+                     (long long)net->n));
     free(buf), buf = NULL;
     TRY(ldm_alloc((size_t)(net->n * mc) * sizeof *buf, (void **)&buf));
-    for (int64_t i = 0; i < net->n; i++) ldm_timestep_embedding(((float *)in->t.data)[nt == 1 ? 0 : i], mc, buf + i * mc);
+    for (int64_t i = 0; i < net->n; i++)
+        ldm_timestep_embedding(((float *)in->t.data)[nt == 1 ? 0 : i], mc, buf + i * mc);
     TRY(ldm_exec_write(e, ldm_plan_find(p, "temb"), buf));
-    const struct { const char *name; const ldm_array *a; } rest[] = {{"context", &in->context}, {"class", &in->labels}};
+    const struct {
+        const char *name;
+        const ldm_array *a;
+    } rest[] = {{"context", &in->context}, {"class", &in->labels}};
     for (int i = 0; i < 2; i++) {
         ldm_tensor t = ldm_plan_find(p, rest[i].name);
         if (t == LDM_NONE) {
@@ -76,9 +90,12 @@ static ldm_status feed(const app_network *net, ldm_exec *e, const inputs *in) {
         }
         const ldm_shape *want = &ldm_plan_tensor(p, t)->shape;
         char a[128], b[128];
-        if (!rest[i].a->data) TRY(ldm_fail(LDM_ERR_ARG, "--in %s=FILE.npy is missing: shape %s", rest[i].name, ldm_shape_text(want, a, sizeof a)));
+        if (!rest[i].a->data)
+            TRY(ldm_fail(LDM_ERR_ARG, "--in %s=FILE.npy is missing: shape %s", rest[i].name,
+                         ldm_shape_text(want, a, sizeof a)));
         if (!ldm_shape_equal(want, &rest[i].a->shape))
-            TRY(ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, wanted %s", rest[i].name, ldm_shape_text(&rest[i].a->shape, a, sizeof a), ldm_shape_text(want, b, sizeof b)));
+            TRY(ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, wanted %s", rest[i].name,
+                         ldm_shape_text(&rest[i].a->shape, a, sizeof a), ldm_shape_text(want, b, sizeof b)));
         if (i == 1)
             for (int64_t k = 0; k < ldm_shape_count(want); k++) {
                 int last = net->unet.num_classes ? net->unet.num_classes - 1 : net->config->n_classes - 1;
@@ -106,12 +123,14 @@ static ldm_status run_dumping(const ldm_plan *p, ldm_exec *e, const char *scope,
         for (int pass = 0; pass < 2; pass++) { /* inputs before, output after */
             if (pass) TRY(ldm_exec_run_step(e, i));
             for (int j = 0; j < n && inside; j++) {
-                if (s->slot[j] == LDM_NONE || (j == n - 1) != (pass == 1) || p->tensor[s->slot[j]].kind == LDM_PARAM) continue;
+                if (s->slot[j] == LDM_NONE || (j == n - 1) != (pass == 1) || p->tensor[s->slot[j]].kind == LDM_PARAM)
+                    continue;
                 char path[4300], slot[32];
                 const ldm_shape *shape = &p->tensor[s->slot[j]].shape;
                 TRY(ldm_alloc((size_t)ldm_shape_count(shape) * sizeof *data, (void **)&data));
                 TRY(ldm_exec_peek(e, s->slot[j], data));
-                snprintf(path, sizeof path, "%s/%04d.%s.%s.%s.npy", folder, i, s->scope, s->problem.op->name, ldm_op_slot_name(s->problem.op, j, slot, sizeof slot));
+                snprintf(path, sizeof path, "%s/%04d.%s.%s.%s.npy", folder, i, s->scope, s->problem.op->name,
+                         ldm_op_slot_name(s->problem.op, j, slot, sizeof slot));
                 TRY(write_tensor(path, shape, data));
                 free(data), data = NULL;
                 dumped++;
@@ -127,23 +146,30 @@ done:
 }
 
 APP_COMMAND(run) {
-    char **ins = NULL, *config = NULL, *model = NULL, *out = NULL, *executor = NULL, *dtype = NULL, *dump = NULL, *profile = NULL, *impl = NULL, *save = NULL;
+    char **ins = NULL, *config = NULL, *model = NULL, *out = NULL, *executor = NULL, *dtype = NULL, *dump = NULL,
+         *profile = NULL, *impl = NULL, *save = NULL;
     long long synthetic = -1;
     int repeat = 1;
     struct poptOption table[] = {
-        {"in", 0, POPT_ARG_ARGV, &ins, 0, "an input: x, t, context or class (UNet), x (encoder), z (decoder); NCHW; may be repeated", "NAME=FILE.npy"},
+        {"in", 0, POPT_ARG_ARGV, &ins, 0,
+         "an input: x, t, context or class (UNet), x (encoder), z (decoder); NCHW; may be repeated", "NAME=FILE.npy"},
         {"out", 'o', POPT_ARG_STRING, &out, 0, "the result, NCHW float32", "FILE.npy"},
         {"model", 'm', POPT_ARG_STRING, &model, 0, "checkpoint: .safetensors, .ckpt, .pth", "FILE"},
         {"synthetic", 0, POPT_ARG_LONGLONG, &synthetic, 0, "deterministic random weights instead", "SEED"},
-        {"config", 0, POPT_ARG_STRING, &config, 0, "configuration by name or as key=value text, where the file does not say it", "NAME"},
+        {"config", 0, POPT_ARG_STRING, &config, 0,
+         "configuration by name or as key=value text, where the file does not say it", "NAME"},
         {"executor", 0, POPT_ARG_STRING, &executor, 0, "cl (default) or reference", "NAME"},
         {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
-        {"impl", 0, POPT_ARG_STRING, &impl, 0, "force implementations, e.g. conv2d=conv2d_plain,gemm=gemm_plain", "LIST"},
+        {"impl", 0, POPT_ARG_STRING, &impl, 0, "force implementations, e.g. conv2d=conv2d_plain,gemm=gemm_plain",
+         "LIST"},
         {"repeat", 0, POPT_ARG_INT, &repeat, 0, "run so often and print the times", "N"},
-        {"dump", 0, POPT_ARG_STRING, &dump, 0, "write inputs and outputs of a scope's steps into the folder given as the second word", "SCOPE"},
-        {"profile", 0, POPT_ARG_STRING, &profile, 0, "write a trace (chrome://tracing, Perfetto), print time per op", "FILE.json"},
+        {"dump", 0, POPT_ARG_STRING, &dump, 0,
+         "write inputs and outputs of a scope's steps into the folder given as the second word", "SCOPE"},
+        {"profile", 0, POPT_ARG_STRING, &profile, 0, "write a trace (chrome://tracing, Perfetto), print time per op",
+         "FILE.json"},
         {"save-weights", 0, POPT_ARG_STRING, &save, 0, "write the network's weights", "FILE.safetensors"},
-        APP_DEVICE, APP_END};
+        APP_DEVICE,
+        APP_END};
     const char **words;
     poptContext ctx;
     app_network net = {0};
@@ -154,9 +180,11 @@ APP_COMMAND(run) {
     ldm_status st = LDM_OK;
     TRY(app_parse(self, table, argc, argv, 1, 2, &words, &ctx));
     bool reference = executor && !strcmp(executor, "reference");
-    if (executor && !reference && strcmp(executor, "cl")) TRY(ldm_fail(LDM_ERR_ARG, "--executor %s: wanted cl or reference", executor));
+    if (executor && !reference && strcmp(executor, "cl"))
+        TRY(ldm_fail(LDM_ERR_ARG, "--executor %s: wanted cl or reference", executor));
     if (!out && !profile && !dump && !save) TRY(ldm_fail(LDM_ERR_ARG, "--out FILE.npy is missing"));
-    if (!dump != !words[1]) TRY(ldm_fail(LDM_ERR_ARG, "--dump SCOPE and a folder go together: ldm run NET --dump SCOPE FOLDER"));
+    if (!dump != !words[1])
+        TRY(ldm_fail(LDM_ERR_ARG, "--dump SCOPE and a folder go together: ldm run NET --dump SCOPE FOLDER"));
     if (repeat < 1) TRY(ldm_fail(LDM_ERR_ARG, "--repeat %d: wanted 1 or more", repeat));
     app_network_options o = {.net = words[0], .config = config, .model = model, .synthetic = synthetic};
     TRY(app_parse_dtype(dtype, &o.dtype));
@@ -178,7 +206,9 @@ APP_COMMAND(run) {
     }
     const ldm_shape *x = &ldm_plan_tensor(net.plan, ldm_plan_find(net.plan, part == APP_DECODER ? "z" : "x"))->shape;
     if (in.x.shape.dim[1] != x->dim[3])
-        TRY(ldm_fail(LDM_ERR_FORMAT, "input of %lld channels, the network takes %lld (layout is [n, channels, height, width])", (long long)in.x.shape.dim[1], (long long)x->dim[3]));
+        TRY(ldm_fail(LDM_ERR_FORMAT,
+                     "input of %lld channels, the network takes %lld (layout is [n, channels, height, width])",
+                     (long long)in.x.shape.dim[1], (long long)x->dim[3]));
     if (reference) {
         TRY(ldm_plan_finish(net.plan, SIZE_MAX / 4, 64));
         TRY(ldm_exec_create_reference(net.plan, &net.source, &e));
@@ -209,7 +239,8 @@ done:
     ldm_cl_close(cl);
     app_network_close(&net);
     ldm_array_free(&in.x), ldm_array_free(&in.t), ldm_array_free(&in.context), ldm_array_free(&in.labels);
-    free(config), free(model), free(out), free(executor), free(dtype), free(dump), free(profile), free(impl), free(save);
+    free(config), free(model), free(out), free(executor), free(dtype), free(dump), free(profile), free(impl),
+        free(save);
     poptFreeContext(ctx);
     return st;
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef struct noise_source {
-    ldm_randn **r;           /* one generator a picture, seeded seed + i */
+    ldm_randn **r; /* one generator a picture, seeded seed + i */
     int64_t n, c, h, w;
     float *nchw;
     ldm_progress bar;
@@ -40,7 +40,8 @@ static void name_of(const char *out, int64_t i, int64_t n, char *path, size_t ca
     else snprintf(path, cap, "%.*s-%lld%s", stem, out, (long long)i, out + stem);
 }
 
-static ldm_status decode_and_write(ldm_cl *cl, const app_network_options *base, const ldm_config *config, const float *latent, int64_t n, int64_t h, int64_t w, const char *out,
+static ldm_status decode_and_write(ldm_cl *cl, const app_network_options *base, const ldm_config *config,
+                                   const float *latent, int64_t n, int64_t h, int64_t w, const char *out,
                                    const char *const *text) {
     ldm_status st = LDM_OK;
     app_network net = {0};
@@ -88,19 +89,22 @@ APP_COMMAND(sample) {
     struct poptOption table[] = {
         {"output", 'o', POPT_ARG_STRING, &out, 0, "the picture (out-0.png, out-1.png, ... for a batch)", "OUT.png"},
         {"model", 'm', POPT_ARG_STRING, &model, 0, "checkpoint", "FILE"},
-        {"synthetic", 0, POPT_ARG_LONGLONG, &synthetic, 0, "deterministic random weights instead (not a picture of anything)", "SEED"},
+        {"synthetic", 0, POPT_ARG_LONGLONG, &synthetic, 0,
+         "deterministic random weights instead (not a picture of anything)", "SEED"},
         {"class-id", 0, POPT_ARG_INT, &class_id, 0, "class of a class-conditional model", "K"},
         {"steps", 0, POPT_ARG_INT, &steps, 0, "denoising steps of DDIM (50)", "S"},
         {"sampler", 0, POPT_ARG_STRING, &sampler, 0, "ddim (default) or ddpm (all 1000 steps)", "NAME"},
         {"eta", 0, POPT_ARG_DOUBLE, &eta, 0, "DDIM's eta: 0 deterministic, 1 as noisy as DDPM (0)", "E"},
         {"cfg-scale", 0, POPT_ARG_DOUBLE, &scale, 0, "classifier-free guidance scale (1: none)", "G"},
-        {"seed", 's', POPT_ARG_LONGLONG, &seed, 0, "of the noise, as PyTorch's CPU generator makes it; picture i uses seed + i (42)", "SEED"},
+        {"seed", 's', POPT_ARG_LONGLONG, &seed, 0,
+         "of the noise, as PyTorch's CPU generator makes it; picture i uses seed + i (42)", "SEED"},
         {"batch", 'b', POPT_ARG_INT, &batch, 0, "pictures", "B"},
         {"height", 'H', POPT_ARG_INT, &height, 0, "of the picture in pixels (default: native)", "PIXELS"},
         {"width", 'W', POPT_ARG_INT, &width, 0, "likewise", "PIXELS"},
         {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
         {"latent", 0, POPT_ARG_STRING, &latent_out, 0, "also write the final latent, NCHW", "FILE.npy"},
-        APP_DEVICE, APP_END};
+        APP_DEVICE,
+        APP_END};
     const char **words;
     poptContext ctx;
     app_network net = {0};
@@ -116,7 +120,8 @@ APP_COMMAND(sample) {
     TRY(app_parse(self, table, argc, argv, 1, 1, &words, &ctx));
     if (!out) TRY(ldm_fail(LDM_ERR_ARG, "-o OUT.png is missing"));
     bool ddpm = sampler && !strcmp(sampler, "ddpm");
-    if (sampler && !ddpm && strcmp(sampler, "ddim")) TRY(ldm_fail(LDM_ERR_ARG, "--sampler %s: wanted ddim or ddpm", sampler));
+    if (sampler && !ddpm && strcmp(sampler, "ddim"))
+        TRY(ldm_fail(LDM_ERR_ARG, "--sampler %s: wanted ddim or ddpm", sampler));
     if (batch < 1 || batch > 64) TRY(ldm_fail(LDM_ERR_ARG, "--batch %d: wanted 1 to 64", batch));
     if (!isfinite(scale)) TRY(ldm_fail(LDM_ERR_ARG, "--cfg-scale: wanted a number"));
     if (!isfinite(eta) || eta < 0 || eta > 1) TRY(ldm_fail(LDM_ERR_ARG, "--eta %g: wanted 0 to 1", eta));
@@ -124,22 +129,37 @@ APP_COMMAND(sample) {
     TRY(app_parse_dtype(dtype, &o.dtype));
     TRY(app_network_find(&o, &net));
     const ldm_config *c = net.config;
-    if (!c) TRY(ldm_fail(LDM_ERR_ARG, "config '%s': wanted a whole system by name; `ldm plan --list` names them", words[0]));
+    if (!c)
+        TRY(ldm_fail(LDM_ERR_ARG, "config '%s': wanted a whole system by name; `ldm plan --list` names them",
+                     words[0]));
     if (c->condition == LDM_COND_CONTEXT || c->condition == LDM_COND_CONCAT || c->condition == LDM_COND_HYBRID)
-        TRY(ldm_fail(LDM_ERR_ARG, "%s: its conditioning is not a class; sample takes unconditional and class-conditional systems", c->name));
+        TRY(ldm_fail(LDM_ERR_ARG,
+                     "%s: its conditioning is not a class; sample takes unconditional and class-conditional systems",
+                     c->name));
     if (c->condition == LDM_COND_CLASS && (class_id < 0 || class_id >= c->n_classes))
         TRY(ldm_fail(LDM_ERR_ARG, "--class-id %d: %s has classes 0 to %d", class_id, c->name, c->n_classes - 1));
-    if (scale != 1 && c->null_class < 0) TRY(ldm_fail(LDM_ERR_ARG, "--cfg-scale %g: %s has no null class, so it cannot be guided; only 1 is possible", scale, c->name));
+    if (scale != 1 && c->null_class < 0)
+        TRY(ldm_fail(LDM_ERR_ARG, "--cfg-scale %g: %s has no null class, so it cannot be guided; only 1 is possible",
+                     scale, c->name));
     int f = ldm_stage_factor(&net.stage), need = f * ldm_unet_multiple(&c->unet);
-    lo = (ldm_loop_options){.unet = c->unet, .n_classes = c->condition == LDM_COND_CLASS ? c->n_classes : 0, .dtype = o.dtype, .n = batch, .guided = scale != 1};
-    int64_t ph = height ? height : (int64_t)c->latent * f, pw = width ? width : height ? height : (int64_t)c->latent * f;
+    lo = (ldm_loop_options){.unet = c->unet,
+                            .n_classes = c->condition == LDM_COND_CLASS ? c->n_classes : 0,
+                            .dtype = o.dtype,
+                            .n = batch,
+                            .guided = scale != 1};
+    int64_t ph = height ? height : (int64_t)c->latent * f, pw = width    ? width
+                                                                : height ? height
+                                                                         : (int64_t)c->latent * f;
     if (ph < 1 || pw < 1 || ph % need || pw % need)
-        TRY(ldm_fail(LDM_ERR_ARG, "picture of %lld x %lld: %s needs multiples of %d", (long long)pw, (long long)ph, c->name, need));
+        TRY(ldm_fail(LDM_ERR_ARG, "picture of %lld x %lld: %s needs multiples of %d", (long long)pw, (long long)ph,
+                     c->name, need));
     lo.h = ph / f, lo.w = pw / f;
     TRY(ldm_schedule_linear(c->linear_start, c->linear_end, &schedule));
-    TRY(ddpm ? ldm_sampler_ddpm(&schedule, LDM_PREDICT_EPS, &list, &lo.count) : ldm_sampler_ddim(&schedule, LDM_PREDICT_EPS, steps, eta, &list, &lo.count));
+    TRY(ddpm ? ldm_sampler_ddpm(&schedule, LDM_PREDICT_EPS, &list, &lo.count)
+             : ldm_sampler_ddim(&schedule, LDM_PREDICT_EPS, steps, eta, &list, &lo.count));
     lo.steps = list;
-    if (!ddpm && lo.count != steps) ldm_note("%d steps do not divide 1000: %d are run, as the authors' code does", steps, lo.count);
+    if (!ddpm && lo.count != steps)
+        ldm_note("%d steps do not divide 1000: %d are run, as the authors' code does", steps, lo.count);
 
     /* the noise: one generator a picture, its first draw is the starting point */
     noise = (noise_source){.n = batch, .c = c->unet.out_channels, .h = lo.h, .w = lo.w};
@@ -170,8 +190,10 @@ APP_COMMAND(sample) {
         ldm_nhwc_to_nchw(x, batch, noise.c, lo.h, lo.w, nhwc);
         TRY(ldm_npy_write(latent_out, LDM_F32, &s, nhwc));
     }
-    snprintf(meta, sizeof meta, "%s, class %d, Steps: %d, Sampler: %s, eta: %g, CFG scale: %g, Seed: %lld, Size: %lldx%lld, Model: %s", c->name, class_id, lo.count,
-             ddpm ? "DDPM" : "DDIM", eta, scale, seed, (long long)pw, (long long)ph, model ? model : "synthetic");
+    snprintf(meta, sizeof meta,
+             "%s, class %d, Steps: %d, Sampler: %s, eta: %g, CFG scale: %g, Seed: %lld, Size: %lldx%lld, Model: %s",
+             c->name, class_id, lo.count, ddpm ? "DDPM" : "DDIM", eta, scale, seed, (long long)pw, (long long)ph,
+             model ? model : "synthetic");
     const char *text[] = {"parameters", meta, NULL};
     TRY(decode_and_write(cl, &o, c, x, batch, lo.h, lo.w, out, text));
 done:

@@ -1,5 +1,5 @@
-/* cmd_verify.c -- `ldm verify`: a network's plan, or every op's test cases, kernels against references; digests of every step to
- * find what a driver or compiler update changed. */
+/* cmd_verify.c -- `ldm verify`: a network's plan, or every op's test cases, kernels against references; digests of
+ * every step to find what a driver or compiler update changed. */
 #include "app/network.h"
 #include "plan/verify.h"
 #include "sample/sample.h"
@@ -15,10 +15,10 @@ typedef struct worst_of {
 
 typedef struct verifier {
     const ldm_plan *plan;
-    worst_of op[64];              /* by place in ldm_ops */
+    worst_of op[64]; /* by place in ldm_ops */
     int first_bad, bad;
-    ldm_text digests;             /* --save */
-    char *against;                /* --against: the other file's text, walked line by line */
+    ldm_text digests; /* --save */
+    char *against;    /* --against: the other file's text, walked line by line */
     int changed;
     ldm_progress bar;
     uint64_t seed;
@@ -50,8 +50,10 @@ static ldm_status each(void *user, const ldm_verify_report *r) {
         v->bad++;
         if (v->first_bad < 0) {
             v->first_bad = r->step;
-            printf("step %d (%s) fails: element %lld is %.9g, reference %.9g, error/bound %.3g\n  repeat: ldm op '%s' --impl %s\n", r->step, s->scope,
-                   (long long)r->verdict.worst_at, r->verdict.got, r->verdict.want, r->verdict.worst, text, r->choice->impl->name);
+            printf("step %d (%s) fails: element %lld is %.9g, reference %.9g, error/bound %.3g\n  repeat: ldm op '%s' "
+                   "--impl %s\n",
+                   r->step, s->scope, (long long)r->verdict.worst_at, r->verdict.got, r->verdict.want, r->verdict.worst,
+                   text, r->choice->impl->name);
         }
     }
     ldm_text_add(&v->digests, "%d %s %016" PRIx64 " %s\n", r->step, s->scope, r->digest, text);
@@ -71,9 +73,11 @@ static ldm_status feed(const app_network *net, ldm_exec *e, uint64_t seed) {
         float *data = NULL;
         ldm_status st = ldm_alloc((size_t)n * sizeof *data, (void **)&data);
         if (st) return st;
-        for (int64_t k = 0; k < n; k++) data[k] = i->dtype == LDM_I32 ? 7 : 1.7f * ldm_uniform(seed, ldm_hash_text(i->name), (uint64_t)k);
+        for (int64_t k = 0; k < n; k++)
+            data[k] = i->dtype == LDM_I32 ? 7 : 1.7f * ldm_uniform(seed, ldm_hash_text(i->name), (uint64_t)k);
         if (!strcmp(i->name, "temb"))
-            for (int64_t b = 0; b < i->shape.dim[0]; b++) ldm_timestep_embedding(500, (int)i->shape.dim[1], data + b * i->shape.dim[1]);
+            for (int64_t b = 0; b < i->shape.dim[0]; b++)
+                ldm_timestep_embedding(500, (int)i->shape.dim[1], data + b * i->shape.dim[1]);
         st = ldm_exec_write(e, t, data);
         free(data);
         if (st) return st;
@@ -81,7 +85,8 @@ static ldm_status feed(const app_network *net, ldm_exec *e, uint64_t seed) {
     return LDM_OK;
 }
 
-static ldm_status verify_network(const app_network_options *o, ldm_cl *cl, const char *impl, int mode, const char *save, const char *against) {
+static ldm_status verify_network(const app_network_options *o, ldm_cl *cl, const char *impl, int mode, const char *save,
+                                 const char *against) {
     ldm_status st = LDM_OK;
     app_network net = {0};
     ldm_exec *e = NULL;
@@ -99,10 +104,16 @@ static ldm_status verify_network(const app_network_options *o, ldm_cl *cl, const
         if (!fits) TRY(ldm_fail(LDM_ERR_FORMAT, "%s: not a digest file of `ldm verify --save`", against));
     }
     double flops = ldm_plan_cost(net.plan, 0).flops;
-    ldm_verify_options vo = {.complete = mode == 0 ? flops < 4e9 : mode == 1, .samples = 4096, .seed = 1, .judge = true, .each = each, .user = &v};
+    ldm_verify_options vo = {.complete = mode == 0 ? flops < 4e9 : mode == 1,
+                             .samples = 4096,
+                             .seed = 1,
+                             .judge = true,
+                             .each = each,
+                             .user = &v};
     TRY(feed(&net, e, 1));
     ldm_note("%d steps, %.1f GFLOP, %s", net.plan->steps, flops * 1e-9,
-             vo.complete ? "complete, the kernels fed the references' inputs" : "4096 outputs of each step plus edges and tails, the references fed the device's inputs");
+             vo.complete ? "complete, the kernels fed the references' inputs"
+                         : "4096 outputs of each step plus edges and tails, the references fed the device's inputs");
     double start = ldm_now();
     ldm_progress_begin(&v.bar, "verifying", "steps", net.plan->steps);
     st = ldm_plan_verify(net.plan, e, 0, &vo);
@@ -110,8 +121,11 @@ static ldm_status verify_network(const app_network_options *o, ldm_cl *cl, const
     TRY(st);
     printf("%-16s %6s %14s  %s\n", "op", "steps", "error/bound", "worst at");
     for (int i = 0; ldm_ops[i]; i++)
-        if (v.op[i].judged) printf("%-16s %6d %14.3f  step %d, %s\n", ldm_ops[i]->name, v.op[i].judged, v.op[i].ratio, v.op[i].step, net.plan->step[v.op[i].step].scope);
-    printf("%d steps verified on %s in %.1f s, %d outside their bound\n", net.plan->steps, ldm_cl_device(cl)->name, ldm_now() - start, v.bad);
+        if (v.op[i].judged)
+            printf("%-16s %6d %14.3f  step %d, %s\n", ldm_ops[i]->name, v.op[i].judged, v.op[i].ratio, v.op[i].step,
+                   net.plan->step[v.op[i].step].scope);
+    printf("%d steps verified on %s in %.1f s, %d outside their bound\n", net.plan->steps, ldm_cl_device(cl)->name,
+           ldm_now() - start, v.bad);
     if (save) {
         ldm_text head = {0};
         ldm_text_add(&head, "ldm-digests 1\n%s", v.digests.s ? v.digests.s : "");
@@ -120,8 +134,11 @@ static ldm_status verify_network(const app_network_options *o, ldm_cl *cl, const
         TRY(st);
     }
     if (against) printf("%d of %d steps differ from %s\n", v.changed, net.plan->steps, against);
-    if (v.bad) TRY(ldm_fail(LDM_ERR_MISMATCH, "%d of %d steps are outside their bound, the first is step %d (%s)", v.bad, net.plan->steps, v.first_bad, net.plan->step[v.first_bad].scope));
-    if (v.changed) TRY(ldm_fail(LDM_ERR_MISMATCH, "%d of %d steps differ from %s", v.changed, net.plan->steps, against));
+    if (v.bad)
+        TRY(ldm_fail(LDM_ERR_MISMATCH, "%d of %d steps are outside their bound, the first is step %d (%s)", v.bad,
+                     net.plan->steps, v.first_bad, net.plan->step[v.first_bad].scope));
+    if (v.changed)
+        TRY(ldm_fail(LDM_ERR_MISMATCH, "%d of %d steps differ from %s", v.changed, net.plan->steps, against));
 done:
     ldm_text_free(&v.digests);
     free(v.against);
@@ -172,7 +189,8 @@ static ldm_status verify_ops(ldm_cl *cl) {
                 TRY(ldm_check_interrupt());
                 TRY(ldm_problem_parse(ldm_ops[o]->cases[k], &p));
                 const ldm_device *d = ldm_cl_device(cl);
-                if ((i->supports && i->supports(&p, d)) || (i->prefers && i->prefers(&p, d) && i->family != LDM_PLAIN)) continue;
+                if ((i->supports && i->supports(&p, d)) || (i->prefers && i->prefers(&p, d) && i->family != LDM_PLAIN))
+                    continue;
                 if (ldm_choose_named(&p, d, i->name, &c)) continue;
                 TRY(verify_case(cl, &p, &c, &v));
                 ran++, cases++;
@@ -204,18 +222,25 @@ APP_COMMAND(verify) {
         {"height", 'H', POPT_ARG_INT, &height, 0, "side of the network's input (default: native)", "N"},
         {"batch", 'b', POPT_ARG_INT, &batch, 0, "batch size", "N"},
         {"complete", 0, POPT_ARG_NONE, &complete, 0, "judge every output (default below 4 GFLOP)", NULL},
-        {"sampled", 0, POPT_ARG_NONE, &sampled, 0, "judge 4096 outputs of each step plus every edge and tail (default above)", NULL},
+        {"sampled", 0, POPT_ARG_NONE, &sampled, 0,
+         "judge 4096 outputs of each step plus every edge and tail (default above)", NULL},
         {"impl", 0, POPT_ARG_STRING, &impl, 0, "force implementations, e.g. conv2d=conv2d_gpu", "LIST"},
         {"save", 0, POPT_ARG_STRING, &save, 0, "keep a digest of every step's output", "FILE"},
         {"against", 0, POPT_ARG_STRING, &against, 0, "compare with digests kept before", "FILE"},
-        APP_DEVICE, APP_END};
+        APP_DEVICE,
+        APP_END};
     const char **words;
     poptContext ctx;
     ldm_cl *cl = NULL;
     ldm_status st = LDM_OK;
     TRY(app_parse(self, table, argc, argv, 0, 1, &words, &ctx));
     if (!ops == !(words && words[0])) TRY(ldm_fail(LDM_ERR_ARG, "which network? name one, or give --ops (not both)"));
-    app_network_options o = {.net = ops ? NULL : words[0], .config = config, .model = model, .synthetic = synthetic, .n = batch, .h = height};
+    app_network_options o = {.net = ops ? NULL : words[0],
+                             .config = config,
+                             .model = model,
+                             .synthetic = synthetic,
+                             .n = batch,
+                             .h = height};
     TRY(app_parse_dtype(dtype, &o.dtype));
     TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device}, &cl)); /* no self-test first: this is one */
     TRY(ops ? verify_ops(cl) : verify_network(&o, cl, impl, complete ? 1 : sampled ? 2 : 0, save, against));

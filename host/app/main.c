@@ -26,16 +26,20 @@ static const app_command commands[] = {
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void usage(FILE *f) {
-    fprintf(f, "ldm %s -- latent diffusion on any OpenCL device\n\nusage: ldm COMMAND [OPTIONS]; ldm COMMAND --help\n\n", LDM_VERSION);
+    fprintf(f,
+            "ldm %s -- latent diffusion on any OpenCL device\n\nusage: ldm COMMAND [OPTIONS]; ldm COMMAND --help\n\n",
+            LDM_VERSION);
     for (int i = 0; i < COMMANDS; i++) fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    fprintf(f, "\nexit status: 0 done, 1 usage, 2 input file, 3 device, 4 non-finite result, 5 output, 6 memory, 130/143 interrupted\n");
+    fprintf(f, "\nexit status: 0 done, 1 usage, 2 input file, 3 device, 4 non-finite result, 5 output, 6 memory, "
+               "130/143 interrupted\n");
 }
 
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc < 2) return usage(stderr), 1;
     const char *name = argv[1];
-    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "-?") || !strcmp(name, "help")) return usage(stdout), 0;
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "-?") || !strcmp(name, "help"))
+        return usage(stdout), 0;
     if (!strcmp(name, "--version")) return printf("ldm %s\n", LDM_VERSION), 0;
     for (int i = 0; i < COMMANDS; i++) {
         if (strcmp(commands[i].name, name)) continue;
@@ -44,7 +48,8 @@ int main(int argc, char **argv) {
         argv[1] = title;
         ldm_catch_signals();
         ldm_status st = commands[i].run(&commands[i], argc - 1, (const char **)argv + 1);
-        if (!st && (fflush(stdout) || ferror(stdout))) st = ldm_fail(LDM_ERR_IO, "standard output: %s", strerror(errno));
+        if (!st && (fflush(stdout) || ferror(stdout)))
+            st = ldm_fail(LDM_ERR_IO, "standard output: %s", strerror(errno));
         if (st) fprintf(stderr, "ldm %s: %s\n", name, ldm_message());
         return ldm_exit_status(st);
     }

@@ -40,18 +40,24 @@ ldm_status app_network_find(const app_network_options *o, app_network *net) {
         if ((st = part_of(colon + 1, &net->part))) return st;
         config = name;
     } else if (o->net && part_of(o->net, &net->part)) {
-        if (strchr(o->net, '=') || !config) config = o->net; /* a bare configuration: its UNet, a first stage: its decoder */
+        if (strchr(o->net, '=') || !config)
+            config = o->net; /* a bare configuration: its UNet, a first stage: its decoder */
         else return LDM_ERR_ARG;
     }
     if (config) return named(config, net);
-    if (!o->model) return ldm_fail(LDM_ERR_ARG, "network '%s': which configuration? name it with --config, or give a checkpoint with -m", o->net ? o->net : "");
+    if (!o->model)
+        return ldm_fail(LDM_ERR_ARG,
+                        "network '%s': which configuration? name it with --config, or give a checkpoint with -m",
+                        o->net ? o->net : "");
     const ldm_config *known = NULL;
     const ldm_stage_config *stage = NULL;
     ldm_text words = {0};
     if (!net->ckpt && (st = ldm_ckpt_open(o->model, &net->ckpt))) return st;
     st = ldm_identify(net->ckpt, &known, &stage, &words);
     bool found = net->part == APP_UNET ? known != NULL : stage != NULL || known != NULL;
-    if (!st && !found) st = ldm_fail(LDM_ERR_FORMAT, "%s: it is not clear which network this is (%s); name it with --config", o->model, words.s ? words.s : "");
+    if (!st && !found)
+        st = ldm_fail(LDM_ERR_FORMAT, "%s: it is not clear which network this is (%s); name it with --config", o->model,
+                      words.s ? words.s : "");
     if (!st && stage) net->stage = *stage;
     if (!st && known) {
         net->config = known, net->unet = known->unet;
@@ -64,14 +70,16 @@ ldm_status app_network_find(const app_network_options *o, app_network *net) {
 
 static ldm_tensor cast(ldm_plan *p, ldm_tensor t, ldm_dtype from, ldm_dtype to) {
     if (p->status || t == LDM_NONE || from == to) return t;
-    return ldm_plan_emit(p, (ldm_tensor[]){t}, 1, "cast:%s count=%lld to=%s", ldm_dtype_name(from), (long long)ldm_shape_count(&ldm_plan_tensor(p, t)->shape), ldm_dtype_name(to));
+    return ldm_plan_emit(p, (ldm_tensor[]){t}, 1, "cast:%s count=%lld to=%s", ldm_dtype_name(from),
+                         (long long)ldm_shape_count(&ldm_plan_tensor(p, t)->shape), ldm_dtype_name(to));
 }
 
 /* Names the result "y", in f32; an identity's result is a copy of its input. */
 static void output(ldm_plan *p, ldm_tensor t, ldm_dtype from) {
     t = cast(p, t, from, LDM_F32);
     if (!p->status && ldm_plan_tensor(p, t)->kind == LDM_INPUT)
-        t = ldm_plan_emit(p, (ldm_tensor[]){t}, 1, "cast:f32 count=%lld to=f32", (long long)ldm_shape_count(&ldm_plan_tensor(p, t)->shape));
+        t = ldm_plan_emit(p, (ldm_tensor[]){t}, 1, "cast:f32 count=%lld to=f32",
+                          (long long)ldm_shape_count(&ldm_plan_tensor(p, t)->shape));
     ldm_plan_output(p, t, "y");
 }
 
@@ -86,20 +94,27 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net) {
     net->w = o->w ? o->w : net->h;
     bool classes = o->classes && net->config && net->config->condition == LDM_COND_CLASS;
     net->tokens = o->tokens ? o->tokens : net->config && net->config->condition == LDM_COND_CLASS ? 1 : 77;
-    if (o->classes && !classes) return ldm_fail(LDM_ERR_ARG, "input class: %s has no classes", net->config ? net->config->name : "this network");
+    if (o->classes && !classes)
+        return ldm_fail(LDM_ERR_ARG, "input class: %s has no classes",
+                        net->config ? net->config->name : "this network");
     if ((st = ldm_plan_create(o->dtype, o->dtype, &net->plan))) return st;
     ldm_plan *p = net->plan;
     if (net->part == APP_UNET) {
-        ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, net->n, net->h, net->w, (int64_t)u->in_channels));
-        ldm_tensor temb = ldm_plan_input(p, "temb", LDM_F32, ldm_shape_of(2, net->n, (int64_t)u->model_channels)), context = LDM_NONE, labels = LDM_NONE;
+        ldm_tensor x =
+            ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, net->n, net->h, net->w, (int64_t)u->in_channels));
+        ldm_tensor temb = ldm_plan_input(p, "temb", LDM_F32, ldm_shape_of(2, net->n, (int64_t)u->model_channels)),
+                   context = LDM_NONE, labels = LDM_NONE;
         if (classes) {
             ldm_tensor ids = ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, net->n));
             context = ldm_class_embedder_emit(p, net->config->n_classes, u->context_dim, ids);
         } else if (u->use_spatial_transformer) {
-            context = cast(p, ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, net->n, net->tokens, (int64_t)u->context_dim)), LDM_F32, o->dtype);
+            context = cast(
+                p, ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, net->n, net->tokens, (int64_t)u->context_dim)),
+                LDM_F32, o->dtype);
         }
         if (u->num_classes) labels = ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, net->n));
-        ldm_tensor y = ldm_unet_emit(p, u, cast(p, x, LDM_F32, o->dtype), cast(p, temb, LDM_F32, o->dtype), context, labels);
+        ldm_tensor y =
+            ldm_unet_emit(p, u, cast(p, x, LDM_F32, o->dtype), cast(p, temb, LDM_F32, o->dtype), context, labels);
         output(p, y, o->dtype);
     } else if (net->part == APP_ENCODER) {
         ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, net->n, net->h, net->w, (int64_t)3));
@@ -114,7 +129,9 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net) {
 
 ldm_status app_network_weights(const app_network_options *o, app_network *net) {
     ldm_status st = LDM_OK;
-    if (!o->model && o->synthetic < 0) return ldm_fail(LDM_ERR_ARG, "weights: give a checkpoint with -m FILE, or --synthetic SEED for deterministic random ones");
+    if (!o->model && o->synthetic < 0)
+        return ldm_fail(LDM_ERR_ARG,
+                        "weights: give a checkpoint with -m FILE, or --synthetic SEED for deterministic random ones");
     if (!o->model) {
         net->seed = (uint64_t)o->synthetic;
         net->source = ldm_source_synthetic(&net->seed);
@@ -140,16 +157,20 @@ ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_
     ldm_status st = ldm_plan_finish(net->plan, d->max_alloc, d->base_align);
     if (!st) st = ldm_exec_memory(net->plan, d, &m);
     if (st) return st;
-    ldm_note("device memory: weights %.1f MiB + activations %.1f MiB + scratch %.1f MiB", (double)m.weights / 0x1p20, (double)m.activations / 0x1p20, (double)m.scratch / 0x1p20);
+    ldm_note("device memory: weights %.1f MiB + activations %.1f MiB + scratch %.1f MiB", (double)m.weights / 0x1p20,
+             (double)m.activations / 0x1p20, (double)m.scratch / 0x1p20);
     ldm_build_stats before = ldm_cl_build_stats(cl);
     st = ldm_exec_create(cl, net->plan, &net->source, impl, out);
     ldm_build_stats after = ldm_cl_build_stats(cl);
-    if (!st) ldm_note("%d programs made ready in %.2f s, %d of them compiled", after.programs - before.programs, after.seconds - before.seconds, after.compiled - before.compiled);
+    if (!st)
+        ldm_note("%d programs made ready in %.2f s, %d of them compiled", after.programs - before.programs,
+                 after.seconds - before.seconds, after.compiled - before.compiled);
     return st;
 }
 
 void app_image_to_map(const ldm_stage_config *s, const uint8_t *px, int64_t count, float *x) {
-    for (int64_t i = 0; i < count; i++) x[i] = s->kind == LDM_STAGE_TAESD ? (float)px[i] / 255.0f : (float)px[i] / 127.5f - 1.0f;
+    for (int64_t i = 0; i < count; i++)
+        x[i] = s->kind == LDM_STAGE_TAESD ? (float)px[i] / 255.0f : (float)px[i] / 127.5f - 1.0f;
 }
 
 /* TAESD pictures are rounded to nearest; the authors of LDM truncate 255 clamp((x+1)/2, 0, 1). */
@@ -167,5 +188,6 @@ ldm_status app_check_finite(const float *x, int64_t count, const char *what) {
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(x[i])) bad++, first = first < 0 ? i : first;
     if (!bad) return LDM_OK;
-    return ldm_fail(LDM_ERR_NONFINITE, "%s: %lld of %lld values are NaN or infinite, the first at %lld", what, (long long)bad, (long long)count, (long long)first);
+    return ldm_fail(LDM_ERR_NONFINITE, "%s: %lld of %lld values are NaN or infinite, the first at %lld", what,
+                    (long long)bad, (long long)count, (long long)first);
 }

@@ -6,25 +6,25 @@
 #include "model/model.h"
 
 typedef struct app_network_options {
-    const char *net;        /* "unet", "encoder", "decoder"; "cin-ldm-8" is its unet; "vq-f4:decoder", "cin-ldm-8:decoder" */
-    const char *config;     /* a name, or key=value text; NULL: from net, or from the file */
-    const char *model;      /* checkpoint, or NULL */
-    long long synthetic;    /* seed when model is NULL; -1: none was given */
+    const char *net; /* "unet", "encoder", "decoder"; "cin-ldm-8" is its unet; "vq-f4:decoder", "cin-ldm-8:decoder" */
+    const char *config;  /* a name, or key=value text; NULL: from net, or from the file */
+    const char *model;   /* checkpoint, or NULL */
+    long long synthetic; /* seed when model is NULL; -1: none was given */
     ldm_dtype dtype;
-    int64_t n, h, w;        /* of the network's own input: latent, or picture for an encoder; 0: native size */
-    int64_t tokens;         /* of the context; 0: 77, or 1 for class-conditional ones */
-    bool classes;           /* UNet: input "class" (i32) through the class embedder instead of "context" */
+    int64_t n, h, w; /* of the network's own input: latent, or picture for an encoder; 0: native size */
+    int64_t tokens;  /* of the context; 0: 77, or 1 for class-conditional ones */
+    bool classes;    /* UNet: input "class" (i32) through the class embedder instead of "context" */
 } app_network_options;
 
 typedef enum app_part { APP_UNET, APP_ENCODER, APP_DECODER } app_part;
 
 typedef struct app_network {
     app_part part;
-    const ldm_config *config;          /* NULL for a custom one or a bare first stage */
+    const ldm_config *config; /* NULL for a custom one or a bare first stage */
     ldm_unet_config unet;
     ldm_stage_config stage;
     int64_t n, h, w, tokens;
-    ldm_plan *plan;                    /* inputs x, temb, context | class (UNet); x (encoder); z (decoder); output y; all f32 */
+    ldm_plan *plan; /* inputs x, temb, context | class (UNet); x (encoder); z (decoder); output y; all f32 */
     ldm_ckpt *ckpt;
     ldm_binding *binding;
     uint64_t seed;
@@ -37,7 +37,7 @@ ldm_status app_network_find(const app_network_options *o, app_network *net);
 ldm_status app_network_plan(const app_network_options *o, app_network *net);
 /* Opens the checkpoint or seeds synthetic weights and binds them to the plan. */
 ldm_status app_network_weights(const app_network_options *o, app_network *net);
-void app_network_close(app_network *net);     /* accepts {0} */
+void app_network_close(app_network *net); /* accepts {0} */
 
 /* A plan with its weights on the device, ready to run. Prints the memory plan as a note. */
 ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_exec **out);

@@ -14,10 +14,11 @@ struct poptOption app_device_table[] = {
     POPT_TABLEEND};
 
 static int quiet;
-struct poptOption app_quiet_table[] = {{"quiet", 'q', POPT_ARG_NONE, &quiet, 0, "no progress and no notes", NULL}, POPT_TABLEEND};
+struct poptOption app_quiet_table[] = {{"quiet", 'q', POPT_ARG_NONE, &quiet, 0, "no progress and no notes", NULL},
+                                       POPT_TABLEEND};
 
-ldm_status app_parse(const app_command *self, const struct poptOption *table, int argc, const char **argv, int min, int max,
-                     const char ***words, poptContext *ctx) {
+ldm_status app_parse(const app_command *self, const struct poptOption *table, int argc, const char **argv, int min,
+                     int max, const char ***words, poptContext *ctx) {
     char other[200];
     *ctx = poptGetContext(argv[0], argc, argv, table, 0);
     if (!*ctx) return ldm_fail(LDM_ERR_NOMEM, "options: host memory is out");
@@ -25,13 +26,15 @@ ldm_status app_parse(const app_command *self, const struct poptOption *table, in
     poptSetOtherOptionHelp(*ctx, other);
     int rc = poptGetNextOpt(*ctx);
     if (rc < -1)
-        return ldm_fail(LDM_ERR_ARG, "option '%s': %s; `ldm %s --help` lists the options", poptBadOption(*ctx, POPT_BADOPTION_NOALIAS),
-                        poptStrerror(rc), self->name);
+        return ldm_fail(LDM_ERR_ARG, "option '%s': %s; `ldm %s --help` lists the options",
+                        poptBadOption(*ctx, POPT_BADOPTION_NOALIAS), poptStrerror(rc), self->name);
     ldm_quiet = quiet;
     *words = poptGetArgs(*ctx);
     int n = 0;
     while (*words && (*words)[n]) n++;
-    if (n > max) return ldm_fail(LDM_ERR_ARG, "'%s' is one word too many; usage: ldm %s %s", (*words)[max], self->name, self->usage);
+    if (n > max)
+        return ldm_fail(LDM_ERR_ARG, "'%s' is one word too many; usage: ldm %s %s", (*words)[max], self->name,
+                        self->usage);
     if (n < min) return ldm_fail(LDM_ERR_ARG, "too few words; usage: ldm %s %s", self->name, self->usage);
     return LDM_OK;
 }
@@ -65,7 +68,8 @@ static ldm_status first_time(ldm_cl *cl) {
     uint64_t key = ldm_hash_text(d->name);
     key = ldm_hash_bytes(key, d->driver, strlen(d->driver));
     key = ldm_hash_bytes(key, d->version, strlen(d->version));
-    snprintf(path, sizeof path, "%s/selftest-%d-%016llx", ldm_cache_dir(), APP_SELFTEST_VERSION, (unsigned long long)key);
+    snprintf(path, sizeof path, "%s/selftest-%d-%016llx", ldm_cache_dir(), APP_SELFTEST_VERSION,
+             (unsigned long long)key);
     if (access(path, R_OK) == 0 && ldm_read_file(path, 64, &text, &n) == LDM_OK) {
         bool passed = !strcmp(text, "passed\n");
         free(text);
@@ -74,14 +78,16 @@ static ldm_status first_time(ldm_cl *cl) {
     ldm_note("%s: first use of this device and driver, running the self-test", d->name);
     ldm_status st = app_selftest(cl, NULL);
     if (st) return ldm_prefix(st, "self-test");
-    if (ldm_make_dirs(ldm_cache_dir()) == LDM_OK) ldm_write_file(path, "passed\n", 7); /* not remembering is no failure */
+    if (ldm_make_dirs(ldm_cache_dir()) == LDM_OK)
+        ldm_write_file(path, "passed\n", 7); /* not remembering is no failure */
     return LDM_OK;
 }
 
 ldm_status app_open_device(ldm_cl **out) {
     ldm_cl_options o = {.select = app_device.device, .profile = app_device.profile};
     ldm_cl *cl = NULL;
-    ldm_status st = app_device.max_memory ? app_parse_size(app_device.max_memory, "--max-memory", &o.max_memory) : LDM_OK;
+    ldm_status st =
+        app_device.max_memory ? app_parse_size(app_device.max_memory, "--max-memory", &o.max_memory) : LDM_OK;
     if (!st) st = ldm_cl_open(&o, &cl);
     if (!st) st = first_time(cl);
     if (st) ldm_cl_close(cl);

@@ -9,11 +9,11 @@ static json_t *event(const ldm_plan *p, ldm_exec *e, int i, double at, double se
     const ldm_step_info *s = &p->step[i];
     const ldm_choice *c = ldm_exec_choice(e, i);
     ldm_cost cost = s->problem.op->cost(&s->problem);
-    return json_pack("{s:s,s:s,s:s,s:f,s:f,s:i,s:i,s:{s:s,s:s,s:s,s:f,s:f}}", "name", s->scope, "cat", s->problem.op->name, "ph", "X",
-                     "ts", at * 1e6, "dur", seconds * 1e6, "pid", 1, "tid", 1, "args", "problem",
-                     ldm_problem_text(&s->problem, text, sizeof text), "implementation", c ? c->impl->name : "", "parameters",
-                     c ? ldm_choice_params(c, params, sizeof params) : "", "GFLOP/s", cost.flops / seconds * 1e-9, "GB/s",
-                     cost.bytes / seconds * 1e-9);
+    return json_pack("{s:s,s:s,s:s,s:f,s:f,s:i,s:i,s:{s:s,s:s,s:s,s:f,s:f}}", "name", s->scope, "cat",
+                     s->problem.op->name, "ph", "X", "ts", at * 1e6, "dur", seconds * 1e6, "pid", 1, "tid", 1, "args",
+                     "problem", ldm_problem_text(&s->problem, text, sizeof text), "implementation",
+                     c ? c->impl->name : "", "parameters", c ? ldm_choice_params(c, params, sizeof params) : "",
+                     "GFLOP/s", cost.flops / seconds * 1e-9, "GB/s", cost.bytes / seconds * 1e-9);
 }
 
 ldm_status app_write_profile(const ldm_plan *p, ldm_exec *e, const char *path) {
@@ -36,13 +36,14 @@ ldm_status app_write_profile(const ldm_plan *p, ldm_exec *e, const char *path) {
             seconds += s, flops += cost.flops, bytes += cost.bytes, steps++;
         }
         if (steps)
-            printf("%-14s %6d %10.3f %7.1f%% %10.1f %10.1f\n", ldm_ops[o]->name, steps, seconds * 1e3, 100 * seconds / at,
-                   flops / seconds * 1e-9, bytes / seconds * 1e-9);
+            printf("%-14s %6d %10.3f %7.1f%% %10.1f %10.1f\n", ldm_ops[o]->name, steps, seconds * 1e3,
+                   100 * seconds / at, flops / seconds * 1e-9, bytes / seconds * 1e-9);
     }
     printf("%-14s %6d %10.3f\n", "all", p->steps, at * 1e3);
     json_t *root = json_pack("{s:o,s:s}", "traceEvents", events, "displayTimeUnit", "ms");
     char *dump = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    ldm_status st = dump ? ldm_write_file(path, dump, strlen(dump)) : ldm_fail(LDM_ERR_NOMEM, "profile: host memory is out");
+    ldm_status st =
+        dump ? ldm_write_file(path, dump, strlen(dump)) : ldm_fail(LDM_ERR_NOMEM, "profile: host memory is out");
     free(dump);
     json_decref(root);
     return st;

@@ -1,4 +1,5 @@
-/* record.c -- results files: who, where, when, by which command; whole-or-nothing writing. Leaves rows to the callers. */
+/* record.c -- results files: who, where, when, by which command; whole-or-nothing writing. Leaves rows to the callers.
+ */
 #include "app/record.h"
 #include "commit.h" /* made by the Makefile: LDM_COMMIT */
 #include <ctype.h>
@@ -35,19 +36,21 @@ static json_t *machine(void) {
     uname(&u);
     getloadavg(&load, 1);
     snprintf(host, sizeof host, "%.50s %.60s", u.sysname, u.release);
-    return json_pack("{s:s, s:I, s:f, s:I, s:s, s:s, s:s, s:f}", "cpu", file_value("/proc/cpuinfo", "model name", ':', cpu, sizeof cpu),
-                     "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "cpu_mhz_now",
+    return json_pack("{s:s, s:I, s:f, s:I, s:s, s:s, s:s, s:f}", "cpu",
+                     file_value("/proc/cpuinfo", "model name", ':', cpu, sizeof cpu), "cores",
+                     (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "cpu_mhz_now",
                      strtod(file_value("/proc/cpuinfo", "cpu MHz", ':', mhz, sizeof mhz), NULL), "memory_bytes",
                      (json_int_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE), "os",
-                     file_value("/etc/os-release", "PRETTY_NAME", '=', os, sizeof os), "kernel", host, "arch", u.machine, "load_average", load);
+                     file_value("/etc/os-release", "PRETTY_NAME", '=', os, sizeof os), "kernel", host, "arch",
+                     u.machine, "load_average", load);
 }
 
 static json_t *device(const ldm_device *d) {
     static const char *const type[] = {"cpu", "gpu", "other"};
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I}", "name", d->name, "vendor", d->vendor, "platform",
-                     d->platform_name, "version", d->version, "driver", d->driver, "type", type[d->type], "units", d->units,
-                     "clock_mhz", d->clock_mhz, "usable_bytes", (json_int_t)d->global_bytes, "max_alloc", (json_int_t)d->max_alloc,
-                     "local_bytes", (json_int_t)d->local_bytes);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I}", "name", d->name, "vendor", d->vendor,
+                     "platform", d->platform_name, "version", d->version, "driver", d->driver, "type", type[d->type],
+                     "units", d->units, "clock_mhz", d->clock_mhz, "usable_bytes", (json_int_t)d->global_bytes,
+                     "max_alloc", (json_int_t)d->max_alloc, "local_bytes", (json_int_t)d->local_bytes);
 }
 
 static void utc(const char *format, char *buf, size_t cap) {
@@ -65,12 +68,15 @@ json_t *ldm_record_header(const ldm_device *d, const ldm_peak *peak, int argc, c
         ldm_text_add(&command, "%s%s", i ? " " : "", slash ? slash + 1 : argv[i]);
     }
     utc("%Y-%m-%dT%H:%M:%SZ", date, sizeof date);
-    json_t *h = json_pack("{s:s, s:s, s:s, s:o}", "date", date, "commit", LDM_COMMIT, "command", command.s ? command.s : "", "machine", machine());
+    json_t *h = json_pack("{s:s, s:s, s:s, s:o}", "date", date, "commit", LDM_COMMIT, "command",
+                          command.s ? command.s : "", "machine", machine());
     ldm_text_free(&command);
     if (h && d) json_object_set_new(h, "device", device(d));
     if (h && peak)
-        json_object_set_new(h, "peak", json_pack("{s:f, s:f, s:f, s:f, s:s}", "gflops", peak->gflops, "read_gbs", peak->read_gbs,
-                                                 "copy_gbs", peak->copy_gbs, "triad_gbs", peak->triad_gbs, "kernel", peak->variant));
+        json_object_set_new(h, "peak",
+                            json_pack("{s:f, s:f, s:f, s:f, s:s}", "gflops", peak->gflops, "read_gbs", peak->read_gbs,
+                                      "copy_gbs", peak->copy_gbs, "triad_gbs", peak->triad_gbs, "kernel",
+                                      peak->variant));
     return h;
 }
 
@@ -101,7 +107,8 @@ ldm_status ldm_record_write(const char *path, const json_t *root) {
     ldm_text t = {0};
     ldm_text_add(&t, "%s\n", text);
     free(text);
-    ldm_status st = t.s ? ldm_write_file(path, t.s, t.len) : ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", path);
+    ldm_status st = t.s ? ldm_write_file(path, t.s, t.len)
+                        : ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", path);
     ldm_text_free(&t);
     return st;
 }

@@ -1,6 +1,6 @@
 /* selftest.c -- known answers: one small case per kernel class, compared with constants that were computed once by the
- * references (`ldm selftest --constants` prints selftest_table.h anew). A driver that computes something else is refused
- * before its results are trusted. Under a second when programs are cached. */
+ * references (`ldm selftest --constants` prints selftest_table.h anew). A driver that computes something else is
+ * refused before its results are trusted. Under a second when programs are cached. */
 #include "app/app.h"
 #include "ops/op.h"
 #include <math.h>
@@ -10,7 +10,10 @@
 enum { ANSWERS = 6 };
 typedef struct known {
     const char *problem;
-    struct { int64_t at; double value, bound; } answer[ANSWERS];
+    struct {
+        int64_t at;
+        double value, bound;
+    } answer[ANSWERS];
 } known;
 
 static const known table[] = {
@@ -35,8 +38,10 @@ static ldm_status run_case(ldm_cl *cl, const known *k, const ldm_choice *c, cons
     for (int i = 0; i < ANSWERS; i++) {
         double err = fabs(y[k->answer[i].at] - k->answer[i].value), limit = factor * k->answer[i].bound;
         if (!(err <= limit))
-            TRY(ldm_fail(LDM_ERR_MISMATCH, "%s computes %.9g at %lld, known is %.9g; repeat with: ldm op '%s' --impl %s --seed %d", c->impl->name,
-                         y[k->answer[i].at], (long long)k->answer[i].at, k->answer[i].value, k->problem, c->impl->name, SEED));
+            TRY(ldm_fail(LDM_ERR_MISMATCH,
+                         "%s computes %.9g at %lld, known is %.9g; repeat with: ldm op '%s' --impl %s --seed %d",
+                         c->impl->name, y[k->answer[i].at], (long long)k->answer[i].at, k->answer[i].value, k->problem,
+                         c->impl->name, SEED));
         if (limit > 0) worst = fmax(worst, err / limit);
     }
     if (out) ldm_text_add(out, "passed %-22s %-60s worst error/bound %.2f\n", c->impl->name, k->problem, worst);
@@ -63,8 +68,9 @@ ldm_status app_selftest(ldm_cl *cl, ldm_text *out) {
 }
 
 /* One case per op: the first of its test cases that is small, and the same in f16 where the op computes. */
-static ldm_status print_constants(void) {
-    printf("/* selftest_table.h -- known answers of small cases; made by `ldm selftest --constants`, read by selftest.c. */\n");
+ldm_status app_selftest_constants(void) {
+    printf("/* selftest_table.h -- known answers of small cases; made by `ldm selftest --constants`, read by "
+           "selftest.c. */\n");
     for (int o = 0; ldm_ops[o]; o++) {
         for (int i = 0, taken = 0; ldm_ops[o]->cases[i] && taken < 2; i++) {
             ldm_problem p;
@@ -94,32 +100,4 @@ static ldm_status print_constants(void) {
         }
     }
     return LDM_OK;
-}
-
-APP_COMMAND(selftest) {
-    int constants = 0;
-    struct poptOption options[] = {{"constants", 0, POPT_ARG_NONE, &constants, 0, "print the table of constants, made by the references", NULL},
-                                   APP_DEVICE, APP_END};
-    const char **words;
-    poptContext ctx;
-    ldm_cl *cl = NULL;
-    ldm_text out = {0};
-    ldm_status st = LDM_OK;
-    TRY(app_parse(self, options, argc, argv, 0, 0, &words, &ctx));
-    if (constants) {
-        TRY(print_constants());
-        goto done;
-    }
-    TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device}, &cl));
-    double start = ldm_now();
-    st = app_selftest(cl, &out);
-    if (out.s) fputs(out.s, stdout);
-    TRY(st);
-    ldm_build_stats b = ldm_cl_build_stats(cl);
-    printf("self-test passed on %s in %.2f s (%d programs, %d compiled)\n", ldm_cl_device(cl)->name, ldm_now() - start, b.programs, b.compiled);
-done:
-    ldm_text_free(&out);
-    ldm_cl_close(cl);
-    poptFreeContext(ctx);
-    return st;
 }

@@ -87,30 +87,41 @@ ldm_status ldm_alloc(size_t bytes, void **out);
 /* ---- dtypes and shapes ------------------------------------------------------------------------------------------- */
 
 typedef enum ldm_dtype {
-    LDM_F32, LDM_F16, LDM_BF16, LDM_F64, LDM_I32, LDM_I64, LDM_U8, LDM_I8, LDM_I16, LDM_BOOL, LDM_DTYPES
+    LDM_F32,
+    LDM_F16,
+    LDM_BF16,
+    LDM_F64,
+    LDM_I32,
+    LDM_I64,
+    LDM_U8,
+    LDM_I8,
+    LDM_I16,
+    LDM_BOOL,
+    LDM_DTYPES
 } ldm_dtype;
 
-size_t ldm_dtype_size(ldm_dtype t);             /* bytes of one element */
-const char *ldm_dtype_name(ldm_dtype t);        /* "f32" */
+size_t ldm_dtype_size(ldm_dtype t);      /* bytes of one element */
+const char *ldm_dtype_name(ldm_dtype t); /* "f32" */
 bool ldm_dtype_parse(const char *s, size_t len, ldm_dtype *out);
-double ldm_dtype_unit(ldm_dtype t);             /* unit round-off u: f32 2^-24, f16 2^-11, bf16 2^-8, f64 2^-53, integers 0 */
-double ldm_dtype_tiny(ldm_dtype t);             /* half the smallest denormal */
+double ldm_dtype_unit(ldm_dtype t); /* unit round-off u: f32 2^-24, f16 2^-11, bf16 2^-8, f64 2^-53, integers 0 */
+double ldm_dtype_tiny(ldm_dtype t); /* half the smallest denormal */
 
-float ldm_f16_to_f32(uint16_t h);               /* exact */
-uint16_t ldm_f32_to_f16(float f);               /* nearest even, overflow to infinity, NaN stays NaN */
+float ldm_f16_to_f32(uint16_t h); /* exact */
+uint16_t ldm_f32_to_f16(float f); /* nearest even, overflow to infinity, NaN stays NaN */
 float ldm_bf16_to_f32(uint16_t h);
 uint16_t ldm_f32_to_bf16(float f);
-void ldm_to_f32(ldm_dtype t, const void *src, size_t n, float *dst);   /* src may be unaligned */
-void ldm_from_f32(ldm_dtype t, const float *src, size_t n, void *dst); /* integers: rounded to nearest even, saturated */
-void ldm_round_to(ldm_dtype t, float *data, size_t n);                 /* what storing as t and loading again gives */
+void ldm_to_f32(ldm_dtype t, const void *src, size_t n, float *dst); /* src may be unaligned */
+void ldm_from_f32(ldm_dtype t, const float *src, size_t n,
+                  void *dst);                          /* integers: rounded to nearest even, saturated */
+void ldm_round_to(ldm_dtype t, float *data, size_t n); /* what storing as t and loading again gives */
 
 enum { LDM_MAX_RANK = 8 };
 typedef struct ldm_shape {
     int rank;
     int64_t dim[LDM_MAX_RANK];
 } ldm_shape;
-ldm_shape ldm_shape_of(int rank, ...);          /* int64_t each */
-int64_t ldm_shape_count(const ldm_shape *s);    /* product; -1 on overflow or a negative dimension */
+ldm_shape ldm_shape_of(int rank, ...);       /* int64_t each */
+int64_t ldm_shape_count(const ldm_shape *s); /* product; -1 on overflow or a negative dimension */
 bool ldm_shape_equal(const ldm_shape *a, const ldm_shape *b);
 const char *ldm_shape_text(const ldm_shape *s, char *buf, size_t cap); /* "[320, 4, 3, 3]" */
 
@@ -118,9 +129,10 @@ const char *ldm_shape_text(const ldm_shape *s, char *buf, size_t cap); /* "[320,
 
 /* Counter based: value i of stream (seed, stream) depends on nothing else. */
 uint64_t ldm_hash(uint64_t seed, uint64_t stream, uint64_t i);
-uint64_t ldm_hash_text(const char *s);                               /* FNV-1a, for naming streams */
-uint64_t ldm_hash_bytes(uint64_t h, const void *data, size_t n);     /* continue a FNV-1a hash; start with ldm_hash_text("") */
-float ldm_uniform(uint64_t seed, uint64_t stream, uint64_t i);       /* [-1, 1), a multiple of 2^-23: exact in f32 */
+uint64_t ldm_hash_text(const char *s); /* FNV-1a, for naming streams */
+uint64_t ldm_hash_bytes(uint64_t h, const void *data,
+                        size_t n); /* continue a FNV-1a hash; start with ldm_hash_text("") */
+float ldm_uniform(uint64_t seed, uint64_t stream, uint64_t i); /* [-1, 1), a multiple of 2^-23: exact in f32 */
 
 /* ---- text -------------------------------------------------------------------------------------------------------- */
 
@@ -149,9 +161,9 @@ ldm_status ldm_outfile_open(const char *path, ldm_outfile *out);
 ldm_status ldm_outfile_commit(ldm_outfile *out); /* closes; on failure the temporary is gone and the target untouched */
 void ldm_outfile_abandon(ldm_outfile *out);      /* accepts {0}, and does nothing after a commit */
 
-ldm_status ldm_make_dirs(const char *path);                             /* mkdir -p */
-const char *ldm_cache_dir(void);                                        /* $LDM_CACHE_DIR, $XDG_CACHE_HOME/ldm, ~/.cache/ldm */
-const char *ldm_data_dir(void);                                         /* $LDM_DATA_DIR, $XDG_DATA_HOME/ldm, ~/.local/share/ldm */
-const char *ldm_kernel_dir(void); /* $LDM_KERNEL_DIR, else kernels/ found upwards from the executable */
+ldm_status ldm_make_dirs(const char *path); /* mkdir -p */
+const char *ldm_cache_dir(void);            /* $LDM_CACHE_DIR, $XDG_CACHE_HOME/ldm, ~/.cache/ldm */
+const char *ldm_data_dir(void);             /* $LDM_DATA_DIR, $XDG_DATA_HOME/ldm, ~/.local/share/ldm */
+const char *ldm_kernel_dir(void);           /* $LDM_KERNEL_DIR, else kernels/ found upwards from the executable */
 
 #endif

@@ -8,11 +8,16 @@ static const struct {
     size_t size;
     double unit, tiny;
 } types[LDM_DTYPES] = {
-    [LDM_F32] = {"f32", 4, 0x1p-24, 0x1p-150},  [LDM_F16] = {"f16", 2, 0x1p-11, 0x1p-25},
-    [LDM_BF16] = {"bf16", 2, 0x1p-8, 0x1p-134}, [LDM_F64] = {"f64", 8, 0x1p-53, 0x1p-1074},
-    [LDM_I32] = {"i32", 4, 0, 0},               [LDM_I64] = {"i64", 8, 0, 0},
-    [LDM_U8] = {"u8", 1, 0, 0},                 [LDM_I8] = {"i8", 1, 0, 0},
-    [LDM_I16] = {"i16", 2, 0, 0},               [LDM_BOOL] = {"bool", 1, 0, 0},
+    [LDM_F32] = {"f32", 4, 0x1p-24, 0x1p-150},
+    [LDM_F16] = {"f16", 2, 0x1p-11, 0x1p-25},
+    [LDM_BF16] = {"bf16", 2, 0x1p-8, 0x1p-134},
+    [LDM_F64] = {"f64", 8, 0x1p-53, 0x1p-1074},
+    [LDM_I32] = {"i32", 4, 0, 0},
+    [LDM_I64] = {"i64", 8, 0, 0},
+    [LDM_U8] = {"u8", 1, 0, 0},
+    [LDM_I8] = {"i8", 1, 0, 0},
+    [LDM_I16] = {"i16", 2, 0, 0},
+    [LDM_BOOL] = {"bool", 1, 0, 0},
 };
 
 size_t ldm_dtype_size(ldm_dtype t) { return types[t].size; }
@@ -76,17 +81,28 @@ uint16_t ldm_f32_to_bf16(float f) {
 
 void ldm_to_f32(ldm_dtype t, const void *src, size_t n, float *dst) {
     switch (t) {
-    case LDM_F32: memmove(dst, src, n * sizeof *dst); break;
-    case LDM_F16: EACH(uint16_t, ldm_f16_to_f32(v));
-    case LDM_BF16: EACH(uint16_t, ldm_bf16_to_f32(v));
-    case LDM_F64: EACH(double, (float)v);
-    case LDM_I32: EACH(int32_t, (float)v);
-    case LDM_I64: EACH(int64_t, (float)v);
-    case LDM_I16: EACH(int16_t, (float)v);
-    case LDM_I8: EACH(int8_t, (float)v);
+    case LDM_F32:
+        memmove(dst, src, n * sizeof *dst);
+        break;
+    case LDM_F16:
+        EACH(uint16_t, ldm_f16_to_f32(v));
+    case LDM_BF16:
+        EACH(uint16_t, ldm_bf16_to_f32(v));
+    case LDM_F64:
+        EACH(double, (float)v);
+    case LDM_I32:
+        EACH(int32_t, (float)v);
+    case LDM_I64:
+        EACH(int64_t, (float)v);
+    case LDM_I16:
+        EACH(int16_t, (float)v);
+    case LDM_I8:
+        EACH(int8_t, (float)v);
     case LDM_U8:
-    case LDM_BOOL: EACH(uint8_t, (float)v);
-    case LDM_DTYPES: break;
+    case LDM_BOOL:
+        EACH(uint8_t, (float)v);
+    case LDM_DTYPES:
+        break;
     }
 }
 
@@ -106,17 +122,29 @@ static double saturate(float f, double low, double high) {
 
 void ldm_from_f32(ldm_dtype t, const float *src, size_t n, void *dst) {
     switch (t) {
-    case LDM_F32: memmove(dst, src, n * sizeof *src); break;
-    case LDM_F16: EACH(uint16_t, ldm_f32_to_f16(f));
-    case LDM_BF16: EACH(uint16_t, ldm_f32_to_bf16(f));
-    case LDM_F64: EACH(double, f);
-    case LDM_I32: EACH(int32_t, saturate(f, INT32_MIN, INT32_MAX));
-    case LDM_I64: EACH(int64_t, saturate(f, -0x1p62, 0x1p62));
-    case LDM_I16: EACH(int16_t, saturate(f, INT16_MIN, INT16_MAX));
-    case LDM_I8: EACH(int8_t, saturate(f, INT8_MIN, INT8_MAX));
-    case LDM_U8: EACH(uint8_t, saturate(f, 0, 255));
-    case LDM_BOOL: EACH(uint8_t, f != 0);
-    case LDM_DTYPES: break;
+    case LDM_F32:
+        memmove(dst, src, n * sizeof *src);
+        break;
+    case LDM_F16:
+        EACH(uint16_t, ldm_f32_to_f16(f));
+    case LDM_BF16:
+        EACH(uint16_t, ldm_f32_to_bf16(f));
+    case LDM_F64:
+        EACH(double, f);
+    case LDM_I32:
+        EACH(int32_t, saturate(f, INT32_MIN, INT32_MAX));
+    case LDM_I64:
+        EACH(int64_t, saturate(f, -0x1p62, 0x1p62));
+    case LDM_I16:
+        EACH(int16_t, saturate(f, INT16_MIN, INT16_MAX));
+    case LDM_I8:
+        EACH(int8_t, saturate(f, INT8_MIN, INT8_MAX));
+    case LDM_U8:
+        EACH(uint8_t, saturate(f, 0, 255));
+    case LDM_BOOL:
+        EACH(uint8_t, f != 0);
+    case LDM_DTYPES:
+        break;
     }
 }
 

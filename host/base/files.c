@@ -137,7 +137,8 @@ ldm_status ldm_write_file(const char *path, const void *data, size_t size) {
 ldm_status ldm_make_dirs(const char *path) {
     char buf[4096];
     if ((size_t)snprintf(buf, sizeof buf, "%s", path) >= sizeof buf)
-        return ldm_fail(LDM_ERR_IO, "directory name of %zu bytes, at most %zu are allowed", strlen(path), sizeof buf - 1);
+        return ldm_fail(LDM_ERR_IO, "directory name of %zu bytes, at most %zu are allowed", strlen(path),
+                        sizeof buf - 1);
     for (char *p = buf + 1;; p++) {
         if (*p != '/' && *p) continue;
         char c = *p;

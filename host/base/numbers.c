@@ -19,7 +19,8 @@ bool ldm_add(size_t a, size_t b, size_t *out) {
 
 ldm_status ldm_alloc(size_t bytes, void **out) {
     size_t size;
-    if (!ldm_add(bytes, 127, &size)) return ldm_fail(LDM_ERR_NOMEM, "host memory: %zu bytes is past every limit", bytes);
+    if (!ldm_add(bytes, 127, &size))
+        return ldm_fail(LDM_ERR_NOMEM, "host memory: %zu bytes is past every limit", bytes);
     size &= ~(size_t)63;
     void *p = aligned_alloc(64, size);
     if (!p) return ldm_fail(LDM_ERR_NOMEM, "host memory: %zu bytes could not be allocated", bytes);

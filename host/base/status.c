@@ -6,17 +6,25 @@ static _Thread_local char message[4096], where[256];
 
 int ldm_exit_status(ldm_status s) {
     switch (s) {
-    case LDM_OK: return 0;
-    case LDM_ERR_ARG: return 1;
-    case LDM_ERR_FORMAT: return 2;
+    case LDM_OK:
+        return 0;
+    case LDM_ERR_ARG:
+        return 1;
+    case LDM_ERR_FORMAT:
+        return 2;
     case LDM_ERR_UNSUPPORTED:
     case LDM_ERR_CL:
     case LDM_ERR_BUILD:
-    case LDM_ERR_MISMATCH: return 3;
-    case LDM_ERR_NONFINITE: return 4;
-    case LDM_ERR_IO: return 5;
-    case LDM_ERR_NOMEM: return 6;
-    case LDM_ERR_INTERRUPTED: return 128 + (ldm_interrupted ? (int)ldm_interrupted : SIGINT);
+    case LDM_ERR_MISMATCH:
+        return 3;
+    case LDM_ERR_NONFINITE:
+        return 4;
+    case LDM_ERR_IO:
+        return 5;
+    case LDM_ERR_NOMEM:
+        return 6;
+    case LDM_ERR_INTERRUPTED:
+        return 128 + (ldm_interrupted ? (int)ldm_interrupted : SIGINT);
     }
     return 3;
 }

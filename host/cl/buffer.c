@@ -7,12 +7,13 @@ ldm_status ldm_buffer_create(ldm_cl *cl, size_t bytes, ldm_buffer **out) {
     cl_int e;
     if (bytes == 0) bytes = 4;
     if (bytes > cl->facts.max_alloc)
-        return ldm_fail(LDM_ERR_NOMEM, "a buffer of %.1f MiB: device %s allows %.1f MiB at most", (double)bytes / 0x1p20,
-                        cl->facts.name, (double)cl->facts.max_alloc / 0x1p20);
+        return ldm_fail(LDM_ERR_NOMEM, "a buffer of %.1f MiB: device %s allows %.1f MiB at most",
+                        (double)bytes / 0x1p20, cl->facts.name, (double)cl->facts.max_alloc / 0x1p20);
     ldm_status st = ldm_alloc(sizeof *b, (void **)&b);
     if (st) return st;
     *b = (ldm_buffer){.cl = cl, .bytes = bytes};
-    b->mem = clCreateBuffer(cl->context, CL_MEM_READ_WRITE | (cl->facts.unified ? CL_MEM_ALLOC_HOST_PTR : 0), bytes, NULL, &e);
+    b->mem = clCreateBuffer(cl->context, CL_MEM_READ_WRITE | (cl->facts.unified ? CL_MEM_ALLOC_HOST_PTR : 0), bytes,
+                            NULL, &e);
     if ((st = ldm_cl_check(e, "device %s: a buffer of %.1f MiB", cl->facts.name, (double)bytes / 0x1p20))) {
         free(b);
         return st;
@@ -31,7 +32,8 @@ ldm_status ldm_buffer_window(ldm_buffer *parent, size_t offset, size_t bytes, ld
     *b = (ldm_buffer){.cl = parent->cl, .bytes = bytes, .window = true};
     cl_buffer_region region = {offset, bytes};
     b->mem = clCreateSubBuffer(parent->mem, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &e);
-    if ((st = ldm_cl_check(e, "device %s: a window of %zu bytes at %zu of %zu", parent->cl->facts.name, bytes, offset, parent->bytes))) {
+    if ((st = ldm_cl_check(e, "device %s: a window of %zu bytes at %zu of %zu", parent->cl->facts.name, bytes, offset,
+                           parent->bytes))) {
         free(b);
         return st;
     }
@@ -59,19 +61,21 @@ ldm_status ldm_buffer_read(ldm_buffer *b, size_t offset, void *data, size_t byte
 }
 
 ldm_status ldm_buffer_fill(ldm_buffer *b, size_t offset, size_t bytes, uint32_t pattern) {
-    return ldm_cl_check(clEnqueueFillBuffer(b->cl->queue, b->mem, &pattern, sizeof pattern, offset, bytes, 0, NULL, NULL),
-                        "device %s: filling %zu bytes", b->cl->facts.name, bytes);
+    return ldm_cl_check(
+        clEnqueueFillBuffer(b->cl->queue, b->mem, &pattern, sizeof pattern, offset, bytes, 0, NULL, NULL),
+        "device %s: filling %zu bytes", b->cl->facts.name, bytes);
 }
 
 ldm_status ldm_buffer_map(ldm_buffer *b, bool write, void **ptr) {
     cl_int e;
-    void *p = clEnqueueMapBuffer(b->cl->queue, b->mem, CL_TRUE, write ? CL_MAP_WRITE | CL_MAP_READ : CL_MAP_READ, 0, b->bytes, 0,
-                                 NULL, NULL, &e);
+    void *p = clEnqueueMapBuffer(b->cl->queue, b->mem, CL_TRUE, write ? CL_MAP_WRITE | CL_MAP_READ : CL_MAP_READ, 0,
+                                 b->bytes, 0, NULL, NULL, &e);
     ldm_status st = ldm_cl_check(e, "device %s: mapping %zu bytes", b->cl->facts.name, b->bytes);
     if (!st) *ptr = p;
     return st;
 }
 
 ldm_status ldm_buffer_unmap(ldm_buffer *b, void *ptr) {
-    return ldm_cl_check(clEnqueueUnmapMemObject(b->cl->queue, b->mem, ptr, 0, NULL, NULL), "device %s: unmapping", b->cl->facts.name);
+    return ldm_cl_check(clEnqueueUnmapMemObject(b->cl->queue, b->mem, ptr, 0, NULL, NULL), "device %s: unmapping",
+                        b->cl->facts.name);
 }

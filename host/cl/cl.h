@@ -1,75 +1,81 @@
-/* cl.h -- devices, memory, programs, launches. Every call into OpenCL (and CLBlast) of the project is behind this header;
- * no other room sees a cl_ type. It knows nothing of ops or models.
- * A ldm_cl is one device with one context and one in-order queue; it is used from one thread. */
+/* cl.h -- devices, memory, programs, launches. Every call into OpenCL (and CLBlast) of the project is behind this
+ * header; no other room sees a cl_ type. It knows nothing of ops or models. A ldm_cl is one device with one context and
+ * one in-order queue; it is used from one thread. */
 #ifndef LDM_CL_H
 #define LDM_CL_H
 
 #include "base/base.h"
 
-/* ---- device facts: read once, plain data; implementation tables choose by these, never by name --------------------- */
+/* ---- device facts: read once, plain data; implementation tables choose by these, never by name ---------------------
+ */
 
 typedef enum ldm_device_type { LDM_DEVICE_CPU, LDM_DEVICE_GPU, LDM_DEVICE_OTHER } ldm_device_type;
 
 typedef struct ldm_device {
-    int platform, index;          /* "platform:index" selects it */
+    int platform, index; /* "platform:index" selects it */
     char name[128], vendor[64], driver[64], version[128], platform_name[64], c_version[64];
     ldm_device_type type;
-    int units;                    /* compute units */
+    int units; /* compute units */
     int clock_mhz;
-    size_t global_bytes;          /* what may be used: on a CPU device the memory the system has available */
-    size_t max_alloc;             /* largest single buffer, bytes */
+    size_t global_bytes; /* what may be used: on a CPU device the memory the system has available */
+    size_t max_alloc;    /* largest single buffer, bytes */
     size_t local_bytes;
-    bool local_is_real;           /* CL_LOCAL: dedicated, so staging in it pays */
-    size_t max_group;             /* work-items a work-group */
-    int vector_float;             /* native vector width for float, in elements */
-    size_t base_align;            /* bytes; sub-buffer offsets are multiples of it */
-    bool unified;                 /* shares memory with the host */
+    bool local_is_real;                                          /* CL_LOCAL: dedicated, so staging in it pays */
+    size_t max_group;                                            /* work-items a work-group */
+    int vector_float;                                            /* native vector width for float, in elements */
+    size_t base_align;                                           /* bytes; sub-buffer offsets are multiples of it */
+    bool unified;                                                /* shares memory with the host */
     bool has_fp16, has_fp64, has_subgroups, fast_fma, has_build; /* has_build: a compiler is available */
-    int least_lanes;              /* fewest work-items a hardware thread may be told to run, so most registers each; 0: no say */
-    bool flushes_denormals;       /* no CL_FP_DENORM for float */
+    int least_lanes; /* fewest work-items a hardware thread may be told to run, so most registers each; 0: no say */
+    bool flushes_denormals; /* no CL_FP_DENORM for float */
 } ldm_device;
 
 /* All devices of all platforms; *list is freed with free(). No platform at all is LDM_ERR_CL with a sentence that says
  * what to install. */
 ldm_status ldm_cl_list(ldm_device **list, int *count);
 
-/* ---- a device in use ---------------------------------------------------------------------------------------------- */
+/* ---- a device in use ----------------------------------------------------------------------------------------------
+ */
 
 typedef struct ldm_cl ldm_cl;
 typedef struct ldm_buffer ldm_buffer;
 
 typedef struct ldm_cl_options {
-    const char *select;   /* "0", "1:0", "cpu", "gpu", part of a name; NULL: $LDM_DEVICE, else the first GPU, else the first device */
-    size_t max_memory;    /* bytes; 0: the device's own figure */
-    bool profile;         /* event timing of each launch */
+    const char *select; /* "0", "1:0", "cpu", "gpu", part of a name; NULL: $LDM_DEVICE, else the first GPU, else the
+                           first device */
+    size_t max_memory;  /* bytes; 0: the device's own figure */
+    bool profile;       /* event timing of each launch */
 } ldm_cl_options;
 
 ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out);
 void ldm_cl_close(ldm_cl *cl);                     /* NULL is fine; buffers must be freed before */
 const ldm_device *ldm_cl_device(const ldm_cl *cl); /* owned by cl */
 
-/* ---- memory ------------------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------------------
+ */
 
-ldm_status ldm_buffer_create(ldm_cl *cl, size_t bytes, ldm_buffer **out);    /* bytes <= max_alloc; contents undefined */
+ldm_status ldm_buffer_create(ldm_cl *cl, size_t bytes, ldm_buffer **out); /* bytes <= max_alloc; contents undefined */
 /* A window of `parent`, which must outlive it; offset a multiple of base_align. */
 ldm_status ldm_buffer_window(ldm_buffer *parent, size_t offset, size_t bytes, ldm_buffer **out);
-void ldm_buffer_destroy(ldm_buffer *b);                                      /* NULL is fine */
+void ldm_buffer_destroy(ldm_buffer *b); /* NULL is fine */
 size_t ldm_buffer_bytes(const ldm_buffer *b);
-ldm_status ldm_buffer_write(ldm_buffer *b, size_t offset, const void *data, size_t bytes); /* returns when data may be reused */
-ldm_status ldm_buffer_read(ldm_buffer *b, size_t offset, void *data, size_t bytes);        /* waits for the queue */
-ldm_status ldm_buffer_fill(ldm_buffer *b, size_t offset, size_t bytes, uint32_t pattern);  /* multiples of 4 */
+ldm_status ldm_buffer_write(ldm_buffer *b, size_t offset, const void *data,
+                            size_t bytes); /* returns when data may be reused */
+ldm_status ldm_buffer_read(ldm_buffer *b, size_t offset, void *data, size_t bytes);       /* waits for the queue */
+ldm_status ldm_buffer_fill(ldm_buffer *b, size_t offset, size_t bytes, uint32_t pattern); /* multiples of 4 */
 /* Direct access for packing large weights without a second copy; unmap before the next launch that uses it. */
 ldm_status ldm_buffer_map(ldm_buffer *b, bool write, void **ptr);
 ldm_status ldm_buffer_unmap(ldm_buffer *b, void *ptr);
-size_t ldm_cl_bytes(const ldm_cl *cl);             /* bytes of buffers alive now */
+size_t ldm_cl_bytes(const ldm_cl *cl); /* bytes of buffers alive now */
 size_t ldm_cl_peak_bytes(const ldm_cl *cl);
 
-/* ---- launches: described by ops as data, made into kernel objects here ---------------------------------------------- */
+/* ---- launches: described by ops as data, made into kernel objects here ----------------------------------------------
+ */
 
 typedef enum ldm_arg_kind { LDM_ARG_SLOT, LDM_ARG_INT, LDM_ARG_FLOAT, LDM_ARG_LOCAL } ldm_arg_kind;
 typedef struct ldm_arg {
     ldm_arg_kind kind;
-    int64_t i;   /* slot number; or the int (checked to fit 32 bits); or bytes of local memory */
+    int64_t i;     /* slot number; or the int (checked to fit 32 bits); or bytes of local memory */
     size_t offset; /* slots: bytes into the buffer, a multiple of base_align (scratch is cut this way) */
     double f;
 } ldm_arg;
@@ -78,10 +84,10 @@ enum { LDM_MAX_ARGS = 40, LDM_MAX_LAUNCHES = 12, LDM_MAX_OPTIONS = 400 };
 enum { LDM_SLOT_SCRATCH = 100 }; /* slot number of the step's scratch buffer */
 
 typedef struct ldm_launch {
-    const char *file, *kernel;        /* "gemm_cpu.cl", "gemm_tile"; kernel "clblast_gemm" is the library */
-    char options[LDM_MAX_OPTIONS];    /* -D list, besides what cl adds for the device */
+    const char *file, *kernel;     /* "gemm_cpu.cl", "gemm_tile"; kernel "clblast_gemm" is the library */
+    char options[LDM_MAX_OPTIONS]; /* -D list, besides what cl adds for the device */
     int dims;
-    size_t global[3], local[3];       /* local[0] == 0: left to the driver */
+    size_t global[3], local[3]; /* local[0] == 0: left to the driver */
     int nargs;
     ldm_arg arg[LDM_MAX_ARGS];
 } ldm_launch;
@@ -90,19 +96,19 @@ typedef struct ldm_launch {
 typedef struct ldm_recipe {
     int count;
     ldm_launch launch[LDM_MAX_LAUNCHES];
-    ldm_status status;                /* sticky: overflow of a table above, a value that does not fit */
+    ldm_status status; /* sticky: overflow of a table above, a value that does not fit */
 } ldm_recipe;
 
 /* The vocabulary `record` is written in: open a launch, then its arguments in the kernel's order, then its range. */
 void ldm_rec_kernel(ldm_recipe *r, const char *file, const char *kernel);
-void ldm_rec_define(ldm_recipe *r, const char *name, int64_t value);    /* -Dname=value */
-void ldm_rec_option(ldm_recipe *r, const char *option);                 /* verbatim, e.g. "-DREAL=half" */
+void ldm_rec_define(ldm_recipe *r, const char *name, int64_t value); /* -Dname=value */
+void ldm_rec_option(ldm_recipe *r, const char *option);              /* verbatim, e.g. "-DREAL=half" */
 void ldm_rec_slot(ldm_recipe *r, int slot);
 void ldm_rec_scratch(ldm_recipe *r, size_t offset);
 void ldm_rec_int(ldm_recipe *r, int64_t v);
 void ldm_rec_float(ldm_recipe *r, double v);
 void ldm_rec_local(ldm_recipe *r, size_t bytes);
-void ldm_rec_range1(ldm_recipe *r, int64_t g0, int64_t l0);             /* global sizes are rounded up to the local size */
+void ldm_rec_range1(ldm_recipe *r, int64_t g0, int64_t l0); /* global sizes are rounded up to the local size */
 void ldm_rec_range2(ldm_recipe *r, int64_t g0, int64_t g1, int64_t l0, int64_t l1);
 void ldm_rec_range3(ldm_recipe *r, int64_t g0, int64_t g1, int64_t g2, int64_t l0, int64_t l1, int64_t l2);
 
@@ -112,17 +118,18 @@ typedef struct ldm_step ldm_step;
 ldm_status ldm_step_create(ldm_cl *cl, const ldm_recipe *r, ldm_buffer *const *slot, int slots, ldm_buffer *scratch,
                            ldm_step **out);
 ldm_status ldm_step_enqueue(ldm_step *s);
-double ldm_step_seconds(ldm_step *s);  /* device time of the last enqueue, after ldm_cl_finish; profile only, else -1 */
+double ldm_step_seconds(ldm_step *s); /* device time of the last enqueue, after ldm_cl_finish; profile only, else -1 */
 void ldm_step_destroy(ldm_step *s);
 ldm_status ldm_cl_finish(ldm_cl *cl);
 ldm_status ldm_cl_flush(ldm_cl *cl);
 
-/* ---- programs ------------------------------------------------------------------------------------------------------ */
+/* ---- programs ------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct ldm_build_stats {
-    int programs;      /* distinct programs made ready in this process */
-    int compiled;      /* of those, not taken from the cache */
-    double seconds;    /* spent in building or loading them */
+    int programs;   /* distinct programs made ready in this process */
+    int compiled;   /* of those, not taken from the cache */
+    double seconds; /* spent in building or loading them */
 } ldm_build_stats;
 ldm_build_stats ldm_cl_build_stats(const ldm_cl *cl);
 

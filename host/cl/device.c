@@ -6,17 +6,40 @@
 #include <strings.h>
 
 static const char *code_name(cl_int c) {
-    static const struct { cl_int code; const char *name; } names[] = {
-        {-1, "CL_DEVICE_NOT_FOUND"}, {-2, "CL_DEVICE_NOT_AVAILABLE"}, {-3, "CL_COMPILER_NOT_AVAILABLE"},
-        {-4, "CL_MEM_OBJECT_ALLOCATION_FAILURE"}, {-5, "CL_OUT_OF_RESOURCES"}, {-6, "CL_OUT_OF_HOST_MEMORY"},
-        {-11, "CL_BUILD_PROGRAM_FAILURE"}, {-12, "CL_MAP_FAILURE"}, {-13, "CL_MISALIGNED_SUB_BUFFER_OFFSET"},
-        {-14, "CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST"}, {-30, "CL_INVALID_VALUE"}, {-33, "CL_INVALID_DEVICE"},
-        {-34, "CL_INVALID_CONTEXT"}, {-36, "CL_INVALID_COMMAND_QUEUE"}, {-38, "CL_INVALID_MEM_OBJECT"},
-        {-42, "CL_INVALID_BINARY"}, {-43, "CL_INVALID_BUILD_OPTIONS"}, {-44, "CL_INVALID_PROGRAM"},
-        {-45, "CL_INVALID_PROGRAM_EXECUTABLE"}, {-46, "CL_INVALID_KERNEL_NAME"}, {-48, "CL_INVALID_KERNEL"},
-        {-49, "CL_INVALID_ARG_INDEX"}, {-50, "CL_INVALID_ARG_VALUE"}, {-51, "CL_INVALID_ARG_SIZE"},
-        {-52, "CL_INVALID_KERNEL_ARGS"}, {-53, "CL_INVALID_WORK_DIMENSION"}, {-54, "CL_INVALID_WORK_GROUP_SIZE"},
-        {-55, "CL_INVALID_WORK_ITEM_SIZE"}, {-61, "CL_INVALID_BUFFER_SIZE"}, {-63, "CL_INVALID_GLOBAL_WORK_SIZE"},
+    static const struct {
+        cl_int code;
+        const char *name;
+    } names[] = {
+        {-1, "CL_DEVICE_NOT_FOUND"},
+        {-2, "CL_DEVICE_NOT_AVAILABLE"},
+        {-3, "CL_COMPILER_NOT_AVAILABLE"},
+        {-4, "CL_MEM_OBJECT_ALLOCATION_FAILURE"},
+        {-5, "CL_OUT_OF_RESOURCES"},
+        {-6, "CL_OUT_OF_HOST_MEMORY"},
+        {-11, "CL_BUILD_PROGRAM_FAILURE"},
+        {-12, "CL_MAP_FAILURE"},
+        {-13, "CL_MISALIGNED_SUB_BUFFER_OFFSET"},
+        {-14, "CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST"},
+        {-30, "CL_INVALID_VALUE"},
+        {-33, "CL_INVALID_DEVICE"},
+        {-34, "CL_INVALID_CONTEXT"},
+        {-36, "CL_INVALID_COMMAND_QUEUE"},
+        {-38, "CL_INVALID_MEM_OBJECT"},
+        {-42, "CL_INVALID_BINARY"},
+        {-43, "CL_INVALID_BUILD_OPTIONS"},
+        {-44, "CL_INVALID_PROGRAM"},
+        {-45, "CL_INVALID_PROGRAM_EXECUTABLE"},
+        {-46, "CL_INVALID_KERNEL_NAME"},
+        {-48, "CL_INVALID_KERNEL"},
+        {-49, "CL_INVALID_ARG_INDEX"},
+        {-50, "CL_INVALID_ARG_VALUE"},
+        {-51, "CL_INVALID_ARG_SIZE"},
+        {-52, "CL_INVALID_KERNEL_ARGS"},
+        {-53, "CL_INVALID_WORK_DIMENSION"},
+        {-54, "CL_INVALID_WORK_GROUP_SIZE"},
+        {-55, "CL_INVALID_WORK_ITEM_SIZE"},
+        {-61, "CL_INVALID_BUFFER_SIZE"},
+        {-63, "CL_INVALID_GLOBAL_WORK_SIZE"},
         {-1001, "CL_PLATFORM_NOT_FOUND_KHR"},
     };
     static _Thread_local char other[40];
@@ -33,7 +56,8 @@ ldm_status ldm_cl_check(cl_int code, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    bool memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY || code == CL_INVALID_BUFFER_SIZE;
+    bool memory =
+        code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY || code == CL_INVALID_BUFFER_SIZE;
     return ldm_fail(memory ? LDM_ERR_NOMEM : LDM_ERR_CL, "%s: %s", what, code_name(code));
 }
 
@@ -60,7 +84,7 @@ static size_t system_available(void) {
 #define FACT(id, what, type, fallback)                                                                                 \
     ({                                                                                                                 \
         type fact_v = 0;                                                                                               \
-        clGetDeviceInfo(id, what, sizeof fact_v, &fact_v, NULL) == CL_SUCCESS && fact_v ? fact_v : (type)(fallback);   \
+        clGetDeviceInfo(id, what, sizeof fact_v, &fact_v, NULL) == CL_SUCCESS &&fact_v ? fact_v : (type)(fallback);    \
     })
 
 enum { SUB_GROUP_SIZES = 0x4108 }; /* CL_DEVICE_SUB_GROUP_SIZES_INTEL, size_t[] */
@@ -113,8 +137,9 @@ enum { MAX_PLATFORMS = 16, MAX_DEVICES = 64 };
 static ldm_status platforms(cl_platform_id *ids, cl_uint *n) {
     cl_int e = clGetPlatformIDs(MAX_PLATFORMS, ids, n);
     if (e != CL_SUCCESS || *n == 0)
-        return ldm_fail(LDM_ERR_CL, "no OpenCL platform found (%s): install a driver, e.g. Debian's pocl-opencl-icd for the "
-                                    "CPU, intel-opencl-icd or mesa-opencl-icd, or your GPU vendor's",
+        return ldm_fail(LDM_ERR_CL,
+                        "no OpenCL platform found (%s): install a driver, e.g. Debian's pocl-opencl-icd for the "
+                        "CPU, intel-opencl-icd or mesa-opencl-icd, or your GPU vendor's",
                         e == CL_SUCCESS ? "none listed" : code_name(e));
     if (*n > MAX_PLATFORMS) *n = MAX_PLATFORMS;
     return LDM_OK;
@@ -145,12 +170,15 @@ ldm_status ldm_cl_list(ldm_device **list, int *count) {
     for (cl_uint p = 0; p < np; p++) {
         cl_uint nd = 0;
         if (clGetDeviceIDs(ps[p], CL_DEVICE_TYPE_ALL, MAX_DEVICES, ds, &nd) != CL_SUCCESS) continue;
-        for (cl_uint d = 0; d < nd && d < MAX_DEVICES && n < MAX_DEVICES; d++) ldm_cl_facts(ps[p], ds[d], (int)p, (int)d, &all[n++]);
+        for (cl_uint d = 0; d < nd && d < MAX_DEVICES && n < MAX_DEVICES; d++)
+            ldm_cl_facts(ps[p], ds[d], (int)p, (int)d, &all[n++]);
     }
     if (n == 0) {
         free(all);
-        return ldm_fail(LDM_ERR_CL, "%u OpenCL platforms but no device: install a driver for your GPU, or Debian's "
-                                    "pocl-opencl-icd for the CPU", np);
+        return ldm_fail(LDM_ERR_CL,
+                        "%u OpenCL platforms but no device: install a driver for your GPU, or Debian's "
+                        "pocl-opencl-icd for the CPU",
+                        np);
     }
     *list = all, *count = n;
     return LDM_OK;
@@ -172,13 +200,17 @@ static int choose(const ldm_device *list, int n, const char *want) {
     } else {
         bool cpu = !strcasecmp(want, "cpu"), gpu = !strcasecmp(want, "gpu");
         for (int i = 0; i < n; i++)
-            if (cpu ? list[i].type == LDM_DEVICE_CPU : gpu ? list[i].type == LDM_DEVICE_GPU : strcasestr(list[i].name, want) != NULL)
+            if (cpu   ? list[i].type == LDM_DEVICE_CPU
+                : gpu ? list[i].type == LDM_DEVICE_GPU
+                      : strcasestr(list[i].name, want) != NULL)
                 return i;
     }
     ldm_text t = {0};
-    for (int i = 0; i < n; i++) ldm_text_add(&t, "%s%d:%d %s", i ? ", " : "", list[i].platform, list[i].index, list[i].name);
-    ldm_fail(LDM_ERR_ARG, "device '%s': no such device; there are %s (a number, platform:number, cpu, gpu or part of a name)",
-             want, t.s ? t.s : "");
+    for (int i = 0; i < n; i++)
+        ldm_text_add(&t, "%s%d:%d %s", i ? ", " : "", list[i].platform, list[i].index, list[i].name);
+    ldm_fail(LDM_ERR_ARG,
+             "device '%s': no such device; there are %s (a number, platform:number, cpu, gpu or part of a name)", want,
+             t.s ? t.s : "");
     ldm_text_free(&t);
     return -1;
 }
@@ -235,5 +267,9 @@ const ldm_device *ldm_cl_device(const ldm_cl *cl) { return &cl->facts; }
 size_t ldm_cl_bytes(const ldm_cl *cl) { return cl->bytes; }
 size_t ldm_cl_peak_bytes(const ldm_cl *cl) { return cl->peak; }
 ldm_build_stats ldm_cl_build_stats(const ldm_cl *cl) { return cl->stats; }
-ldm_status ldm_cl_finish(ldm_cl *cl) { return ldm_cl_check(clFinish(cl->queue), "device %s: finishing the queue", cl->facts.name); }
-ldm_status ldm_cl_flush(ldm_cl *cl) { return ldm_cl_check(clFlush(cl->queue), "device %s: flushing the queue", cl->facts.name); }
+ldm_status ldm_cl_finish(ldm_cl *cl) {
+    return ldm_cl_check(clFinish(cl->queue), "device %s: finishing the queue", cl->facts.name);
+}
+ldm_status ldm_cl_flush(ldm_cl *cl) {
+    return ldm_cl_check(clFlush(cl->queue), "device %s: flushing the queue", cl->facts.name);
+}

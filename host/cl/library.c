@@ -1,6 +1,6 @@
 /* library.c -- CLBlast as a launch.
- *   clblast_gemm  args: slot a, slot b, slot c, int m, n, k, int b_transposed, int batch, int stride_a, stride_b, stride_c,
- *                 float beta;  c[i] = a[i] b[i](^T) + beta c[i], row-major f32, i < batch. */
+ *   clblast_gemm  args: slot a, slot b, slot c, int m, n, k, int b_transposed, int batch, int stride_a, stride_b,
+ * stride_c, float beta;  c[i] = a[i] b[i](^T) + beta c[i], row-major f32, i < batch. */
 #include "cl/library.h"
 #include <clblast_c.h>
 #include <string.h>
@@ -13,12 +13,13 @@ ldm_status ldm_library_enqueue(ldm_cl *cl, const ldm_launch *l, const cl_mem *me
     bool bt = a[6].i != 0;
     CLBlastStatusCode s;
     if (batch == 1)
-        s = CLBlastSgemm(CLBlastLayoutRowMajor, CLBlastTransposeNo, bt ? CLBlastTransposeYes : CLBlastTransposeNo, m, n, k, 1.0f,
-                         mem[0], 0, k, mem[1], 0, bt ? k : n, (float)a[11].f, mem[2], 0, n, &cl->queue, event);
+        s = CLBlastSgemm(CLBlastLayoutRowMajor, CLBlastTransposeNo, bt ? CLBlastTransposeYes : CLBlastTransposeNo, m, n,
+                         k, 1.0f, mem[0], 0, k, mem[1], 0, bt ? k : n, (float)a[11].f, mem[2], 0, n, &cl->queue, event);
     else
-        s = CLBlastSgemmStridedBatched(CLBlastLayoutRowMajor, CLBlastTransposeNo, bt ? CLBlastTransposeYes : CLBlastTransposeNo, m,
-                                       n, k, 1.0f, mem[0], 0, k, (size_t)a[8].i, mem[1], 0, bt ? k : n,
-                                       (size_t)a[9].i, (float)a[11].f, mem[2], 0, n, (size_t)a[10].i, batch, &cl->queue, event);
+        s = CLBlastSgemmStridedBatched(CLBlastLayoutRowMajor, CLBlastTransposeNo,
+                                       bt ? CLBlastTransposeYes : CLBlastTransposeNo, m, n, k, 1.0f, mem[0], 0, k,
+                                       (size_t)a[8].i, mem[1], 0, bt ? k : n, (size_t)a[9].i, (float)a[11].f, mem[2], 0,
+                                       n, (size_t)a[10].i, batch, &cl->queue, event);
     if (s != CLBlastSuccess) return ldm_fail(LDM_ERR_CL, "CLBlast gemm m=%zu n=%zu k=%zu: status %d", m, n, k, (int)s);
     return LDM_OK;
 }

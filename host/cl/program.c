@@ -1,9 +1,9 @@
 /* program.c -- kernel files to programs: options, build logs, and the binary cache.
  *
  * The cache: one file per program in <cache dir>/programs/, named by a 64-bit hash of everything that went in: format
- * version, the file's bytes and those of common.clh, options, device name, driver, version. Content: "LDMB", the hash, the
- * size, the binary, a hash of the binary. A file that does not fit in every respect is ignored and rewritten; writing is
- * whole-or-nothing, so processes may race. LDM_NO_CACHE=1 turns it off. */
+ * version, the file's bytes and those of common.clh, options, device name, driver, version. Content: "LDMB", the hash,
+ * the size, the binary, a hash of the binary. A file that does not fit in every respect is ignored and rewritten;
+ * writing is whole-or-nothing, so processes may race. LDM_NO_CACHE=1 turns it off. */
 #include "cl/cl_internal.h"
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +41,8 @@ static cl_program cache_load(ldm_cl *cl, uint64_t key, const char *options) {
             h.check == ldm_hash_bytes(key, binary, n)) {
             cl_int e, each;
             p = clCreateProgramWithBinary(cl->context, 1, &cl->device, &n, &binary, &each, &e);
-            if (e != CL_SUCCESS || each != CL_SUCCESS || clBuildProgram(p, 1, &cl->device, options, NULL, NULL) != CL_SUCCESS) {
+            if (e != CL_SUCCESS || each != CL_SUCCESS ||
+                clBuildProgram(p, 1, &cl->device, options, NULL, NULL) != CL_SUCCESS) {
                 if (p) clReleaseProgram(p);
                 p = NULL;
             }
@@ -84,8 +85,8 @@ static ldm_status build(ldm_cl *cl, const char *file, const char *source, const 
     clGetProgramBuildInfo(p, cl->device, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
     char *log = calloc(1, n + 1);
     if (log) clGetProgramBuildInfo(p, cl->device, CL_PROGRAM_BUILD_LOG, n, log, NULL);
-    st = ldm_fail(LDM_ERR_BUILD, "%s does not build on %s (driver %s) with '%s': %.3000s", file, cl->facts.name, cl->facts.driver,
-                  options, log ? log : "no log");
+    st = ldm_fail(LDM_ERR_BUILD, "%s does not build on %s (driver %s) with '%s': %.3000s", file, cl->facts.name,
+                  cl->facts.driver, options, log ? log : "no log");
     free(log);
     clReleaseProgram(p);
     return st;
@@ -94,7 +95,8 @@ static ldm_status build(ldm_cl *cl, const char *file, const char *source, const 
 static ldm_status read_kernel(const char *file, char **text, size_t *size) {
     char path[4200];
     snprintf(path, sizeof path, "%s/%s", ldm_kernel_dir(), file);
-    return ldm_prefix(ldm_read_file(path, 4 << 20, text, size), "kernel file (set LDM_KERNEL_DIR if kernels/ has moved)");
+    return ldm_prefix(ldm_read_file(path, 4 << 20, text, size),
+                      "kernel file (set LDM_KERNEL_DIR if kernels/ has moved)");
 }
 
 /* LDM_MUTANT=FILE:N builds the deliberately wrong variant N of one kernel file (common.clh: of all); not
@@ -103,8 +105,10 @@ static const char *mutant_option(const char *file, char *buf, size_t cap) {
     const char *v = getenv("LDM_MUTANT"), *colon = v ? strrchr(v, ':') : NULL;
     size_t n = colon ? (size_t)(colon - v) : 0;
     buf[0] = 0;
-    if (n == strlen("common.clh") && !memcmp(v, "common.clh", n)) snprintf(buf, cap, " -cl-opt-disable -DCOMMON_MUTANT=%d", atoi(colon + 1));
-    else if (n && n == strlen(file) && !memcmp(v, file, n)) snprintf(buf, cap, " -cl-opt-disable -DMUTANT=%d", atoi(colon + 1));
+    if (n == strlen("common.clh") && !memcmp(v, "common.clh", n))
+        snprintf(buf, cap, " -cl-opt-disable -DCOMMON_MUTANT=%d", atoi(colon + 1));
+    else if (n && n == strlen(file) && !memcmp(v, file, n))
+        snprintf(buf, cap, " -cl-opt-disable -DMUTANT=%d", atoi(colon + 1));
     return buf;
 }
 

@@ -33,18 +33,23 @@ void ldm_rec_define(ldm_recipe *r, const char *name, int64_t value) {
 static void add(ldm_recipe *r, ldm_arg a) {
     ldm_launch *l = current(r);
     if (!l) return;
-    if (l->nargs == LDM_MAX_ARGS) r->status = ldm_fail(LDM_ERR_ARG, "%s: more than %d arguments", l->kernel, LDM_MAX_ARGS);
+    if (l->nargs == LDM_MAX_ARGS)
+        r->status = ldm_fail(LDM_ERR_ARG, "%s: more than %d arguments", l->kernel, LDM_MAX_ARGS);
     else l->arg[l->nargs++] = a;
 }
 
 void ldm_rec_slot(ldm_recipe *r, int slot) { add(r, (ldm_arg){.kind = LDM_ARG_SLOT, .i = slot}); }
-void ldm_rec_scratch(ldm_recipe *r, size_t offset) { add(r, (ldm_arg){.kind = LDM_ARG_SLOT, .i = LDM_SLOT_SCRATCH, .offset = offset}); }
+void ldm_rec_scratch(ldm_recipe *r, size_t offset) {
+    add(r, (ldm_arg){.kind = LDM_ARG_SLOT, .i = LDM_SLOT_SCRATCH, .offset = offset});
+}
 void ldm_rec_float(ldm_recipe *r, double v) { add(r, (ldm_arg){.kind = LDM_ARG_FLOAT, .f = v}); }
 void ldm_rec_local(ldm_recipe *r, size_t bytes) { add(r, (ldm_arg){.kind = LDM_ARG_LOCAL, .i = (int64_t)bytes}); }
 
 void ldm_rec_int(ldm_recipe *r, int64_t v) {
     if (v < INT32_MIN || v > INT32_MAX) {
-        if (current(r)) r->status = ldm_fail(LDM_ERR_UNSUPPORTED, "%s: %lld does not fit a 32-bit argument", current(r)->kernel, (long long)v);
+        if (current(r))
+            r->status = ldm_fail(LDM_ERR_UNSUPPORTED, "%s: %lld does not fit a 32-bit argument", current(r)->kernel,
+                                 (long long)v);
         return;
     }
     add(r, (ldm_arg){.kind = LDM_ARG_INT, .i = v});

@@ -5,11 +5,11 @@
 #include <string.h>
 
 typedef struct ready {
-    cl_kernel kernel;              /* NULL: the library call of `launch` */
+    cl_kernel kernel; /* NULL: the library call of `launch` */
     ldm_launch launch;
-    cl_event event;                /* profiling only */
-    cl_mem mem[LDM_MAX_ARGS];      /* buffer arguments */
-    bool owned[LDM_MAX_ARGS];      /* scratch cut at an offset; a kernel holds no reference, so it lives here */
+    cl_event event;           /* profiling only */
+    cl_mem mem[LDM_MAX_ARGS]; /* buffer arguments */
+    bool owned[LDM_MAX_ARGS]; /* scratch cut at an offset; a kernel holds no reference, so it lives here */
 } ready;
 
 struct ldm_step {
@@ -40,10 +40,18 @@ static ldm_status set_args(ready *r, ldm_buffer *const *slot, int slots, ldm_buf
         }
         if (!r->kernel) continue;
         switch (a->kind) {
-        case LDM_ARG_SLOT: e = clSetKernelArg(r->kernel, (cl_uint)i, sizeof(cl_mem), &r->mem[i]); break;
-        case LDM_ARG_INT: e = clSetKernelArg(r->kernel, (cl_uint)i, sizeof whole, &whole); break;
-        case LDM_ARG_FLOAT: e = clSetKernelArg(r->kernel, (cl_uint)i, sizeof real, &real); break;
-        case LDM_ARG_LOCAL: e = clSetKernelArg(r->kernel, (cl_uint)i, (size_t)a->i, NULL); break;
+        case LDM_ARG_SLOT:
+            e = clSetKernelArg(r->kernel, (cl_uint)i, sizeof(cl_mem), &r->mem[i]);
+            break;
+        case LDM_ARG_INT:
+            e = clSetKernelArg(r->kernel, (cl_uint)i, sizeof whole, &whole);
+            break;
+        case LDM_ARG_FLOAT:
+            e = clSetKernelArg(r->kernel, (cl_uint)i, sizeof real, &real);
+            break;
+        case LDM_ARG_LOCAL:
+            e = clSetKernelArg(r->kernel, (cl_uint)i, (size_t)a->i, NULL);
+            break;
         }
         ldm_status st = ldm_cl_check(e, "%s: argument %d", l->kernel, i);
         if (st) return st;
@@ -62,12 +70,13 @@ static ldm_status make_kernel(ldm_cl *cl, ready *r) {
     if ((st = ldm_cl_check(e, "%s: kernel %s", l->file, l->kernel))) return st;
     for (int d = 0; d < l->dims && l->local[0]; d++) group *= l->local[d];
     if (group > cl->facts.max_group)
-        return ldm_fail(LDM_ERR_UNSUPPORTED, "%s: work-group of %zu, device %s allows %zu", l->kernel, group, cl->facts.name,
-                        cl->facts.max_group);
+        return ldm_fail(LDM_ERR_UNSUPPORTED, "%s: work-group of %zu, device %s allows %zu", l->kernel, group,
+                        cl->facts.name, cl->facts.max_group);
     return LDM_OK;
 }
 
-ldm_status ldm_step_create(ldm_cl *cl, const ldm_recipe *r, ldm_buffer *const *slot, int slots, ldm_buffer *scratch, ldm_step **out) {
+ldm_status ldm_step_create(ldm_cl *cl, const ldm_recipe *r, ldm_buffer *const *slot, int slots, ldm_buffer *scratch,
+                           ldm_step **out) {
     ldm_status st = LDM_OK;
     ldm_step *s = NULL;
     if (r->status) return r->status;
@@ -108,7 +117,8 @@ double ldm_step_seconds(ldm_step *s) {
     double sum = 0;
     for (int i = 0; i < s->count; i++) {
         cl_ulong t0 = 0, t1 = 0;
-        if (!s->item[i].event || clGetEventProfilingInfo(s->item[i].event, CL_PROFILING_COMMAND_START, sizeof t0, &t0, NULL) != CL_SUCCESS ||
+        if (!s->item[i].event ||
+            clGetEventProfilingInfo(s->item[i].event, CL_PROFILING_COMMAND_START, sizeof t0, &t0, NULL) != CL_SUCCESS ||
             clGetEventProfilingInfo(s->item[i].event, CL_PROFILING_COMMAND_END, sizeof t1, &t1, NULL) != CL_SUCCESS)
             return -1;
         sum += 1e-9 * (double)(t1 - t0);

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t bytes_of(const ldm_tensor_info *t) { return (size_t)ldm_shape_count(&t->shape) * ldm_dtype_size(t->dtype); }
+static size_t bytes_of(const ldm_tensor_info *t) {
+    return (size_t)ldm_shape_count(&t->shape) * ldm_dtype_size(t->dtype);
+}
 
 static ldm_tensor root(const ldm_plan *p, ldm_tensor t) {
     while (p->tensor[t].kind == LDM_VIEW) t = p->tensor[t].parent;
@@ -72,8 +74,10 @@ ldm_status ldm_plan_finish(ldm_plan *p, size_t max_chunk, size_t align) {
         size_t size = (size_t)ldm_round_up((int64_t)bytes_of(t), (int64_t)align);
         if (size > max_chunk) {
             char shape[128];
-            TRY(ldm_fail(LDM_ERR_NOMEM, "%s: a tensor %s of %.1f MiB, the device allows buffers of %.1f MiB", t->first >= 0 ? p->step[t->first].scope : t->name,
-                         ldm_shape_text(&t->shape, shape, sizeof shape), (double)size / 0x1p20, (double)max_chunk / 0x1p20));
+            TRY(ldm_fail(LDM_ERR_NOMEM, "%s: a tensor %s of %.1f MiB, the device allows buffers of %.1f MiB",
+                         t->first >= 0 ? p->step[t->first].scope : t->name,
+                         ldm_shape_text(&t->shape, shape, sizeof shape), (double)size / 0x1p20,
+                         (double)max_chunk / 0x1p20));
         }
         for (int c = 0;; c++) {
             int lives = 0;

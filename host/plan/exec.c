@@ -40,12 +40,15 @@ double ldm_exec_step_seconds(ldm_exec *e, int step) { return e->step_seconds(e, 
 
 ldm_status ldm_exec_write(ldm_exec *e, ldm_tensor t, const float *data) {
     const ldm_tensor_info *i = &e->plan->tensor[t];
-    if (i->kind != LDM_INPUT) return ldm_fail(LDM_ERR_ARG, "tensor %d (%s) is not an input", t, i->name ? i->name : "nameless");
+    if (i->kind != LDM_INPUT)
+        return ldm_fail(LDM_ERR_ARG, "tensor %d (%s) is not an input", t, i->name ? i->name : "nameless");
     return ldm_prefix(e->poke(e, t, data), "%s", i->name);
 }
 
 ldm_status ldm_exec_read(ldm_exec *e, ldm_tensor t, float *data) {
     const ldm_tensor_info *i = &e->plan->tensor[t];
-    if (!i->keep) return ldm_fail(LDM_ERR_ARG, "tensor %d (%s) is not kept to the end of a run", t, i->name ? i->name : "nameless");
+    if (!i->keep)
+        return ldm_fail(LDM_ERR_ARG, "tensor %d (%s) is not kept to the end of a run", t,
+                        i->name ? i->name : "nameless");
     return ldm_prefix(e->peek(e, t, data), "%s", i->name ? i->name : "output");
 }

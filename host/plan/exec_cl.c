@@ -15,7 +15,7 @@ typedef struct packed {
 
 /* What a device executor consists of, before anything is allocated. */
 typedef struct layout {
-    ldm_choice *choice;       /* by step */
+    ldm_choice *choice;           /* by step */
     int (*weight)[LDM_MAX_SLOTS]; /* by step and slot: index into packed, -1 */
     packed *packed;
     int count;
@@ -42,7 +42,8 @@ static void layout_free(layout *l) {
 static const char *forced(const char *list, const char *op, char *buf, size_t cap) {
     for (const char *s = list; s && *s;) {
         size_t n = strcspn(s, ","), eq = strcspn(s, "=");
-        if (eq < n && strlen(op) == eq && !memcmp(s, op, eq)) return snprintf(buf, cap, "%.*s", (int)(n - eq - 1), s + eq + 1), buf;
+        if (eq < n && strlen(op) == eq && !memcmp(s, op, eq))
+            return snprintf(buf, cap, "%.*s", (int)(n - eq - 1), s + eq + 1), buf;
         s += n + (s[n] == ',');
     }
     return NULL;
@@ -50,7 +51,9 @@ static const char *forced(const char *list, const char *op, char *buf, size_t ca
 
 static int find_packed(layout *l, ldm_tensor t, const ldm_packing *k) {
     for (int i = 0; i < l->count; i++)
-        if (l->packed[i].tensor == t && l->packed[i].layout.dtype == k->dtype && !strcmp(l->packed[i].layout.key, k->key)) return i;
+        if (l->packed[i].tensor == t && l->packed[i].layout.dtype == k->dtype &&
+            !strcmp(l->packed[i].layout.key, k->key))
+            return i;
     l->packed[l->count] = (packed){.tensor = t, .layout = *k};
     return l->count++;
 }
@@ -73,13 +76,15 @@ static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const char *im
         const ldm_impl *chosen = l->choice[i].impl;
         size_t scratch = chosen->scratch ? chosen->scratch(&s->problem, l->choice[i].params) : 0;
         if (scratch > d->max_alloc)
-            TRY(ldm_fail(LDM_ERR_NOMEM, "step %d (%s): scratch of %.1f MiB, the device allows buffers of %.1f MiB", i, s->scope, (double)scratch / 0x1p20, (double)d->max_alloc / 0x1p20));
+            TRY(ldm_fail(LDM_ERR_NOMEM, "step %d (%s): scratch of %.1f MiB, the device allows buffers of %.1f MiB", i,
+                         s->scope, (double)scratch / 0x1p20, (double)d->max_alloc / 0x1p20));
         if (scratch > l->scratch) l->scratch = scratch;
         TRY(op->infer(&s->problem, slot));
         for (int j = 0; j < LDM_MAX_SLOTS; j++) l->weight[i][j] = -1;
         for (int j = 0; j < ldm_op_slots(op) - 1; j++) {
             if (s->slot[j] == LDM_NONE || p->tensor[s->slot[j]].kind != LDM_PARAM) continue;
-            ldm_packing k = {.dtype = slot[j].dtype, .bytes = (size_t)ldm_shape_count(&slot[j].shape) * ldm_dtype_size(slot[j].dtype)};
+            ldm_packing k = {.dtype = slot[j].dtype,
+                             .bytes = (size_t)ldm_shape_count(&slot[j].shape) * ldm_dtype_size(slot[j].dtype)};
             if (chosen->pack) chosen->pack(&s->problem, l->choice[i].params, j, &k);
             l->weight[i][j] = find_packed(l, s->slot[j], &k);
         }
@@ -88,9 +93,12 @@ static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const char *im
         packed *w = &l->packed[i];
         size_t size = (size_t)ldm_round_up((int64_t)w->layout.bytes, (int64_t)d->base_align);
         if (size > d->max_alloc)
-            TRY(ldm_fail(LDM_ERR_NOMEM, "%s: packed to %.1f MiB, the device allows buffers of %.1f MiB", p->tensor[w->tensor].name, (double)size / 0x1p20, (double)d->max_alloc / 0x1p20));
+            TRY(ldm_fail(LDM_ERR_NOMEM, "%s: packed to %.1f MiB, the device allows buffers of %.1f MiB",
+                         p->tensor[w->tensor].name, (double)size / 0x1p20, (double)d->max_alloc / 0x1p20));
         if (l->chunks == 0 || l->chunk_bytes[l->chunks - 1] + size > d->max_alloc) {
-            if (l->chunks == 64) TRY(ldm_fail(LDM_ERR_NOMEM, "weights need more than 64 buffers of %.1f MiB", (double)d->max_alloc / 0x1p20));
+            if (l->chunks == 64)
+                TRY(ldm_fail(LDM_ERR_NOMEM, "weights need more than 64 buffers of %.1f MiB",
+                             (double)d->max_alloc / 0x1p20));
             l->chunk_bytes[l->chunks++] = 0;
         }
         w->chunk = l->chunks - 1, w->offset = l->chunk_bytes[w->chunk];
@@ -144,7 +152,8 @@ static ldm_status load_weights(exec_cl *e) {
     ldm_progress_begin(&bar, "loading weights", "tensors", e->l.count);
     for (int i = 0; i < e->l.count; i++) {
         packed *w = &e->l.packed[i];
-        if (i == 0 || w->tensor != e->l.packed[i - 1].tensor) st = e->base.source.load(e->base.source.self, &p->tensor[w->tensor], data);
+        if (i == 0 || w->tensor != e->l.packed[i - 1].tensor)
+            st = e->base.source.load(e->base.source.self, &p->tensor[w->tensor], data);
         if (!st) st = pack_into(e, w, data);
         if (!st) st = ldm_check_interrupt();
         if (st) break;
@@ -261,9 +270,14 @@ ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, c
     TRY(lay_out(p, d, impl, &e->l));
     size_t need = e->l.weights + e->l.activations + e->l.scratch;
     if (need + ldm_cl_bytes(cl) > d->global_bytes)
-        TRY(ldm_fail(LDM_ERR_NOMEM, "device %s: the plan needs %.1f MiB (weights %.1f, activations %.1f, scratch %.1f)%s, available are %.1f MiB", d->name,
-                     (double)need / 0x1p20, (double)e->l.weights / 0x1p20, (double)e->l.activations / 0x1p20, (double)e->l.scratch / 0x1p20,
-                     ldm_cl_bytes(cl) ? " beside what is in use" : "", (double)(d->global_bytes - (ldm_cl_bytes(cl) < d->global_bytes ? ldm_cl_bytes(cl) : d->global_bytes)) / 0x1p20));
+        TRY(ldm_fail(
+            LDM_ERR_NOMEM,
+            "device %s: the plan needs %.1f MiB (weights %.1f, activations %.1f, scratch %.1f)%s, available are %.1f "
+            "MiB",
+            d->name, (double)need / 0x1p20, (double)e->l.weights / 0x1p20, (double)e->l.activations / 0x1p20,
+            (double)e->l.scratch / 0x1p20, ldm_cl_bytes(cl) ? " beside what is in use" : "",
+            (double)(d->global_bytes - (ldm_cl_bytes(cl) < d->global_bytes ? ldm_cl_bytes(cl) : d->global_bytes)) /
+                0x1p20));
     TRY(ldm_alloc((size_t)p->tensors * sizeof *e->window, (void **)&e->window));
     TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *e->step, (void **)&e->step));
     TRY(ldm_alloc((size_t)(p->chunks + 1) * sizeof *e->arena, (void **)&e->arena));

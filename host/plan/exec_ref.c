@@ -1,12 +1,12 @@
-/* exec_ref.c -- a plan on the references of reference/: each step in float64 from its stored inputs, the result rounded to
- * the tensor's dtype. One thread of thought; slow on purpose. */
+/* exec_ref.c -- a plan on the references of reference/: each step in float64 from its stored inputs, the result rounded
+ * to the tensor's dtype. One thread of thought; slow on purpose. */
 #include "plan/exec_internal.h"
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct exec_ref {
     ldm_exec base;
-    float **data;      /* by tensor: roots only; NULL when dead */
+    float **data; /* by tensor: roots only; NULL when dead */
 } exec_ref;
 
 static int64_t count_of(const exec_ref *e, ldm_tensor t) { return ldm_shape_count(&e->base.plan->tensor[t].shape); }

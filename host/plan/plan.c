@@ -50,7 +50,8 @@ static ldm_tensor add_tensor(ldm_plan *p, ldm_tensor_info info) {
     if ((p->tensors & (p->tensors - 1)) == 0) {
         size_t cap = p->tensors ? (size_t)p->tensors * 2 : 1;
         ldm_tensor_info *t = realloc(p->tensor, cap * sizeof *t);
-        if (!t) return fail(p, ldm_fail(LDM_ERR_NOMEM, "plan: host memory for %zu tensors could not be allocated", cap));
+        if (!t)
+            return fail(p, ldm_fail(LDM_ERR_NOMEM, "plan: host memory for %zu tensors could not be allocated", cap));
         p->tensor = t;
     }
     info.first = info.last = -1;
@@ -65,13 +66,19 @@ static ldm_tensor add_tensor(ldm_plan *p, ldm_tensor_info info) {
 
 static char *name_of(ldm_plan *p, const char *scope, const char *name) {
     char *s = NULL;
-    if (asprintf(&s, "%s%s%s", scope, *scope ? "." : "", name) < 0) fail(p, ldm_fail(LDM_ERR_NOMEM, "plan: host memory is out"));
+    if (asprintf(&s, "%s%s%s", scope, *scope ? "." : "", name) < 0)
+        fail(p, ldm_fail(LDM_ERR_NOMEM, "plan: host memory is out"));
     return s;
 }
 
 ldm_tensor ldm_plan_input(ldm_plan *p, const char *name, ldm_dtype t, ldm_shape shape) {
     if (p->status) return LDM_NONE;
-    return add_tensor(p, (ldm_tensor_info){.kind = LDM_INPUT, .name = name_of(p, "", name), .dtype = t, .shape = shape, .keep = true, .parent = LDM_NONE});
+    return add_tensor(p, (ldm_tensor_info){.kind = LDM_INPUT,
+                                           .name = name_of(p, "", name),
+                                           .dtype = t,
+                                           .shape = shape,
+                                           .keep = true,
+                                           .parent = LDM_NONE});
 }
 
 ldm_tensor ldm_plan_param(ldm_plan *p, const char *name, ldm_shape shape, ldm_param_fill fill, double gain) {
@@ -86,23 +93,32 @@ ldm_tensor ldm_plan_param(ldm_plan *p, const char *name, ldm_shape shape, ldm_pa
         free(full);
         return same ? i : LDM_NONE;
     }
-    return add_tensor(p, (ldm_tensor_info){.kind = LDM_PARAM, .name = full, .dtype = p->wdtype, .shape = shape, .parent = LDM_NONE, .gain = gain, .fill = (int)fill});
+    return add_tensor(p, (ldm_tensor_info){.kind = LDM_PARAM,
+                                           .name = full,
+                                           .dtype = p->wdtype,
+                                           .shape = shape,
+                                           .parent = LDM_NONE,
+                                           .gain = gain,
+                                           .fill = (int)fill});
 }
 
 ldm_tensor ldm_plan_view(ldm_plan *p, ldm_tensor t, int64_t row, int64_t rows) {
     if (p->status) return LDM_NONE;
     ldm_shape shape = p->tensor[t].shape;
     if (row < 0 || rows < 1 || row + rows > shape.dim[0])
-        return fail(p, ldm_fail(LDM_ERR_ARG, "%s: view of rows %lld..%lld, there are %lld", p->scope, (long long)row, (long long)(row + rows), (long long)shape.dim[0]));
+        return fail(p, ldm_fail(LDM_ERR_ARG, "%s: view of rows %lld..%lld, there are %lld", p->scope, (long long)row,
+                                (long long)(row + rows), (long long)shape.dim[0]));
     shape.dim[0] = rows;
-    return add_tensor(p, (ldm_tensor_info){.kind = LDM_VIEW, .dtype = p->tensor[t].dtype, .shape = shape, .parent = t, .row = row});
+    return add_tensor(
+        p, (ldm_tensor_info){.kind = LDM_VIEW, .dtype = p->tensor[t].dtype, .shape = shape, .parent = t, .row = row});
 }
 
 ldm_tensor ldm_plan_reshape(ldm_plan *p, ldm_tensor t, ldm_shape shape) {
     if (p->status) return LDM_NONE;
     if (ldm_shape_count(&shape) != ldm_shape_count(&p->tensor[t].shape)) {
         char a[128], b[128];
-        return fail(p, ldm_fail(LDM_ERR_ARG, "%s: %s cannot be seen as %s", p->scope, ldm_shape_text(&p->tensor[t].shape, a, sizeof a), ldm_shape_text(&shape, b, sizeof b)));
+        return fail(p, ldm_fail(LDM_ERR_ARG, "%s: %s cannot be seen as %s", p->scope,
+                                ldm_shape_text(&p->tensor[t].shape, a, sizeof a), ldm_shape_text(&shape, b, sizeof b)));
     }
     if (ldm_shape_equal(&shape, &p->tensor[t].shape)) return t;
     return add_tensor(p, (ldm_tensor_info){.kind = LDM_VIEW, .dtype = p->tensor[t].dtype, .shape = shape, .parent = t});
@@ -119,10 +135,13 @@ void ldm_plan_output(ldm_plan *p, ldm_tensor t, const char *name) {
 static void with_dtypes(const ldm_plan *p, const char *text, char *out, size_t cap) {
     size_t op = strcspn(text, " :");
     if (text[op] == ':') snprintf(out, cap, "%s", text);
-    else snprintf(out, cap, "%.*s:%s*%s%s", (int)op, text, ldm_dtype_name(p->dtype), ldm_dtype_name(p->wdtype), text + op);
+    else
+        snprintf(out, cap, "%.*s:%s*%s%s", (int)op, text, ldm_dtype_name(p->dtype), ldm_dtype_name(p->wdtype),
+                 text + op);
 }
 
-static ldm_status check_slots(const ldm_plan *p, const ldm_problem *q, const ldm_slot *slot, const ldm_tensor *in, int n) {
+static ldm_status check_slots(const ldm_plan *p, const ldm_problem *q, const ldm_slot *slot, const ldm_tensor *in,
+                              int n) {
     char name[32], a[128], b[128], text[LDM_PROBLEM_TEXT];
     int inputs = ldm_op_slots(q->op) - 1;
     if (n != inputs) return ldm_fail(LDM_ERR_ARG, "%s takes %d inputs, %d given", q->op->name, inputs, n);
@@ -130,14 +149,16 @@ static ldm_status check_slots(const ldm_plan *p, const ldm_problem *q, const ldm
         bool given = in[i] != LDM_NONE;
         ldm_op_slot_name(q->op, i, name, sizeof name);
         if (given != slot[i].present)
-            return ldm_fail(LDM_ERR_ARG, "%s: %s is %s", ldm_problem_text(q, text, sizeof text), name, given ? "given but not taken" : "missing");
+            return ldm_fail(LDM_ERR_ARG, "%s: %s is %s", ldm_problem_text(q, text, sizeof text), name,
+                            given ? "given but not taken" : "missing");
         if (!given) continue;
         const ldm_tensor_info *t = &p->tensor[in[i]];
         if (ldm_shape_count(&t->shape) != ldm_shape_count(&slot[i].shape))
             return ldm_fail(LDM_ERR_ARG, "%s: %s has shape %s, wanted %s", ldm_problem_text(q, text, sizeof text), name,
                             ldm_shape_text(&t->shape, a, sizeof a), ldm_shape_text(&slot[i].shape, b, sizeof b));
         if (t->kind != LDM_PARAM && t->dtype != slot[i].dtype)
-            return ldm_fail(LDM_ERR_ARG, "%s: %s is %s, wanted %s", ldm_problem_text(q, text, sizeof text), name, ldm_dtype_name(t->dtype), ldm_dtype_name(slot[i].dtype));
+            return ldm_fail(LDM_ERR_ARG, "%s: %s is %s, wanted %s", ldm_problem_text(q, text, sizeof text), name,
+                            ldm_dtype_name(t->dtype), ldm_dtype_name(slot[i].dtype));
     }
     return LDM_OK;
 }
@@ -157,11 +178,14 @@ static ldm_tensor emit(ldm_plan *p, ldm_tensor into, const ldm_tensor *in, int n
     const ldm_slot *y = &slot[n];
     if (into == LDM_NONE) {
         ldm_shape shape = y->shape; /* a map stays a map: [n,h,w,c] through ops that see [rows,c] */
-        if (n && in[0] != LDM_NONE && p->tensor[in[0]].kind != LDM_PARAM && ldm_shape_count(&p->tensor[in[0]].shape) == ldm_shape_count(&shape))
+        if (n && in[0] != LDM_NONE && p->tensor[in[0]].kind != LDM_PARAM &&
+            ldm_shape_count(&p->tensor[in[0]].shape) == ldm_shape_count(&shape))
             shape = p->tensor[in[0]].shape;
-        into = add_tensor(p, (ldm_tensor_info){.kind = LDM_ACTIVATION, .dtype = y->dtype, .shape = shape, .parent = LDM_NONE});
+        into = add_tensor(
+            p, (ldm_tensor_info){.kind = LDM_ACTIVATION, .dtype = y->dtype, .shape = shape, .parent = LDM_NONE});
         if (into == LDM_NONE) return LDM_NONE;
-    } else if (p->tensor[into].dtype != y->dtype || ldm_shape_count(&p->tensor[into].shape) != ldm_shape_count(&y->shape)) {
+    } else if (p->tensor[into].dtype != y->dtype ||
+               ldm_shape_count(&p->tensor[into].shape) != ldm_shape_count(&y->shape)) {
         return fail(p, ldm_fail(LDM_ERR_ARG, "%s: %s does not fit the tensor it is written into", p->scope, text));
     }
     for (int i = 0; i < LDM_MAX_SLOTS; i++) s.slot[i] = i < n ? in[i] : LDM_NONE;
@@ -171,7 +195,8 @@ static ldm_tensor emit(ldm_plan *p, ldm_tensor into, const ldm_tensor *in, int n
     if ((p->steps & (p->steps - 1)) == 0) {
         size_t cap = p->steps ? (size_t)p->steps * 2 : 1;
         ldm_step_info *more = realloc(p->step, cap * sizeof *more);
-        if (!more) return fail(p, ldm_fail(LDM_ERR_NOMEM, "plan: host memory for %zu steps could not be allocated", cap));
+        if (!more)
+            return fail(p, ldm_fail(LDM_ERR_NOMEM, "plan: host memory for %zu steps could not be allocated", cap));
         p->step = more;
     }
     if (!(s.scope = strdup(p->scope))) return fail(p, ldm_fail(LDM_ERR_NOMEM, "plan: host memory is out"));

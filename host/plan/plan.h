@@ -1,70 +1,76 @@
-/* plan.h -- a network as a list of steps: problem + tensor ids, params by name, activation memory by liveness; and the two
- * executors that run it. Knows nothing of layers or checkpoints: params are named and shaped here, and filled through a
- * ldm_source. The model's text (host/model) emits into a plan; `ldm plan` prints it; verify runs it on both executors. */
+/* plan.h -- a network as a list of steps: problem + tensor ids, params by name, activation memory by liveness; and the
+ * two executors that run it. Knows nothing of layers or checkpoints: params are named and shaped here, and filled
+ * through a ldm_source. The model's text (host/model) emits into a plan; `ldm plan` prints it; verify runs it on both
+ * executors. */
 #ifndef LDM_PLAN_H
 #define LDM_PLAN_H
 
 #include "ops/op.h"
 
-typedef int ldm_tensor;                 /* index into plan->tensor; LDM_NONE for an absent operand */
+typedef int ldm_tensor; /* index into plan->tensor; LDM_NONE for an absent operand */
 enum { LDM_NONE = -1 };
 
 typedef enum ldm_tensor_kind {
-    LDM_INPUT,        /* written by the caller before a run; kept between runs */
-    LDM_PARAM,        /* a weight */
-    LDM_ACTIVATION,   /* made by a step, dead after its last use */
-    LDM_VIEW          /* rows of another tensor: first axis cut, same memory */
+    LDM_INPUT,      /* written by the caller before a run; kept between runs */
+    LDM_PARAM,      /* a weight */
+    LDM_ACTIVATION, /* made by a step, dead after its last use */
+    LDM_VIEW        /* rows of another tensor: first axis cut, same memory */
 } ldm_tensor_kind;
 
 typedef struct ldm_tensor_info {
     ldm_tensor_kind kind;
-    char *name;                          /* inputs, params and outputs; NULL for nameless activations */
+    char *name; /* inputs, params and outputs; NULL for nameless activations */
     ldm_dtype dtype;
-    ldm_shape shape;                     /* maps NHWC; params in the checkpoint's layout */
-    bool keep;                           /* an output: never overwritten within a run */
-    ldm_tensor parent;                   /* views */
-    int64_t row;                         /* views: first row (of axis 0) in the parent */
-    int first, last;                     /* steps that write first / read last */
-    int chunk;                           /* activations and inputs: place in the arena */
+    ldm_shape shape;   /* maps NHWC; params in the checkpoint's layout */
+    bool keep;         /* an output: never overwritten within a run */
+    ldm_tensor parent; /* views */
+    int64_t row;       /* views: first row (of axis 0) in the parent */
+    int first, last;   /* steps that write first / read last */
+    int chunk;         /* activations and inputs: place in the arena */
     size_t offset;
-    double gain;                         /* params: synthetic weights are uniform with standard deviation gain/sqrt(fan_in) */
-    int fill;                            /* params: ldm_param_fill */
+    double gain; /* params: synthetic weights are uniform with standard deviation gain/sqrt(fan_in) */
+    int fill;    /* params: ldm_param_fill */
 } ldm_tensor_info;
 
-typedef enum ldm_param_fill { LDM_FILL_WEIGHT, LDM_FILL_BIAS, LDM_FILL_SCALE } ldm_param_fill; /* synthetic: fan-in uniform; small; near 1 */
+typedef enum ldm_param_fill {
+    LDM_FILL_WEIGHT,
+    LDM_FILL_BIAS,
+    LDM_FILL_SCALE
+} ldm_param_fill; /* synthetic: fan-in uniform; small; near 1 */
 
 typedef struct ldm_step_info {
-    int segment;                         /* steps of one segment run together, in order */
-    char *scope;                         /* "input_blocks.1.0" */
+    int segment; /* steps of one segment run together, in order */
+    char *scope; /* "input_blocks.1.0" */
     ldm_problem problem;
-    ldm_tensor slot[LDM_MAX_SLOTS];      /* output last, LDM_NONE where absent */
+    ldm_tensor slot[LDM_MAX_SLOTS]; /* output last, LDM_NONE where absent */
 } ldm_step_info;
 
 typedef struct ldm_plan {
-    ldm_dtype dtype, wdtype;             /* activations, weights */
-    int segment;                         /* new steps go here */
+    ldm_dtype dtype, wdtype; /* activations, weights */
+    int segment;             /* new steps go here */
     int steps, tensors;
     ldm_step_info *step;
     ldm_tensor_info *tensor;
-    char scope[256];                     /* current, see ldm_plan_push */
-    int depth, cut[32];                  /* lengths of the scope to go back to */
-    int chunks;                          /* arena, after ldm_plan_finish */
+    char scope[256];    /* current, see ldm_plan_push */
+    int depth, cut[32]; /* lengths of the scope to go back to */
+    int chunks;         /* arena, after ldm_plan_finish */
     size_t *chunk_bytes;
-    ldm_status status;                   /* first failure while emitting; its sentence is the thread's message */
+    ldm_status status; /* first failure while emitting; its sentence is the thread's message */
 } ldm_plan;
 
 ldm_status ldm_plan_create(ldm_dtype dtype, ldm_dtype wdtype, ldm_plan **out);
 void ldm_plan_destroy(ldm_plan *p);
 
-/* ---- emission. After a failure every call is a no-op that returns LDM_NONE; ldm_plan_finish reports it. ---------------- */
+/* ---- emission. After a failure every call is a no-op that returns LDM_NONE; ldm_plan_finish reports it.
+ * ---------------- */
 
 void ldm_plan_push(ldm_plan *p, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* scope += "." + text */
 void ldm_plan_pop(ldm_plan *p);
 ldm_tensor ldm_plan_input(ldm_plan *p, const char *name, ldm_dtype t, ldm_shape shape);
 /* A weight called "<scope>.<name>"; asking again for the same name gives the same tensor (shapes must agree). */
 ldm_tensor ldm_plan_param(ldm_plan *p, const char *name, ldm_shape shape, ldm_param_fill fill, double gain);
-/* Appends the step "<problem text>" (dtypes are the plan's unless the text names them: "cast:f32 ...") on `slot` inputs, in
- * slot order without the output; returns the output, shaped by the op. */
+/* Appends the step "<problem text>" (dtypes are the plan's unless the text names them: "cast:f32 ...") on `slot`
+ * inputs, in slot order without the output; returns the output, shaped by the op. */
 ldm_tensor ldm_plan_emit(ldm_plan *p, const ldm_tensor *in, int n, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* The same, but the result is written into `out` (an input or kept tensor of the same shape): sampler state. */
@@ -73,39 +79,41 @@ ldm_tensor ldm_plan_emit_into(ldm_plan *p, ldm_tensor out, const ldm_tensor *in,
 ldm_tensor ldm_plan_view(ldm_plan *p, ldm_tensor t, int64_t row, int64_t rows);
 /* The same memory under another shape of equal count. */
 ldm_tensor ldm_plan_reshape(ldm_plan *p, ldm_tensor t, ldm_shape shape);
-void ldm_plan_output(ldm_plan *p, ldm_tensor t, const char *name);     /* names it and keeps it */
+void ldm_plan_output(ldm_plan *p, ldm_tensor t, const char *name); /* names it and keeps it */
 /* Checks, computes liveness and lays out the arena in chunks of at most max_chunk bytes (largest first, first fit);
  * a tensor larger than max_chunk is refused by name. */
 ldm_status ldm_plan_finish(ldm_plan *p, size_t max_chunk, size_t align);
 
-ldm_tensor ldm_plan_find(const ldm_plan *p, const char *name);         /* input, param or output; LDM_NONE if none */
+ldm_tensor ldm_plan_find(const ldm_plan *p, const char *name); /* input, param or output; LDM_NONE if none */
 const ldm_tensor_info *ldm_plan_tensor(const ldm_plan *p, ldm_tensor t);
-int64_t ldm_plan_params(const ldm_plan *p, int *tensors);              /* number of weights, and of weight tensors */
-ldm_cost ldm_plan_cost(const ldm_plan *p, int segment);                /* segment -1: all */
+int64_t ldm_plan_params(const ldm_plan *p, int *tensors); /* number of weights, and of weight tensors */
+ldm_cost ldm_plan_cost(const ldm_plan *p, int segment);   /* segment -1: all */
 /* The distinct problems with their counts, in the one notation (bench/shapes). Appended to `out`, one a line. */
 void ldm_plan_shapes(const ldm_plan *p, ldm_text *out);
 /* The whole plan as a table: step, scope, problem, implementation, parameters, flops, bytes, arena offset. */
 ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out);
 
-/* ---- where weights come from ---------------------------------------------------------------------------------------- */
+/* ---- where weights come from ----------------------------------------------------------------------------------------
+ */
 
 typedef struct ldm_source {
-    /* All elements of param `t` of the plan as f32, in the checkpoint's layout (plan shape). May be called from the thread
-     * that creates an executor only. */
+    /* All elements of param `t` of the plan as f32, in the checkpoint's layout (plan shape). May be called from the
+     * thread that creates an executor only. */
     ldm_status (*load)(void *self, const ldm_tensor_info *t, float *dst);
     void *self;
 } ldm_source;
 
 /* Deterministic weights: the same numbers on every machine for a seed and a name. */
-ldm_source ldm_source_synthetic(uint64_t *seed);                       /* borrows seed */
+ldm_source ldm_source_synthetic(uint64_t *seed); /* borrows seed */
 
-/* ---- executors -------------------------------------------------------------------------------------------------------- */
+/* ---- executors
+ * -------------------------------------------------------------------------------------------------------- */
 
 typedef struct ldm_exec ldm_exec;
 
 /* What creating a device executor would take, before anything is allocated. */
 typedef struct ldm_memory {
-    size_t weights, activations, scratch;  /* bytes on the device */
+    size_t weights, activations, scratch; /* bytes on the device */
 } ldm_memory;
 ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, ldm_memory *out);
 
@@ -117,16 +125,16 @@ ldm_status ldm_exec_create_reference(const ldm_plan *p, const ldm_source *w, ldm
 void ldm_exec_destroy(ldm_exec *e);
 const ldm_plan *ldm_exec_plan(const ldm_exec *e);
 
-ldm_status ldm_exec_write(ldm_exec *e, ldm_tensor t, const float *data);    /* input, NHWC, converted to its dtype */
-ldm_status ldm_exec_run(ldm_exec *e, int segment);                          /* enqueues (device) or computes (reference) */
-ldm_status ldm_exec_finish(ldm_exec *e);                                    /* waits */
-ldm_status ldm_exec_read(ldm_exec *e, ldm_tensor t, float *data);           /* waits; input, output or kept */
+ldm_status ldm_exec_write(ldm_exec *e, ldm_tensor t, const float *data); /* input, NHWC, converted to its dtype */
+ldm_status ldm_exec_run(ldm_exec *e, int segment);                       /* enqueues (device) or computes (reference) */
+ldm_status ldm_exec_finish(ldm_exec *e);                                 /* waits */
+ldm_status ldm_exec_read(ldm_exec *e, ldm_tensor t, float *data);        /* waits; input, output or kept */
 
 /* One step alone, for verify: runs only step i. On the device, tensors are read back with ldm_exec_peek right after. */
 ldm_status ldm_exec_run_step(ldm_exec *e, int step);
-ldm_status ldm_exec_peek(ldm_exec *e, ldm_tensor t, float *data);           /* any tensor alive now (params: as loaded) */
+ldm_status ldm_exec_peek(ldm_exec *e, ldm_tensor t, float *data); /* any tensor alive now (params: as loaded) */
 ldm_status ldm_exec_poke(ldm_exec *e, ldm_tensor t, const float *data);
-const ldm_choice *ldm_exec_choice(const ldm_exec *e, int step);             /* NULL for the reference */
+const ldm_choice *ldm_exec_choice(const ldm_exec *e, int step); /* NULL for the reference */
 /* Device seconds of step i in the last run (profiling queue only), else -1. */
 double ldm_exec_step_seconds(ldm_exec *e, int step);
 

@@ -6,7 +6,8 @@
 ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out) {
     char text[LDM_PROBLEM_TEXT], params[160], place[40];
     double flops = 0, bytes = 0;
-    ldm_text_add(out, "%5s %-34s %-100s %-18s %-26s %10s %8s %s\n", "step", "scope", "problem", "implementation", "parameters", "MFLOP", "MB", "arena");
+    ldm_text_add(out, "%5s %-34s %-100s %-18s %-26s %10s %8s %s\n", "step", "scope", "problem", "implementation",
+                 "parameters", "MFLOP", "MB", "arena");
     for (int i = 0; i < p->steps; i++) {
         const ldm_step_info *s = &p->step[i];
         const ldm_op *op = s->problem.op;
@@ -17,20 +18,25 @@ ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out)
         ldm_tensor y = s->slot[ldm_op_slots(op) - 1];
         while (p->tensor[y].kind == LDM_VIEW) y = p->tensor[y].parent;
         snprintf(place, sizeof place, "%d:0x%zx", p->tensor[y].chunk, p->tensor[y].offset);
-        ldm_text_add(out, "%5d %-34s %-100s %-18s %-26s %10.2f %8.2f %s\n", i, s->scope, ldm_problem_text(&s->problem, text, sizeof text),
-                     c.impl ? c.impl->name : "-", c.impl ? ldm_choice_params(&c, params, sizeof params) : "-", cost.flops * 1e-6, cost.bytes * 1e-6, place);
+        ldm_text_add(out, "%5d %-34s %-100s %-18s %-26s %10.2f %8.2f %s\n", i, s->scope,
+                     ldm_problem_text(&s->problem, text, sizeof text), c.impl ? c.impl->name : "-",
+                     c.impl ? ldm_choice_params(&c, params, sizeof params) : "-", cost.flops * 1e-6, cost.bytes * 1e-6,
+                     place);
         flops += cost.flops, bytes += cost.bytes;
     }
     int tensors;
     int64_t params_count = ldm_plan_params(p, &tensors);
-    ldm_text_add(out, "%d steps, %lld parameters in %d tensors, %.2f GFLOP, %.1f MB moved\n", p->steps, (long long)params_count, tensors, flops * 1e-9, bytes * 1e-6);
-    for (int i = 0; i < p->chunks; i++) ldm_text_add(out, "activation arena chunk %d: %.1f MiB\n", i, (double)p->chunk_bytes[i] / 0x1p20);
+    ldm_text_add(out, "%d steps, %lld parameters in %d tensors, %.2f GFLOP, %.1f MB moved\n", p->steps,
+                 (long long)params_count, tensors, flops * 1e-9, bytes * 1e-6);
+    for (int i = 0; i < p->chunks; i++)
+        ldm_text_add(out, "activation arena chunk %d: %.1f MiB\n", i, (double)p->chunk_bytes[i] / 0x1p20);
     if (d) {
         ldm_memory m;
         ldm_status st = ldm_exec_memory(p, d, &m);
         if (st) return st;
-        ldm_text_add(out, "peak device memory: weights %.1f MiB + activations %.1f MiB + scratch %.1f MiB = %.1f MiB\n", (double)m.weights / 0x1p20,
-                     (double)m.activations / 0x1p20, (double)m.scratch / 0x1p20, (double)(m.weights + m.activations + m.scratch) / 0x1p20);
+        ldm_text_add(out, "peak device memory: weights %.1f MiB + activations %.1f MiB + scratch %.1f MiB = %.1f MiB\n",
+                     (double)m.weights / 0x1p20, (double)m.activations / 0x1p20, (double)m.scratch / 0x1p20,
+                     (double)(m.weights + m.activations + m.scratch) / 0x1p20);
     }
     return out->s ? LDM_OK : ldm_fail(LDM_ERR_NOMEM, "plan: host memory is out");
 }

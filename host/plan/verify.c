@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static ldm_status judge(const ldm_step_info *s, const ldm_choice *c, const float *const *in, const ldm_sample *which, int64_t count,
-                        const float *got, float *exact, ldm_verdict *v) {
+static ldm_status judge(const ldm_step_info *s, const ldm_choice *c, const float *const *in, const ldm_sample *which,
+                        int64_t count, const float *got, float *exact, ldm_verdict *v) {
     ldm_status st = LDM_OK;
     double *want = NULL, *bound = NULL;
     TRY(ldm_alloc((size_t)count * sizeof *want, (void **)&want));
@@ -47,7 +47,8 @@ static ldm_status one(const ldm_plan *p, ldm_exec *device, ldm_exec *held, int i
             TRY(ldm_make_sample(&s->problem, o->samples, o->seed + (uint64_t)i, &index, &which.count));
             which.index = index;
         }
-        TRY(judge(s, r.choice, (const float *const *)in, o->complete ? NULL : &which, o->complete ? count : which.count, got, exact, &r.verdict));
+        TRY(judge(s, r.choice, (const float *const *)in, o->complete ? NULL : &which, o->complete ? count : which.count,
+                  got, exact, &r.verdict));
         if (o->complete) TRY(ldm_exec_poke(held, s->slot[n], exact));
     }
     TRY(o->each(o->user, &r));

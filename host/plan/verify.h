@@ -8,15 +8,15 @@ typedef struct ldm_verify_report {
     int step;
     const ldm_choice *choice;
     ldm_verdict verdict;
-    uint64_t digest;            /* of the device's output bytes as f32 */
+    uint64_t digest; /* of the device's output bytes as f32 */
 } ldm_verify_report;
 
 typedef struct ldm_verify_options {
-    bool complete;              /* every element, the kernels fed the reference's inputs (teacher forcing); else the
-                                   references are fed the device's inputs and judge `samples` outputs plus edges and tails */
-    int64_t samples;            /* 4096 */
+    bool complete;   /* every element, the kernels fed the reference's inputs (teacher forcing); else the
+                        references are fed the device's inputs and judge `samples` outputs plus edges and tails */
+    int64_t samples; /* 4096 */
     uint64_t seed;
-    bool judge;                 /* false: only digests */
+    bool judge; /* false: only digests */
     /* Called after each step; a status other than LDM_OK ends the run and is returned. */
     ldm_status (*each)(void *user, const ldm_verify_report *r);
     void *user;

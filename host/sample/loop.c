@@ -19,36 +19,45 @@ ldm_status ldm_loop_plan(const ldm_loop_options *o, ldm_plan **out) {
     ldm_plan *p = NULL;
     ldm_status st = ldm_plan_create(o->dtype, o->dtype, &p);
     if (st) return st;
-    int64_t batch = o->guided ? 2 * o->n : o->n, c = u->out_channels, count = o->n * o->h * o->w * c, mc = u->model_channels;
+    int64_t batch = o->guided ? 2 * o->n : o->n, c = u->out_channels, count = o->n * o->h * o->w * c,
+            mc = u->model_channels;
     ldm_shape map = ldm_shape_of(4, o->n, o->h, o->w, c);
     ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, map);
     ldm_tensor times = ldm_plan_input(p, "times", LDM_F32, ldm_shape_of(2, (int64_t)o->count, mc));
     ldm_tensor coefs = ldm_plan_input(p, "coefs", LDM_F32, ldm_shape_of(2, (int64_t)o->count, (int64_t)4));
     ldm_tensor step = ldm_plan_input(p, "step", LDM_I32, ldm_shape_of(1, (int64_t)1));
-    ldm_tensor steps = ldm_plan_input(p, "steps", LDM_I32, ldm_shape_of(1, batch)); /* the same number for each of the batch */
+    ldm_tensor steps =
+        ldm_plan_input(p, "steps", LDM_I32, ldm_shape_of(1, batch)); /* the same number for each of the batch */
     ldm_tensor scale = o->guided ? ldm_plan_input(p, "scale", LDM_F32, ldm_shape_of(1, (int64_t)1)) : LDM_NONE;
     ldm_tensor noise = draws(o) ? ldm_plan_input(p, "noise", LDM_F32, map) : LDM_NONE, context = LDM_NONE;
 
     p->segment = LDM_SEGMENT_PROMPT;
     if (o->n_classes) {
-        context = ldm_class_embedder_emit(p, o->n_classes, u->context_dim, ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, batch)));
+        context = ldm_class_embedder_emit(p, o->n_classes, u->context_dim,
+                                          ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, batch)));
     } else if (o->tokens) {
         context = ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, batch, o->tokens, (int64_t)u->context_dim));
         context = cast(p, context, LDM_F32, o->dtype);
     }
 
     p->segment = LDM_SEGMENT_STEP;
-    ldm_tensor temb = ldm_plan_emit(p, (ldm_tensor[]){steps, times}, 2, "embedding:f32 rows=%lld entries=%d c=%lld", (long long)batch, o->count, (long long)mc);
+    ldm_tensor temb = ldm_plan_emit(p, (ldm_tensor[]){steps, times}, 2, "embedding:f32 rows=%lld entries=%d c=%lld",
+                                    (long long)batch, o->count, (long long)mc);
     ldm_tensor coef = ldm_plan_emit(p, (ldm_tensor[]){step, coefs}, 2, "embedding:f32 rows=1 entries=%d c=4", o->count);
     ldm_tensor in = x;
     if (o->guided) {
-        in = ldm_plan_emit(p, (ldm_tensor[]){x, x}, 2, "concat:f32 rows=1 ca=%lld cb=%lld", (long long)count, (long long)count);
+        in = ldm_plan_emit(p, (ldm_tensor[]){x, x}, 2, "concat:f32 rows=1 ca=%lld cb=%lld", (long long)count,
+                           (long long)count);
         in = p->status ? LDM_NONE : ldm_plan_reshape(p, in, ldm_shape_of(4, batch, o->h, o->w, c));
     }
-    ldm_tensor e = p->status ? LDM_NONE : ldm_unet_emit(p, u, cast(p, in, LDM_F32, o->dtype), cast(p, temb, LDM_F32, o->dtype), context, LDM_NONE);
+    ldm_tensor e = p->status ? LDM_NONE
+                             : ldm_unet_emit(p, u, cast(p, in, LDM_F32, o->dtype), cast(p, temb, LDM_F32, o->dtype),
+                                             context, LDM_NONE);
     e = cast(p, e, o->dtype, LDM_F32);
-    if (o->guided && !p->status) e = ldm_plan_emit(p, (ldm_tensor[]){e, scale}, 2, "guidance:f32 count=%lld", (long long)count);
-    ldm_plan_emit_into(p, x, (ldm_tensor[]){coef, x, e, noise, LDM_NONE}, 5, "lincomb:f32 count=%lld terms=%d", (long long)count, noise == LDM_NONE ? 2 : 3);
+    if (o->guided && !p->status)
+        e = ldm_plan_emit(p, (ldm_tensor[]){e, scale}, 2, "guidance:f32 count=%lld", (long long)count);
+    ldm_plan_emit_into(p, x, (ldm_tensor[]){coef, x, e, noise, LDM_NONE}, 5, "lincomb:f32 count=%lld terms=%d",
+                       (long long)count, noise == LDM_NONE ? 2 : 3);
     ldm_plan_emit_into(p, step, (ldm_tensor[]){step}, 1, "advance:f32 count=1");
     ldm_plan_emit_into(p, steps, (ldm_tensor[]){steps}, 1, "advance:f32 count=%lld", (long long)batch);
     if (p->status) {
@@ -65,7 +74,8 @@ static ldm_status put(ldm_exec *e, const char *name, const float *data) {
     return t == LDM_NONE || !data ? LDM_OK : ldm_exec_write(e, t, data);
 }
 
-ldm_status ldm_loop_start(const ldm_loop_options *o, ldm_exec *e, const float *x, const float *classes, const float *context, double scale) {
+ldm_status ldm_loop_start(const ldm_loop_options *o, ldm_exec *e, const float *x, const float *classes,
+                          const float *context, double scale) {
     ldm_status st = LDM_OK;
     int64_t mc = o->unet.model_channels, batch = o->guided ? 2 * o->n : o->n;
     float *times = NULL, *coefs = NULL, *zero = NULL, s = (float)scale;
@@ -74,7 +84,8 @@ ldm_status ldm_loop_start(const ldm_loop_options *o, ldm_exec *e, const float *x
     TRY(ldm_alloc((size_t)batch * sizeof *zero, (void **)&zero));
     for (int k = 0; k < o->count; k++) {
         ldm_timestep_embedding(o->steps[k].t, (int)mc, times + k * mc);
-        coefs[4 * k] = (float)o->steps[k].cx, coefs[4 * k + 1] = (float)o->steps[k].ce, coefs[4 * k + 2] = (float)o->steps[k].cn;
+        coefs[4 * k] = (float)o->steps[k].cx, coefs[4 * k + 1] = (float)o->steps[k].ce,
+                  coefs[4 * k + 2] = (float)o->steps[k].cn;
     }
     TRY(put(e, "times", times));
     TRY(put(e, "coefs", coefs));
