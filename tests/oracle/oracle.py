@@ -15,7 +15,7 @@ import nets_authors as authors
 import nets_diffusers as hf
 import sampling
 import tiny
-from witness import Fixture, errors, make_weights, parse, photo
+from witness import Fixture, errors, make_weights, nudged, parse, photo
 
 UNETS = {
     # cross-attention with several tokens and heads, attention at one of two levels, learned resampling
@@ -102,8 +102,9 @@ class Oracle:
         outs = {}
         for who, make in (("diffusers", hf.unet if by_diffusers else None), ("authors", authors.unet if self.commit else None)):
             if make:
-                outs[who] = [make(c, state, d)(x, t, **more) for d in (torch.float32, torch.float64)]
-        y32, y64 = next(iter(outs.values()))
+                net32 = make(c, state, torch.float32)
+                outs[who] = [net32(v, t, **more) for v in nudged(x, seed)], make(c, state, torch.float64)(x, t, **more)
+        plain, y64 = next(iter(outs.values()))
         agreement = None
         if len(outs) == 2:
             agreement = (outs["diffusers"][1] - outs["authors"][1]).abs().max().item()
@@ -113,7 +114,7 @@ class Oracle:
         if book is not None:
             file["cond_stage_model.embedding.weight"] = book[:, 0]
         f.weights(file)
-        f.run("unet", inputs, y32, y64)
+        f.run("unet", inputs, plain, y64)
         f.save()
         self.unets[name] = (hf.unet if by_diffusers else authors.unet, c, state)
 
@@ -142,8 +143,8 @@ class Oracle:
         by = ["diffusers"] + (["authors"] if self.commit else [])
         f = Fixture(self.out, name, "stage", spec["config"], self.made_by(by, agreement))
         f.weights(state)
-        f.run("encoder", {"x": x}, enc32(x), latent)
-        f.run("decoder", {"z": z}, dec32(z), dec64(z), **more)
+        f.run("encoder", {"x": x}, [enc32(v) for v in nudged(x, seed)], latent)
+        f.run("decoder", {"z": z}, [dec32(v) for v in nudged(z, seed)], dec64(z), **more)
         f.save()
         self.autoencoders[name] = (both, z)
 
@@ -168,8 +169,8 @@ class Oracle:
             if agreement is not None:
                 made_by["tiny_and_diffusers_differ_by_f64"] = agreement
             f = Fixture(self.out, name, "stage", f"kind=taesd z_channels={z.shape[1]} pool={int(name == 'taef2')}", made_by)
-            f.run("encoder", {"x": x}, tiny.encode(e32, x.float()), latent)
-            f.run("decoder", {"z": z}, tiny.decode(d32, z.float()), tiny.decode(d64, z))
+            f.run("encoder", {"x": x}, [tiny.encode(e32, v) for v in nudged(x, 300)], latent)
+            f.run("decoder", {"z": z}, [tiny.decode(d32, v) for v in nudged(z, 301)], tiny.decode(d64, z))
             f.save()
 
     def trajectories(self):
@@ -197,16 +198,15 @@ class Oracle:
             if spec["unet"] not in self.unets:
                 raise SystemExit("the trajectories need every UNet: give CLONE=...")
             n = len(f.info["runs"])
-            steps = {d: self.trajectory(spec, z, context, null, d) for d in (torch.float32, torch.float64)}
-            x32, x64 = steps[torch.float32], steps[torch.float64]
+            x64 = self.trajectory(spec, z, context, null, torch.float64)
+            plain = [self.trajectory(spec, v, context, null, torch.float32) for v in nudged(z, 400 + n)]
             picture = decode(x64[-1])
             part = f"sample{n}"
             run = dict(spec, part=part, start_t=181 if spec["sampler"] == "ddim" else 9)
             run["output"] = f.array(part + "_x", torch.stack(x64))
             run["picture"] = f.array(part + "_picture", picture)
-            run.update(errors(torch.stack(x32), torch.stack(x64)))
-            run["steps_error"] = [errors(a, b) for a, b in zip(x32, x64)]
-            run["picture_f32_max_error"] = (decode(x32[-1].double()) - picture).abs().max().item()
+            run.update(errors([torch.stack(p) for p in plain], torch.stack(x64)))
+            run["picture_f32_max_error"] = max((decode(p[-1].double()) - picture).abs().max().item() for p in plain)
             run["saturated"] = (picture.abs() > 1).double().mean().item()
             assert run["saturated"] <= 0.2, (part, run["saturated"])
             tolerance = 2 * run["f32_max_error"] + 1e-6 * run["peak"]
