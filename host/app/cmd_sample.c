@@ -50,9 +50,11 @@ static ldm_status decode_and_write(ldm_cl *cl, const app_network_options *base, 
     ldm_image im = {0};
     app_network_options o = *base;
     char path[4300];
+    double scale;
     o.net = "decoder", o.n = 1, o.h = h, o.w = w; /* one picture at a time keeps the decoder's maps small */
     TRY(app_network_plan(&o, &net));
     TRY(app_network_weights(&o, &net));
+    TRY(app_scale_factor(&net, net.ckpt, &scale));
     TRY(app_network_exec(&net, cl, NULL, &e));
     int64_t c = config->unet.out_channels, one = h * w * c;
     ldm_tensor yt = ldm_plan_find(net.plan, "y");
@@ -62,7 +64,7 @@ static ldm_status decode_and_write(ldm_cl *cl, const app_network_options *base, 
     im = (ldm_image){.w = s->dim[2], .h = s->dim[1]};
     TRY(ldm_alloc((size_t)ldm_shape_count(s), (void **)&im.data));
     for (int64_t i = 0; i < n; i++) {
-        for (int64_t k = 0; k < one; k++) z[k] = latent[i * one + k] / (float)config->scale_factor;
+        for (int64_t k = 0; k < one; k++) z[k] = latent[i * one + k] / (float)scale;
         TRY(ldm_exec_write(e, ldm_plan_find(net.plan, "z"), z));
         TRY(ldm_exec_run(e, 0));
         TRY(ldm_exec_read(e, yt, y));
@@ -155,8 +157,9 @@ APP_COMMAND(sample) {
                      c->name, need));
     lo.h = ph / f, lo.w = pw / f;
     TRY(ldm_schedule_linear(c->linear_start, c->linear_end, &schedule));
-    TRY(ddpm ? ldm_sampler_ddpm(&schedule, LDM_PREDICT_EPS, &list, &lo.count)
-             : ldm_sampler_ddim(&schedule, LDM_PREDICT_EPS, steps, eta, &list, &lo.count));
+    TRY(ddpm ? ldm_sampler_ddpm(&schedule, c->predicts_v ? LDM_PREDICT_V : LDM_PREDICT_EPS, &list, &lo.count)
+             : ldm_sampler_ddim(&schedule, c->predicts_v ? LDM_PREDICT_V : LDM_PREDICT_EPS, steps, eta, &list,
+                                &lo.count));
     lo.steps = list;
     if (!ddpm && lo.count != steps)
         ldm_note("%d steps do not divide 1000: %d are run, as the authors' code does", steps, lo.count);

@@ -191,3 +191,19 @@ ldm_status app_check_finite(const float *x, int64_t count, const char *what) {
     return ldm_fail(LDM_ERR_NONFINITE, "%s: %lld of %lld values are NaN or infinite, the first at %lld", what,
                     (long long)bad, (long long)count, (long long)first);
 }
+
+ldm_status app_scale_factor(const app_network *net, const ldm_ckpt *ckpt, double *out) {
+    float v = net->config ? (float)net->config->scale_factor : 1;
+    if (net->config && net->config->scale_by_std && ckpt) {
+        const ldm_ckpt_tensor *t = ldm_ckpt_find(ckpt, "scale_factor");
+        if (!t || ldm_shape_count(&t->shape) != 1)
+            return ldm_fail(LDM_ERR_FORMAT, "%s: no number called scale_factor; %s is trained with one of its own",
+                            ldm_ckpt_path(ckpt), net->config->name);
+        ldm_status st = ldm_ckpt_load_f32(t, &v);
+        if (st) return st;
+        if (!(v > 0) || !isfinite(v))
+            return ldm_fail(LDM_ERR_FORMAT, "%s: scale_factor is %g, wanted above 0", ldm_ckpt_path(ckpt), v);
+    }
+    *out = net->config && !net->config->scale_by_std ? net->config->scale_factor : v;
+    return LDM_OK;
+}

@@ -52,6 +52,9 @@ ldm_status app_write_profile(const ldm_plan *p, ldm_exec *e, const char *path);
 void app_image_to_map(const ldm_stage_config *s, const uint8_t *px, int64_t count, float *x);
 void app_map_to_image(const ldm_stage_config *s, const float *x, int64_t count, uint8_t *px);
 
+/* What latents are multiplied by: the configuration's factor, or the checkpoint's buffer "scale_factor" where training set it. */
+ldm_status app_scale_factor(const app_network *net, const ldm_ckpt *ckpt, double *out);
+
 /* First value that is NaN or infinite is reported as LDM_ERR_NONFINITE in `what`. */
 ldm_status app_check_finite(const float *x, int64_t count, const char *what);
 
