@@ -309,7 +309,7 @@ static void networks(void) {
 /* ---- tiny autoencoders
  * ------------------------------------------------------------------------------------------------- */
 
-static const char *const taef2_files[2] = {"data/taef2/taef2_encoder.pth", "data/taef2/taef2_decoder.pth"};
+static const char *const taef2_files[2] = {"tests/data/taef2/taef2_encoder.pth", "tests/data/taef2/taef2_decoder.pth"};
 
 static void tiny_autoencoders(void) {
     static const char *const names[] = {"taef2", "taesd"};
@@ -375,9 +375,9 @@ static void photographs(void) {
         double rms, psnr;
     } want[] = {
         /* PyTorch f32 */
-        {"taef2 astronaut", "data/photos/astronaut.png", 0.84932, 31.189},
-        {"taef2 coffee", "data/photos/coffee.png", 0.82487, 29.624},
-        {"taef2 chelsea", "data/photos/chelsea.png", 0.82603, 32.787},
+        {"taef2 astronaut", "tests/data/photos/astronaut.png", 0.84932, 31.189},
+        {"taef2 coffee", "tests/data/photos/coffee.png", 0.82487, 29.624},
+        {"taef2 chelsea", "tests/data/photos/chelsea.png", 0.82603, 32.787},
     };
     for (int i = 0; i < 3; i++) CASE(want[i].name) {
             if (!cl) {

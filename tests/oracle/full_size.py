@@ -44,16 +44,20 @@ class Judge:
     def __init__(self, tool, folder):
         self.tool, self.folder, self.results = tool, folder, []
 
-    def ours(self, part, config, inputs, dtype, save=None):
-        """Runs the tool; returns its output and, with `save`, the weights it used."""
+    def weights(self, part, config):
+        """The synthetic weights of a part, as the tool writes them, under the part's own names."""
+        path = os.path.join(self.folder, "weights.safetensors")
+        subprocess.run([self.tool, "run", part, "--config", config, "--synthetic", str(SEED), "--save-weights", path], check=True)
+        return strip(load_file(path))
+
+    def ours(self, part, config, inputs, dtype):
         args = [self.tool, "run", part, "--config", config, "--synthetic", str(SEED), "--dtype", dtype]
         for name, value in inputs.items():
             path = os.path.join(self.folder, name + ".npy")
             np.save(path, value.numpy().astype(np.float32))
             args += ["--in", f"{name}={path}"]
         out = os.path.join(self.folder, "y.npy")
-        args += ["--out", out] + (["--save-weights", save] if save else [])
-        subprocess.run(args, check=True)
+        subprocess.run(args + ["--out", out], check=True)
         return torch.from_numpy(np.load(out)).double()
 
     def compare(self, name, config, part, inputs, witness):
@@ -89,9 +93,7 @@ def unet(j):
     x, context = torch.randn(1, 4, 32, 32, generator=g), torch.randn(1, 1, 512, generator=g)
     t = torch.tensor([321.0])
     inputs = {"x": x, "t": t, "context": context}
-    path = os.path.join(j.folder, "unet.safetensors")
-    j.ours("unet", config, inputs, "f32", save=path)
-    state = strip(load_file(path))
+    state = j.weights("unet", config)
     c = parse(text)
     j.compare("LDM-8 UNet", config, "unet", inputs, lambda d: hf.unet(c, state, d)(x, t, context=context))
 
@@ -99,13 +101,7 @@ def unet(j):
 def stage(j, name, photograph):
     c = parse(STAGES[name])
     x = photo(photograph, 256, 256, 10, 100)
-    path = os.path.join(j.folder, name + ".safetensors")
-    j.ours("encoder", name, {"x": x}, "f32", save=path)
-    state = strip(load_file(path))
-    dpath = os.path.join(j.folder, name + "-d.safetensors")
-    z0 = torch.zeros(1, c["z_channels"], 16, 16)
-    j.ours("decoder", name, {"z": z0}, "f32", save=dpath)
-    state.update(strip(load_file(dpath)))
+    state = {**j.weights("encoder", name), **j.weights("decoder", name)}
     latent = j.compare(name + " encoder", name, "encoder", {"x": x}, lambda d: hf.autoencoder(c["kind"], c, state, d)[0](x))
     z = latent[:, : c["z_channels"]].float()
     if c["kind"] == "vq":  # where two codewords are equally near, f32 may take either: step onto the nearest one there
@@ -124,7 +120,7 @@ def main():
     root = os.path.dirname(os.path.dirname(here))
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--ldm", default=os.path.join(root, "ldm"))
-    p.add_argument("--photo", default=os.path.join(root, "data", "photos", "astronaut.png"))
+    p.add_argument("--photo", default=os.path.join(root, "tests", "data", "photos", "astronaut.png"))
     p.add_argument("--only", choices=["unet", "vq-f4", "kl-f8"])
     p.add_argument("-o", "--out", default=os.path.join(root, "results", "witness_full_size.json"))
     a = p.parse_args()

@@ -265,8 +265,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--clone", help="a checkout of CompVis/latent-diffusion")
     p.add_argument("--out", default=os.path.join(root, "tests", "fixtures"))
-    p.add_argument("--photo", default=os.path.join(root, "data", "photos", "astronaut.png"))
-    p.add_argument("--taef2", default=os.path.join(root, "data", "taef2"))
+    p.add_argument("--photo", default=os.path.join(root, "tests", "data", "photos", "astronaut.png"))
+    p.add_argument("--taef2", default=os.path.join(root, "tests", "data", "taef2"))
     a = p.parse_args()
     oracle = Oracle(a.out, a.clone, a.photo, a.taef2)
     for name, spec in UNETS.items():
