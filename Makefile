@@ -57,7 +57,7 @@ $(B)/tests/test_%: $(B)/tests/test_%.o $(B)/libldm.a
 
 tests: $(TESTS)
 
-test: all tests ## build and run every test; ends with "N passed, N failed, N skipped"
+test: all tests fuzzers ## build and run every test; ends with "N passed, N failed, N skipped"
 	@tests/run $(TESTS) $(wildcard tests/test_*.sh)
 
 include bench/bench.mk

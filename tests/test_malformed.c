@@ -274,6 +274,14 @@ static void pictures(void) {
         refuse(PNG, "data before the header", b, "PNG");
         b = make_png(2, 2, 8, 3, 0, 6), memcpy(b.d + 37, "QLTE", 4);
         refuse(PNG, "palette that is missing", b, "PNG");
+        const char *const large[] = {"zTXt", "tEXt", "iCCP", "sPLT", "abCd", "IDAT", "PLTE"};
+        for (size_t i = 0; i < sizeof large / sizeof *large; i++) { /* a length of 2 GiB that is believed costs 2 GiB */
+            bytes whole = make_png(4, 4, 8, 2, 0, 52), longer = {0};
+            put(&longer, whole.d, 33), put(&longer, "\x73\x73\x73\x73", 4), put_text(&longer, large[i]);
+            put(&longer, whole.d + 33, whole.n - 33);
+            bytes_free(&whole);
+            refuse(PNG, large[i], longer, "PNG");
+        }
         b = make_png(600, 600, 8, 2, 0, 600 * 1801);
         CHECK(parse(PNG, &b) == LDM_OK && b.n < 4000, "a well packed picture of %zu bytes: %s", b.n, ldm_message());
         bytes_free(&b);

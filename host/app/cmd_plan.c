@@ -3,8 +3,6 @@
 #include "ckpt/ckpt.h"
 #include <stdlib.h>
 
-ldm_status ldm_ckpt_describe(const ldm_ckpt *c, ldm_text *out);
-
 APP_COMMAND(plan) {
     char *config = NULL, *dtype = NULL;
     int shapes = 0, batch = 1, height = 0, width = 0, tokens = 0, list = 0;

@@ -1,4 +1,4 @@
-/* png.c -- pictures through libpng, with our own limits on sizes and chunks. Any PNG becomes 8-bit RGB; gamma and
+/* png.c -- pictures through libpng, with our own limits on sizes. Any PNG becomes 8-bit RGB; gamma and
  * colour profiles are left alone, as the Python side's readers do. libpng reports by longjmp: everything that must
  * survive a jump lives in a job, which its caller owns. */
 #include "io/io.h"
@@ -10,8 +10,6 @@
 enum {
     MAX_SIDE = 16384,
     MAX_PIXELS = 1 << 26,
-    MAX_CHUNK = 1 << 20, /* bytes of one ancillary chunk, unpacked */
-    MAX_CHUNKS = 64,
     DEFLATE_RATIO = 1032 /* zlib, "maximum expansion factor": what n packed bytes can at most unpack to */
 };
 
@@ -80,8 +78,9 @@ static void decode(job *j) {
         return;
     }
     png_set_user_limits(j->png, MAX_SIDE, MAX_SIDE);
-    png_set_chunk_cache_max(j->png, MAX_CHUNKS);
-    png_set_chunk_malloc_max(j->png, MAX_CHUNK);
+    /* Everything but IHDR, PLTE, tRNS, IDAT and IEND is skipped unread: libpng takes a chunk's word for its length, and
+     * only warns where that is over png_set_chunk_malloc_max. */
+    png_set_keep_unknown_chunks(j->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     png_set_read_fn(j->png, j, on_read);
     png_read_info(j->png, j->info);
     j->w = png_get_image_width(j->png, j->info), j->h = png_get_image_height(j->png, j->info);
