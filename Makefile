@@ -58,7 +58,7 @@ $(B)/tests/test_%: $(B)/tests/test_%.o $(B)/libldm.a
 tests: $(TESTS)
 
 test: all tests fuzzers ## build and run every test; ends with "N passed, N failed, N skipped"
-	@tests/run $(TESTS) $(wildcard tests/test_*.sh)
+	@tests/run $(TESTS) $(wildcard tests/test_*.sh) $(FUZZ_TESTS) $(FUZZERS)
 
 include bench/bench.mk
 include tests/fuzz.mk
