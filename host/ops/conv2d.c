@@ -1,5 +1,6 @@
 /* conv2d.c -- the op `conv2d`: what it means, its cost, its cases, and the rows that run it. The kernels are in
  * kernels/conv2d*.cl, the reference in reference/ref_conv2d.c, weight layouts in pack.c. */
+#include "ops/clblast.h"
 #include "ops/gpu_tile.h"
 #include "ops/op.h"
 #include "ops/pack.h"
@@ -7,6 +8,7 @@
 
 enum { N, C, H, W, K, R, S, STRIDE, UP, C2, PT, PB, PL, PR, ACT, DIMS };
 enum { BIAS = 1, VEC = 2, RESIDUAL = 4 };
+enum { CLBLAST_COLUMNS = 512 << 20 }; /* bytes of scratch the library row may take */
 enum { SLOT_X, SLOT_X2, SLOT_W, SLOT_BIAS, SLOT_VEC, SLOT_RESIDUAL, SLOT_Y };
 
 static int64_t out_h(const ldm_problem *p) {
@@ -201,6 +203,41 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
+/* A 1x1 convolution is a product as it lies; others gather their columns in scratch. */
+static bool is_product(const ldm_problem *p) {
+    const int64_t *d = p->dim;
+    return d[R] == 1 && d[S] == 1 && d[STRIDE] == 1 && d[UP] == 1 && !d[C2] && !d[PT] && !d[PB] && !d[PL] && !d[PR];
+}
+
+static size_t clblast_scratch(const ldm_problem *p, const int *params) {
+    return is_product(p) ? 0 : (size_t)(pixels(p) * depth(p)) * sizeof(float);
+}
+
+static const char *clblast_supports(const ldm_problem *p, const ldm_device *d) {
+    if (clblast_scratch(p, NULL) > CLBLAST_COLUMNS || clblast_scratch(p, NULL) > d->max_alloc)
+        return "its columns take more than 512 MiB or than one buffer holds";
+    return ldm_clblast_supports(p, pixels(p), p->dim[K], depth(p));
+}
+
+static ldm_status clblast_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim;
+    if (!is_product(p)) {
+        ldm_rec_kernel(r, "library.cl", "library_im2col");
+        ldm_rec_scratch(r, 0);
+        ldm_rec_slot(r, SLOT_X);
+        ldm_rec_slot(r, SLOT_X2);
+        const int order[] = {N, H, W, C, C2, R, S, STRIDE, UP, PT, PL};
+        for (size_t i = 0; i < sizeof order / sizeof *order; i++) ldm_rec_int(r, d[order[i]]);
+        ldm_rec_int(r, out_h(p));
+        ldm_rec_int(r, out_w(p));
+        ldm_rec_range1(r, pixels(p) * depth(p), 64);
+    }
+    ldm_clblast_product(&(ldm_clblast_gemm){is_product(p) ? SLOT_X : LDM_SLOT_SCRATCH, SLOT_W, SLOT_Y, pixels(p), d[K], depth(p), .batch = 1}, r);
+    ldm_clblast_epilogue((p->flags & (BIAS | VEC | RESIDUAL)) || d[ACT], SLOT_Y, SLOT_BIAS, SLOT_VEC, SLOT_RESIDUAL, pixels(p), d[K],
+                         out_h(p) * out_w(p), d[ACT], r);
+    return r->status;
+}
+
 static const ldm_impl impls[] = {
     {.name = "conv2d_gpu",
      .idea = "implicit GEMM, 64 x 64 a work-group through local memory, 8 x 4 in registers, K split to fill the device",
@@ -217,6 +254,13 @@ static const ldm_impl impls[] = {
      ldm_prefer_cpu, NULL, NULL, NULL, narrow_pack, narrow_record, 0, true},
     {"conv2d_tile", "implicit GEMM, 8 pixels x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports,
      ldm_prefer_cpu, cpu_tunables, cpu_legal, NULL, cpu_pack, cpu_record, 0, true},
+    {.name = "conv2d_clblast",
+     .idea = "columns gathered in memory (im2col), then CLBlast's sgemm; bias, vector, residual and activation after it",
+     .family = LDM_LIBRARY,
+     .supports = clblast_supports,
+     .scratch = clblast_scratch,
+     .record = clblast_record,
+     .exact = true},
     {"conv2d_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, 0,
      true},
     {0}};

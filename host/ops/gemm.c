@@ -1,5 +1,6 @@
 /* gemm.c -- the op `gemm` (linear layers, batched products): what it means, its cost, its cases, and the rows that run
  * it. The kernels are in kernels/gemm*.cl, the reference in reference/ref_gemm.c, weight layouts in pack.c. */
+#include "ops/clblast.h"
 #include "ops/gpu_tile.h"
 #include "ops/op.h"
 #include "ops/pack.h"
@@ -181,6 +182,19 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
+static const char *clblast_supports(const ldm_problem *p, const ldm_device *d) {
+    return ldm_clblast_supports(p, rows(p) * products(p), p->dim[N], p->dim[K]);
+}
+
+static ldm_status clblast_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim;
+    ldm_clblast_product(&(ldm_clblast_gemm){SLOT_X, SLOT_W, SLOT_Y, rows(p), d[N], d[K], products(p),
+                                            .kn = (p->flags & WKN) != 0, .b_batch = (p->flags & WBATCH) != 0}, r);
+    ldm_clblast_epilogue((p->flags & (BIAS | RESIDUAL)) || d[ACT], SLOT_Y, SLOT_BIAS, LDM_MAX_SLOTS, SLOT_RESIDUAL,
+                         rows(p) * products(p), d[N], 1, d[ACT], r);
+    return r->status;
+}
+
 static const ldm_impl impls[] = {
     {.name = "gemm_gpu",
      .idea = "64 x 64 a work-group through local memory, 8 x 4 in registers a work-item, K split to fill the device",
@@ -195,6 +209,12 @@ static const ldm_impl impls[] = {
      .exact = true},
     {"gemm_tile", "8 rows x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, ldm_prefer_cpu,
      cpu_tunables, cpu_legal, cpu_scratch, cpu_pack, cpu_record, 0, true},
+    {.name = "gemm_clblast",
+     .idea = "CLBlast's sgemm; bias, residual and activation after it",
+     .family = LDM_LIBRARY,
+     .supports = clblast_supports,
+     .record = clblast_record,
+     .exact = true},
     {"gemm_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, 0,
      true},
     {0}};
