@@ -1,5 +1,5 @@
-# fuzz.mk -- the readers under address and undefined-behaviour sanitizers: their tests, and fuzzers with a fixed number of
-# inputs (gcc is enough). Included by the Makefile; objects in build/fuzz, of base/, ckpt/ and io/ alone.
+# fuzz.mk -- the readers under address and undefined-behaviour sanitizers: their tests, and fuzzers with a fixed number
+# of inputs (gcc is enough). Included by the Makefile; objects in build/fuzz, of base/, ckpt/ and io/ alone.
 FUZZ_B      := build/fuzz
 FUZZ_SAN    := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARN) -O1 -g $(FUZZ_SAN) -fno-omit-frame-pointer -Ihost -I.

@@ -330,7 +330,8 @@ static void pictures(void) {
         CHECK(access(temp("b.png"), F_OK) != 0, "a refused picture left a file");
     }
     CASE("real photographs") {
-        const char *files[] = {"tests/data/photos/astronaut.png", "tests/data/photos/chelsea.png", "tests/data/photos/coffee.png"};
+        const char *files[] = {"tests/data/photos/astronaut.png", "tests/data/photos/chelsea.png",
+                               "tests/data/photos/coffee.png"};
         int64_t size[][2] = {{512, 512}, {451, 300}, {600, 400}};
         for (int i = 0; i < 3; i++) {
             ldm_image im = {0};

@@ -25,10 +25,10 @@ typedef struct ldm_array {
     ldm_shape shape;
     void *data;
 } ldm_array;
-void ldm_array_free(ldm_array *a);  /* accepts {0} */
-ldm_status ldm_npy_read(const char *path, ldm_array *out);           /* f4 f2 f8 i2 i4 i8 u1 i1 b1, little endian, C order */
+void ldm_array_free(ldm_array *a);                         /* accepts {0} */
+ldm_status ldm_npy_read(const char *path, ldm_array *out); /* f4 f2 f8 i2 i4 i8 u1 i1 b1, little endian, C order */
 ldm_status ldm_npy_parse(const void *data, size_t size, const char *name, ldm_array *out); /* the same from memory */
-ldm_status ldm_npy_read_f32(const char *path, ldm_array *out);       /* converted to f32 */
+ldm_status ldm_npy_read_f32(const char *path, ldm_array *out);                             /* converted to f32 */
 ldm_status ldm_npy_write(const char *path, ldm_dtype t, const ldm_shape *s, const void *data);
 
 /* PyTorch's [n,c,h,w] and ours [n,h,w,c], f32. */
