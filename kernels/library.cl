@@ -4,9 +4,7 @@
  *                      an element
  *   library_epilogue   y [rows, n] = act(y + bias + vec of the row's sample + residual), each optional, in place; `area` rows
  *                      a sample; one work-item an element
- *   reference  reference/ref_gemm.c, ref_conv2d.c          host  host/ops/clblast.c
- *
- * MUTANTS: none: the library is not ours to break, and what is here only moves and adds */
+ *   reference  reference/ref_gemm.c, ref_conv2d.c          host  host/ops/clblast.c */
 __kernel void library_im2col(__global float *restrict y, __global const float *restrict x, __global const float *restrict x2,
                              int n, int h, int w, int c, int c2, int r, int s, int stride, int up, int pt, int pl, int oh,
                              int ow) {
