@@ -10,7 +10,7 @@
  *                      P = exp2(S - max)   lanes are queries, so maximum and sum never cross lanes
  *                      O^T[e][32] = O^T exp2(old max - max) + V^T P    tiles of 8 outputs x 32 queries
  *                    Q^T is scaled by scale log2(e) when it is turned. Maxima, sums and O^T stay float.
- *   attention_one_key_rows   one key: its softmax is 1, so y_i = v_0; one work-item a query
+ *   attention_one_key_rows   one key: its softmax is 1, so y_i = v_0 (a NaN in q or k does not show); one work-item a query
  *
  * Local memory, in floats (host: attention.c, tile_floats), d16 = d rounded up to 16, ld an odd multiple of 16 >= d16
  * so that rows start in different cache sets:
@@ -257,11 +257,11 @@ attention_tile(global real *y, global const real *q, global const real *k, globa
 
     for (int i = 0; i < count; i += 16) {
         const local float16 *strip = ot + (i >> 5) * d16 * 2 + (i >> 4 & 1);
-        const float16 total = sum[i >> 4];
+        const float16 share = 1 / sum[i >> 4];
         for (int e = 0; e < d; e += 16) {
             float16 r[16];
 #pragma unroll
-            for (int t = 0; t < 16; t++) r[t] = strip[(e + t) * 2] / total;
+            for (int t = 0; t < 16; t++) r[t] = strip[(e + t) * 2] * share;
             transpose16(r);
 #pragma unroll
             for (int t = 0; t < 16; t++)
