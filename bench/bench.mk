@@ -43,3 +43,7 @@ plots: ## redraw plots/*.png from results/ alone (gnuplot)
 
 bundle: all tests $(B)/ldm-bench ## build/bundle: a folder that runs elsewhere with nothing installed but an OpenCL driver
 	bench/bundle.sh $(B) build/bundle
+
+.PHONY: readme
+readme: ## rewrite the README's tables from results/ alone
+	python3 plots/readme.py results README.md
