@@ -5,9 +5,10 @@
  *
  *   test_mutants [--device D] [PART OF "file.cl: n name"]... */
 #include "tests/opcase.h"
+#include "tests/pair.h"
 #include <dirent.h>
 
-enum { MAX_MUTANTS = 256, MAX_NUMBER = 100, MAX_RUNS = 8192, FEWEST = 24 };
+enum { MAX_MUTANTS = 1024, MAX_NUMBER = 100, MAX_RUNS = 8192, FEWEST = 24 };
 
 typedef struct mutant {
     char file[64], name[160]; /* name: "file.cl: n what is wrong" */
@@ -25,6 +26,7 @@ typedef struct way {
     uint64_t build;    /* names what they are built from: files and options */
 } way;
 
+static ldm_cl_options options;
 static ldm_cl *cl;
 static mutant mutants[MAX_MUTANTS];
 static int mutant_count;
@@ -42,7 +44,8 @@ static void find_uses(const char *text, const char *macro, bool *used) {
     }
 }
 
-/* Reads the list behind "MUTANTS:" up to a full stop or the comment's end, and checks it against the code. */
+/* Reads the list behind "MUTANTS:" up to a full stop, a blank line or the comment's end, and checks it against the
+ * code. */
 static void read_mutants(const char *file) {
     char path[4200], *text = NULL;
     size_t size;
@@ -51,7 +54,11 @@ static void read_mutants(const char *file) {
     if (ldm_read_file(path, 4 << 20, &text, &size)) return;
     find_uses(text, strcmp(file, "common.clh") ? "MUTANT" : "COMMON_MUTANT", used);
     char *list = strstr(text, "MUTANTS:"), *close = list ? strstr(list, "*/") : NULL;
-    if (close) *close = 0, list[strcspn(list, ".")] = 0;
+    if (close) {
+        char *blank = strstr(list, "\n *\n");
+        *(blank && blank < close ? blank : close) = 0;
+        list[strcspn(list, ".")] = 0;
+    }
     for (char *entry = list ? strtok(list + strlen("MUTANTS:"), ",") : NULL; entry; entry = strtok(NULL, ",")) {
         char *name;
         entry += strspn(entry, " \n*");
@@ -190,17 +197,22 @@ static void run_mutant(const mutant *m) {
     CHECK(killed || !tried, "survives all %d runs: a case is missing", tried);
 }
 
-int main(int argc, char **argv) {
-    ldm_cl_options options = {.select = opcase_device_option(&argc, argv)};
-    test_begin(argc, argv, "mutants");
+static void work(void) {
     if (ldm_cl_open(&options, &cl)) {
         CASE("device") CHECK(false, "%s", ldm_message());
-        return test_end();
+        return;
     }
-    read_all_mutants();
     add_all_ways();
-    for (int i = 0; i < mutant_count; i++) CASE(mutants[i].name) run_mutant(&mutants[i]);
-    CASE("enough mutants") CHECK(mutant_count >= FEWEST, "%d, at least %d wanted", mutant_count, FEWEST);
+    for (int i; (i = pair_next()) < mutant_count;) CASE(mutants[i].name) run_mutant(&mutants[i]);
+    test_close_case();
     ldm_cl_close(cl);
+}
+
+int main(int argc, char **argv) {
+    options.select = opcase_device_option(&argc, argv);
+    test_begin(argc, argv, "mutants");
+    read_all_mutants();
+    pair_run(work);
+    CASE("enough mutants") CHECK(mutant_count >= FEWEST, "%d, at least %d wanted", mutant_count, FEWEST);
     return test_end();
 }

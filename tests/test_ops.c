@@ -5,6 +5,7 @@
  *
  *   test_ops [--device D] [PART OF "op implementation"]... */
 #include "tests/opcase.h"
+#include "tests/pair.h"
 
 enum {
     MAX_IMPLS = 16,
@@ -18,6 +19,7 @@ typedef struct tally {
     char worst_text[LDM_PROBLEM_TEXT + 16];
 } tally;
 
+static ldm_cl_options options;
 static ldm_cl *cl;
 
 static void name_of(const ldm_op *op, const ldm_impl *impl, char *buf, size_t cap) {
@@ -88,12 +90,19 @@ static bool run_case(const char *text, ldm_fill fill, bool exact, tally *tallies
         ldm_choice choice = {.impl = impl};
         ldm_default_params(&c.p, impl, ldm_cl_device(cl), choice.params);
         run_one(&c, &choice, &tallies[i]);
-        bool half = opcase_stores_half(&c);
-        if (!exact && c.outputs >= TUNED_OUTPUTS && !tallies[i].tuned[half])
+        /* of a row the device would not choose, tunables are tried with f32 only */
+        bool half = opcase_stores_half(&c), chosen = !ldm_why_not(&c.p, ldm_cl_device(cl), impl);
+        if (!exact && c.outputs >= TUNED_OUTPUTS && !tallies[i].tuned[half] && (chosen || !half))
             run_tunables(&c, &choice, &tallies[i]), tallies[i].tuned[half] = true;
     }
     opcase_free(&c);
     return st == LDM_OK;
+}
+
+static int op_count(void) {
+    int n = 0;
+    while (ldm_ops[n]) n++;
+    return n;
 }
 
 static void run_op(const ldm_op *op) {
@@ -126,16 +135,19 @@ static void run_op(const ldm_op *op) {
            ldm_cl_build_stats(cl).programs);
 }
 
-int main(int argc, char **argv) {
-    ldm_cl_options options = {.select = opcase_device_option(&argc, argv)};
-    test_begin(argc, argv, "ops");
+static void work(void) {
     if (ldm_cl_open(&options, &cl)) {
-        CASE("device") { CHECK(false, "%s", ldm_message()); }
-        return test_end();
+        CASE("device") CHECK(false, "%s", ldm_message());
+        return;
     }
-    printf("ops on %s\n", ldm_cl_device(cl)->name);
-    for (int i = 0; ldm_ops[i]; i++)
+    for (int i, count = op_count(); (i = pair_next()) < count;)
         if (op_wanted(ldm_ops[i])) run_op(ldm_ops[i]);
     ldm_cl_close(cl);
+}
+
+int main(int argc, char **argv) {
+    options.select = opcase_device_option(&argc, argv);
+    test_begin(argc, argv, "ops");
+    pair_run(work);
     return test_end();
 }
