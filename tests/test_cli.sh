@@ -123,6 +123,14 @@ expect "SIGINT ends with 130" test $? -eq 130
 expect "SIGINT leaves no picture" test ! -e int.png
 
 # ---- caches and kernels
+homeless=(env -u LDM_CACHE_DIR -u XDG_CACHE_HOME -u POCL_CACHE_DIR HOME=/proc/none TMPDIR="$dir/tmp")
+mkdir tmp
+check "no home" 0 "bound" "${homeless[@]}" "$ldm" op 'softmax:f32 rows=7 cols=33'
+expect "no home: caches lie in a folder of the user's in the temporary one" test -d "tmp/ldm-$(id -u)/programs"
+chmod -R a+w tmp
+rm -r "tmp/ldm-$(id -u)/programs"
+"${homeless[@]}" "$ldm" op 'softmax:f32 rows=7 cols=33' >out.txt 2>err.txt
+expect "a temporary folder others can write holds no programs" test ! -e "tmp/ldm-$(id -u)/programs"
 export LDM_CACHE_DIR=$dir/cache
 check "cold cache" 0 "passed" "$ldm" selftest
 for f in cache/programs/*.bin; do printf 'garbage' | dd of="$f" bs=1 seek=60 conv=notrunc 2>/dev/null; done

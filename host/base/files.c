@@ -150,12 +150,25 @@ ldm_status ldm_make_dirs(const char *path) {
     }
 }
 
+static bool usable_dir(const char *path) { return ldm_make_dirs(path) == LDM_OK && access(path, W_OK | X_OK) == 0; }
+
+/* For users without a home that can be written: <tmp>/ldm-UID, which must be ours alone, since built programs are read
+ * back from it and run. Anyone may make that name first; then there is no cache (nothing lies below /dev/null). */
+static void private_tmp(char *buf, size_t cap) {
+    const char *tmp = getenv("TMPDIR");
+    struct stat sb;
+    snprintf(buf, cap, "%s/ldm-%d", tmp && *tmp ? tmp : "/tmp", (int)getuid());
+    mkdir(buf, 0700);
+    if (lstat(buf, &sb) != 0 || !S_ISDIR(sb.st_mode) || sb.st_uid != getuid() || (sb.st_mode & 022))
+        snprintf(buf, cap, "/dev/null/ldm");
+}
+
 static const char *user_dir(char *buf, size_t cap, const char *own, const char *xdg, const char *home_sub) {
-    const char *v = getenv(own);
-    if (v && *v) snprintf(buf, cap, "%s", v);
-    else if ((v = getenv(xdg)) && *v) snprintf(buf, cap, "%s/ldm", v);
-    else if ((v = getenv("HOME")) && *v) snprintf(buf, cap, "%s/%s/ldm", v, home_sub);
-    else snprintf(buf, cap, "/tmp/ldm-%d", (int)getuid());
+    const char *v = getenv(own), *x = getenv(xdg), *home = getenv("HOME");
+    if (v && *v) return snprintf(buf, cap, "%s", v), buf;
+    if (x && *x && (snprintf(buf, cap, "%s/ldm", x), usable_dir(buf))) return buf;
+    if (home && *home && (snprintf(buf, cap, "%s/%s/ldm", home, home_sub), usable_dir(buf))) return buf;
+    private_tmp(buf, cap);
     return buf;
 }
 
@@ -167,6 +180,17 @@ const char *ldm_cache_dir(void) {
 const char *ldm_data_dir(void) {
     static char buf[4096];
     return *buf ? buf : user_dir(buf, sizeof buf, "LDM_DATA_DIR", "XDG_DATA_HOME", ".local/share");
+}
+
+void ldm_place_driver_cache(void) {
+    const char *x = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char buf[4200] = "";
+    if (getenv("POCL_CACHE_DIR")) return;
+    if (x && *x) snprintf(buf, sizeof buf, "%s/pocl/kcache", x);
+    else if (home && *home) snprintf(buf, sizeof buf, "%s/.cache/pocl/kcache", home);
+    if (*buf && usable_dir(buf)) return;
+    snprintf(buf, sizeof buf, "%s/pocl", ldm_cache_dir());
+    if (usable_dir(buf)) setenv("POCL_CACHE_DIR", buf, 0);
 }
 
 const char *ldm_kernel_dir(void) {

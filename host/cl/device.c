@@ -135,6 +135,7 @@ ldm_status ldm_cl_facts(cl_platform_id platform, cl_device_id id, int p, int d, 
 enum { MAX_PLATFORMS = 16, MAX_DEVICES = 64 };
 
 static ldm_status platforms(cl_platform_id *ids, cl_uint *n) {
+    ldm_place_driver_cache();
     cl_int e = clGetPlatformIDs(MAX_PLATFORMS, ids, n);
     if (e != CL_SUCCESS || *n == 0)
         return ldm_fail(LDM_ERR_CL,
@@ -177,7 +178,7 @@ ldm_status ldm_cl_list(ldm_device **list, int *count) {
         free(all);
         return ldm_fail(LDM_ERR_CL,
                         "%u OpenCL platforms but no device: install a driver for your GPU, or Debian's "
-                        "pocl-opencl-icd for the CPU",
+                        "pocl-opencl-icd for the CPU (PoCL itself needs a folder it can write: POCL_CACHE_DIR)",
                         np);
     }
     *list = all, *count = n;
