@@ -8,7 +8,7 @@
  * MUTANTS: 1 last product dropped, 2 first channel doubled, 3 halo off by one in y, 4 halo off by one in x, 5 stride + 1,
  *   6 bias missing, 7 neighbour's bias, 8 outside is one, 9 upsample shifted, 10 filter flipped, 11 channels swapped,
  *   12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped, 16 activation dropped, 17 sign of one
- *   tap, 18 sum kept in f16 */
+ *   tap, 18 sum kept in f16, 19 x cut to f16, 20 x cut to bf16 */
 #if MUTANT == 18
 static float summed(float v) {
     ushort bits;
@@ -44,6 +44,8 @@ __kernel void conv2d_plain(__global real *restrict y, __global const real *restr
                 float v = ec < c ? LOAD(x, at * c + ec) : LOAD(x2, at * c2 + ec - c);
                 if (MUTANT == 8 && outside) v = 1;
                 if (MUTANT == 2 && e == 0) v *= 2;
+                if (MUTANT == 19) v = as_float(as_uint(v) & 0xffffe000u);
+                if (MUTANT == 20) v = as_float(as_uint(v) & 0xffff0000u);
                 if (MUTANT == 17 && ry == 0 && sx == 0) v = -v;
                 sum = summed(FMA(v, WLOAD(wt, (size_t)e * r * s), sum));
             }

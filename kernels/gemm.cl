@@ -7,7 +7,7 @@
  *
  * MUTANTS: 1 last product dropped, 2 first product doubled, 3 row of the neighbour, 4 bias missing, 5 neighbour's bias,
  *   6 residual missing, 7 activation dropped, 8 products swapped, 9 batch of w ignored, 10 f16 store truncated, 11 sum kept
- *   in f16, 12 w transposed */
+ *   in f16, 12 w transposed, 13 x cut to f16, 14 x cut to bf16 */
 #if MUTANT == 11
 static float summed(float v) {
     ushort bits;
@@ -31,6 +31,8 @@ __kernel void gemm_plain(__global real *restrict y, __global const real *restric
     for (int e = 0; e < k - (MUTANT == 1); e++) {
         float v = LOAD(x, row * k + (MUTANT == 8 ? min(e ^ 1, k - 1) : e));
         if (MUTANT == 2 && e == 0) v *= 2;
+        if (MUTANT == 13) v = as_float(as_uint(v) & 0xffffe000u);
+        if (MUTANT == 14) v = as_float(as_uint(v) & 0xffff0000u);
         sum = summed(FMA(v, WLOAD(wt, e * e_step), sum));
     }
     if (bias && MUTANT != 4) sum += bias[MUTANT == 5 ? (col + 1) % n : col];

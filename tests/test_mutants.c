@@ -1,7 +1,7 @@
 /* test_mutants.c -- are the tests strong enough? Kernel files list deliberately wrong variants of themselves in their
- * header, MUTANTS: 1 last term dropped, 2 bias missing and build them under `#if MUTANT == n` (common.clh:
- * COMMON_MUTANT). Every one of them must fail a case of an op that launches from its file; one that survives them all
- * is a missing case. That the kernels pass unmutated is test_ops.
+ * header, MUTANTS: 1 last term dropped, 2 bias missing and build them where MUTANT == n. Every one of them must fail a
+ * case of an op that launches from its file; one that survives them all is a missing case. That the kernels pass
+ * unmutated is test_ops.
  *
  *   test_mutants [--device D] [PART OF "file.cl: n name"]... */
 #include "tests/opcase.h"
@@ -33,13 +33,11 @@ static int mutant_count;
 static way ways[MAX_RUNS];
 static int way_count;
 
-/* used[n]: the text compares the macro with n. */
-static void find_uses(const char *text, const char *macro, bool *used) {
-    for (const char *s = text; (s = strstr(s, macro));) {
-        bool own = s == text || (s[-1] != '_' && !(s[-1] >= 'A' && s[-1] <= 'Z')); /* not the end of COMMON_MUTANT */
-        s += strlen(macro);
-        if (!own || (strncmp(s, " == ", 4) && strncmp(s, " != ", 4) && strncmp(s, " <= ", 4))) continue;
-        long n = strtol(s + 4, NULL, 10);
+/* used[n]: the text compares MUTANT with n. */
+static void find_uses(const char *text, bool *used) {
+    for (const char *s = text; (s = strstr(s, "MUTANT ")) && (s += strlen("MUTANT "));) {
+        if (strncmp(s, "== ", 3) && strncmp(s, "!= ", 3)) continue;
+        long n = strtol(s + 3, NULL, 10);
         if (n > 0 && n < MAX_NUMBER) used[n] = true;
     }
 }
@@ -52,7 +50,7 @@ static void read_mutants(const char *file) {
     bool listed[MAX_NUMBER] = {false}, used[MAX_NUMBER] = {false};
     snprintf(path, sizeof path, "%s/%s", ldm_kernel_dir(), file);
     if (ldm_read_file(path, 4 << 20, &text, &size)) return;
-    find_uses(text, strcmp(file, "common.clh") ? "MUTANT" : "COMMON_MUTANT", used);
+    find_uses(text, used);
     char *list = strstr(text, "MUTANTS:"), *close = list ? strstr(list, "*/") : NULL;
     if (close) {
         char *blank = strstr(list, "\n *\n");
@@ -97,7 +95,7 @@ static void read_all_mutants(void) {
     DIR *dir = opendir(ldm_kernel_dir());
     for (struct dirent *e; dir && (e = readdir(dir));) {
         const char *dot = strrchr(e->d_name, '.');
-        if (dot && (!strcmp(dot, ".cl") || !strcmp(dot, ".clh"))) read_mutants(e->d_name);
+        if (dot && !strcmp(dot, ".cl")) read_mutants(e->d_name);
     }
     if (dir) closedir(dir);
     qsort(mutants, (size_t)mutant_count, sizeof *mutants, by_name);
@@ -135,7 +133,6 @@ static void add_all_ways(void) {
 }
 
 static bool launches_from(const way *w, const mutant *m) {
-    if (!strcmp(m->file, "common.clh")) return true;
     for (int i = 0; i < 4; i++)
         if (!strcmp(w->files[i], m->file)) return true;
     return false;

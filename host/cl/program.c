@@ -99,16 +99,13 @@ static ldm_status read_kernel(const char *file, char **text, size_t *size) {
                       "kernel file (set LDM_KERNEL_DIR if kernels/ has moved)");
 }
 
-/* LDM_MUTANT=FILE:N builds the deliberately wrong variant N of one kernel file (common.clh: of all); not
- * optimised, since nothing about it counts but its being wrong. Only tests set it. */
+/* LDM_MUTANT=FILE:N builds the deliberately wrong variant N of one kernel file; not optimised, since nothing about it
+ * counts but its being wrong. Only tests set it. */
 static const char *mutant_option(const char *file, char *buf, size_t cap) {
     const char *v = getenv("LDM_MUTANT"), *colon = v ? strrchr(v, ':') : NULL;
     size_t n = colon ? (size_t)(colon - v) : 0;
     buf[0] = 0;
-    if (n == strlen("common.clh") && !memcmp(v, "common.clh", n))
-        snprintf(buf, cap, " -cl-opt-disable -DCOMMON_MUTANT=%d", atoi(colon + 1));
-    else if (n && n == strlen(file) && !memcmp(v, file, n))
-        snprintf(buf, cap, " -cl-opt-disable -DMUTANT=%d", atoi(colon + 1));
+    if (n && n == strlen(file) && !memcmp(v, file, n)) snprintf(buf, cap, " -cl-opt-disable -DMUTANT=%d", atoi(colon + 1));
     return buf;
 }
 
