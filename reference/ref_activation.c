@@ -1,11 +1,13 @@
 /* ref_activation.c -- element-wise functions, alone and behind a sum, and GEGLU.
  *
- * Bound: an argument that is off by e moves f by at most e max|f'| <= e (|f'(z)| + e max|f''|); to that comes the error
+ * Bound: an argument that is off by e moves f by at most e max|f'| <= e (|f'(z)| + e max|f''|). To that comes the error
  * of an f32 f itself, from the ulp limits of the OpenCL full profile (exp 3, division 2.5, erf 16, tanh 5; an ulp is at
- * most 2u of the value): silu        8 ulp = 16u |f|. Where exp(-z) overflows f32 (z < -88.7) a kernel may give 0: 89
- * exp(-88.7) < 2^-121 quick_gelu  the same, and the rounded 1.702 z moves the exponent by 2u |1.702 z| gelu        20u
- * |z|: erf near -1 cancels against the 1, so the error is absolute tanh3       6u |z f'(z)| for z/3, 12u |f| for tanh
- * and the product relu, clamp exact */
+ * most 2u of the value):
+ *   silu        8 ulp = 16u |f|; where exp(-z) overflows f32 (z < -88.7) a kernel may give 0: 89 exp(-88.7) < 2^-121
+ *   quick_gelu  the same, and the rounded 1.702 z moves the exponent by 2u |1.702 z|
+ *   gelu        20u |z|: erf near -1 cancels against the 1, so the error is absolute
+ *   tanh3       6u |z f'(z)| for z/3, 12u |f| for tanh and the product
+ *   relu, clamp exact */
 #include "ref_common.h"
 
 static double sigmoid(double z) { return 1 / (1 + exp(-z)); }

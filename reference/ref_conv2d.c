@@ -1,8 +1,10 @@
 /* ref_conv2d.c -- convolution of NHWC maps with an OIHW weight, torch.nn.functional.conv2d:
- *   X      = concat(x, x2) on channels, every pixel repeated up x up times, zero outside
- *   z[n,p,q,k] = bias[k] + vec[n,k] + residual[n,p,q,k] + sum_{r,s,c} w[k,c,r,s] X[n, p stride + r - pt, q stride + s -
- * pl, c] y      = act(z) Bound: 2 sqrt(K) u (sum |w X| + |bias| + |vec| + |residual|) with K = the products whose pixel
- * lies inside the image plus the addends, then through act. */
+ *   X = concat(x, x2) on channels, every pixel repeated up x up times, zero outside
+ *   z[n,p,q,k] = bias[k] + vec[n,k] + residual[n,p,q,k]
+ *              + sum_{r,s,c} w[k,c,r,s] X[n, p stride + r - pt, q stride + s - pl, c]
+ *   y = act(z)
+ * Bound: 2 sqrt(K) u (sum |w X| + |bias| + |vec| + |residual|) with K = the products whose pixel lies inside the image
+ * plus the addends, then through act. */
 #include "ref_common.h"
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* test_mutants.c -- are the tests strong enough? Kernel files list deliberately wrong variants of themselves in their
- * header, MUTANTS: 1 last term dropped, 2 bias missing and build them where MUTANT == n. Every one of them must fail a
- * case of an op that launches from its file; one that survives them all is a missing case. That the kernels pass
- * unmutated is test_ops.
+ * header, after the word MUTANTS and a colon: 1 last term dropped, 2 bias missing. They build them where MUTANT == n.
+ * Every one must fail a case of an op that launches from its file; one that survives them all is a missing case. That
+ * the kernels pass unmutated is test_ops.
  *
  *   test_mutants [--device D] [PART OF "file.cl: n name"]... */
 #include "tests/opcase.h"
