@@ -16,7 +16,7 @@
  *
  * MUTANTS: 1 last key dropped, 2 one key too many, 3 no maximum taken off, 4 sums not rescaled, 5 mask off by one,
  *   6 last chunk of d dropped, 7 scale off by one in a hundred, 8 no barrier before the scores are read, 9 local tail left
- *   as it was, 10 two values swapped, 11 head 0 of v, 12 output not rescaled, 13 scores in f16, 14 not divided by the sum
+ *   as it was, 10 two values swapped, 11 head 0 of v, 12 output not rescaled, 13 scores in f16, 14 not divided by the sum.
  *
  * Tunables (-D by the host; the defaults compile standalone): */
 #ifndef TILE_Q

@@ -14,7 +14,7 @@
  * MUTANTS: 1 last product dropped, 2 last step of K dropped, 3 no barrier between steps, 4 bias missing,
  *   5 residual missing, 6 activation dropped, 7 local tail left as it was, 8 last part dropped, 9 halo off by one in y,
  *   10 halo off by one in x, 11 stride + 1, 12 upsample shifted, 13 outside is one, 14 x2 dropped, 15 vec of sample 0,
- *   16 filter flipped, 17 neighbour's bias, 18 stored as f16 cut short
+ *   16 filter flipped, 17 neighbour's bias, 18 stored as f16 cut short.
  *
  * Tunables (-D by the host; the defaults compile standalone): */
 #ifndef TILE_M
@@ -22,12 +22,6 @@
 #endif
 #ifndef TILE_N
 #define TILE_N 64 /* outputs of a work-group: 32, 64 */
-#endif
-#ifndef TILE_K
-#define TILE_K 8 /* products of a step: 8, 16 */
-#endif
-#ifndef WORK_N
-#define WORK_N 4 /* outputs of a work-item: 4, 8 */
 #endif
 /* by the problem */
 #ifndef C_VEC
@@ -40,7 +34,9 @@
 #define ACT ACT_NONE
 #endif
 
+#define TILE_K 8 /* products of a step */
 #define WORK_M 8 /* pixels of a work-item */
+#define WORK_N (TILE_M / 16) /* outputs of a work-item: 4, or 8 in the large tile */
 #define ITEMS_M (TILE_M / WORK_M)
 #define ITEMS_N (TILE_N / WORK_N)
 #define GROUP (ITEMS_M * ITEMS_N)
@@ -48,7 +44,14 @@
 #define QUADS_N (WORK_N / 4)
 #define QUADS_K (TILE_K / 4)
 #define X_LOADS (TILE_M * QUADS_K / GROUP) /* float4 a work-item brings per step */
-#define W_LOADS (TILE_N * QUADS_K / GROUP)
+#define W_QUADS (TILE_N * QUADS_K)
+#define W_LOADS ((W_QUADS + GROUP - 1) / GROUP) /* where there are more work-items than float4, some bring none */
+/* all of a step at once would be scheduled into twice the registers */
+#if TILE_M > 64
+#define UNROLL_K _Pragma("unroll 1")
+#else
+#define UNROLL_K _Pragma("unroll 2")
+#endif
 #define X_ROW (TILE_M / 4 + 1) /* float4 of a row of the local tile; the one more keeps banks apart */
 #define W_ROW (TILE_N / 4 + 1)
 
@@ -167,6 +170,7 @@ void conv2d_block(__global real *y, __global float *part, __global const real *r
     }                                                                                                                  \
     _Pragma("unroll") for (int l = 0; l < W_LOADS; l++) {                                                              \
         const int e = lid + l * GROUP, kk = e / 8 % TILE_K, panel = e / 8 / TILE_K;                                    \
+        if (W_QUADS % GROUP && e >= W_QUADS) break;                                                                    \
         w_next[l] = (float4)(0.0f);                                                                                    \
         if ((k0) + kk < depth && col0 + panel * 32 < k)                                                                \
             w_next[l] = AWLOAD4(w + (long)(k0) * 32, (panel * depth + kk) * 32 + 4 * (e % 8));                         \
@@ -182,6 +186,7 @@ void conv2d_block(__global real *y, __global float *part, __global const real *r
     }                                                                                                                  \
     _Pragma("unroll") for (int l = 0; l < W_LOADS; l++) {                                                              \
         const int e = lid + l * GROUP;                                                                                 \
+        if (W_QUADS % GROUP && e >= W_QUADS) break;                                                                    \
         w_tile[((half) * TILE_K + e / 8 % TILE_K) * W_ROW + e / 8 / TILE_K * 8 + e % 8] = w_next[l];                   \
     }
 
@@ -193,8 +198,7 @@ void conv2d_block(__global real *y, __global float *part, __global const real *r
         const bool more = k0 + TILE_K < to;
         if (more) { FETCH(k0 + TILE_K) }
         __local const float4 *xs = x_tile + half_now * TILE_K * X_ROW, *ws = w_tile + half_now * TILE_K * W_ROW;
-#pragma unroll 2 /* all of it at once would be scheduled into twice the registers */
-        for (int kk = 0; kk < TILE_K; kk++) {
+        UNROLL_K for (int kk = 0; kk < TILE_K; kk++) {
             float4 wv[QUADS_N];
 #pragma unroll
             for (int j = 0; j < QUADS_N; j++) wv[j] = ws[kk * W_ROW + item_n + j * ITEMS_N];

@@ -16,7 +16,7 @@
  *
  * MUTANTS: 1 last product dropped, 2 last step of K dropped, 3 no barrier between steps, 4 bias missing,
  *   5 residual missing, 6 activation dropped, 7 local tail left as it was, 8 last part dropped, 9 two products swapped,
- *   10 neighbour's bias, 11 batch element 0 of w always, 12 stored as f16 cut short
+ *   10 neighbour's bias, 11 batch element 0 of w always, 12 stored as f16 cut short.
  *
  * Tunables (-D by the host; the defaults compile standalone): */
 #ifndef TILE_M
@@ -24,12 +24,6 @@
 #endif
 #ifndef TILE_N
 #define TILE_N 64 /* columns of a work-group: 32, 64 */
-#endif
-#ifndef TILE_K
-#define TILE_K 8 /* products of a step: 8, 16 */
-#endif
-#ifndef WORK_N
-#define WORK_N 4 /* columns of a work-item: 4, 8 */
 #endif
 /* by the problem */
 #ifndef VEC
@@ -45,7 +39,9 @@
 #define ACT ACT_NONE
 #endif
 
+#define TILE_K 8 /* products of a step */
 #define WORK_M 8 /* rows of a work-item */
+#define WORK_N (TILE_M / 16) /* columns of a work-item: 4, or 8 in the large tile */
 #define ITEMS_M (TILE_M / WORK_M)
 #define ITEMS_N (TILE_N / WORK_N)
 #define GROUP (ITEMS_M * ITEMS_N)
@@ -53,7 +49,14 @@
 #define QUADS_N (WORK_N / 4)
 #define QUADS_K (TILE_K / 4)
 #define X_LOADS (TILE_M * QUADS_K / GROUP) /* float4 a work-item brings per step */
-#define W_LOADS (TILE_N * QUADS_K / GROUP)
+#define W_QUADS (TILE_N * QUADS_K)
+#define W_LOADS ((W_QUADS + GROUP - 1) / GROUP) /* where there are more work-items than float4, some bring none */
+/* all of a step at once would be scheduled into twice the registers */
+#if TILE_M > 64
+#define UNROLL_K _Pragma("unroll 1")
+#else
+#define UNROLL_K _Pragma("unroll 2")
+#endif
 #define X_ROW (TILE_M / 4 + 1) /* float4 of a row of the local tile */
 #define W_ROW (TILE_N / 4 + 1)
 
@@ -126,6 +129,7 @@ void gemm_block(__global real *y, __global float *part, __global const real *res
     }                                                                                                                  \
     _Pragma("unroll") for (int l = 0; l < W_LOADS; l++) {                                                              \
         const int q = lid + l * GROUP;                                                                                 \
+        if (W_QUADS % GROUP && q >= W_QUADS) break;                                                                    \
         if (W_LAYOUT == NK) {                                                                                          \
             const int kk = 4 * (q % QUADS_K), col = q / QUADS_K;                                                       \
             w_next[l] = w_quad(w + (k0), col * k + kk, col0 + col < n ? k - (k0) - kk : 0);                            \
@@ -145,6 +149,7 @@ void gemm_block(__global real *y, __global float *part, __global const real *res
     }                                                                                                                  \
     _Pragma("unroll") for (int l = 0; l < W_LOADS; l++) {                                                              \
         const int q = lid + l * GROUP;                                                                                 \
+        if (W_QUADS % GROUP && q >= W_QUADS) break;                                                                    \
         if (W_LAYOUT == NK) {                                                                                          \
             TRANSPOSED((w_tile + (half) * TILE_K * W_ROW), W_ROW, q % QUADS_K, q / QUADS_K, w_next[l]);                \
         } else if (W_LAYOUT == KN) {                                                                                   \
@@ -162,8 +167,7 @@ void gemm_block(__global real *y, __global float *part, __global const real *res
         const bool more = k0 + TILE_K < to;
         if (more) { FETCH(k0 + TILE_K) }
         __local const float4 *xs = x_tile + half_now * TILE_K * X_ROW, *ws = w_tile + half_now * TILE_K * W_ROW;
-#pragma unroll 2 /* all of it at once would be scheduled into twice the registers */
-        for (int kk = 0; kk < TILE_K; kk++) {
+        UNROLL_K for (int kk = 0; kk < TILE_K; kk++) {
             float4 wv[QUADS_N];
 #pragma unroll
             for (int j = 0; j < QUADS_N; j++) wv[j] = ws[kk * W_ROW + item_n + j * ITEMS_N];

@@ -14,7 +14,7 @@
  * MUTANTS: 1 last row dropped, 2 eps outside the root, 3 variance over N - 1, 4 variance in one pass, 5 blocks merged
  *   without the distance of their means, 6 no barrier before the columns are merged, 7 activation dropped,
  *   8 scale and shift exchanged, 9 neighbour's group, 10 last block dropped, 11 gamma of the neighbour, 12 ss of sample 0,
- *   13 columns merged without the distance of their means, 14 rows behind the end counted
+ *   13 columns merged without the distance of their means, 14 rows behind the end counted.
  *
  * Tunables (-D by the host; the defaults compile standalone): */
 #ifndef GROUP

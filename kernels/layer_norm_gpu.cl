@@ -6,7 +6,7 @@
  *                     tree in local memory
  *
  * MUTANTS: 1 last element dropped, 2 eps outside the root, 3 variance over c - 1, 4 variance in one pass, 5 gamma dropped,
- *   6 beta dropped, 7 gamma of the neighbour, 8 the tree's last step dropped, 9 no barrier in the tree
+ *   6 beta dropped, 7 gamma of the neighbour, 8 the tree's last step dropped, 9 no barrier in the tree.
  *
  * Tunables (-D by the host; the defaults compile standalone): */
 #ifndef GROUP

@@ -5,7 +5,7 @@
  *   softmax_group  a work-group a row: neighbours read neighbouring columns; maximum and sum by a fixed tree in local memory
  *
  * MUTANTS: 1 last column dropped, 2 one column too many at zero, 3 no maximum taken off, 4 no barrier in the tree,
- *   5 not divided by the sum, 6 scale dropped, 7 the tree's last step dropped, 8 columns exchanged in pairs
+ *   5 not divided by the sum, 6 scale dropped, 7 the tree's last step dropped, 8 columns exchanged in pairs.
  *
  * Tunables (-D by the host; the defaults compile standalone): */
 #ifndef GROUP

@@ -168,6 +168,10 @@ static ldm_gpu_cut gpu_cut(const ldm_problem *p, const int *params) {
     return ldm_gpu_cut_of(params, pixels(p), p->dim[K], depth(p), 1);
 }
 
+static bool gpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return ldm_gpu_tile_legal(params, d, pixels(p), p->dim[K], 1);
+}
+
 static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
     if (p->dim[N] * p->dim[H] * p->dim[W] > INT32_MAX / 2) return "more than 2^30 input pixels";
     return ldm_gpu_tile_supports(d, pixels(p), p->dim[K], depth(p));
@@ -240,12 +244,12 @@ static ldm_status clblast_record(const ldm_problem *p, const int *params, const 
 
 static const ldm_impl impls[] = {
     {.name = "conv2d_gpu",
-     .idea = "implicit GEMM, 64 x 64 a work-group through local memory, 8 x 4 in registers, K split to fill the device",
+     .idea = "implicit GEMM, tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split to fill the device",
      .family = LDM_GPU,
      .supports = gpu_supports,
      .prefers = ldm_prefer_gpu,
      .tunables = ldm_gpu_tile_tunables,
-     .legal = ldm_gpu_tile_legal,
+     .legal = gpu_legal,
      .scratch = gpu_scratch,
      .pack = cpu_pack,
      .record = gpu_record,
@@ -313,6 +317,7 @@ static const char *const cases[] = {
     "conv2d n=2 c=320 h=8 w=8 k=640 +bias +residual",
     "conv2d n=1 c=256 h=8 w=8 k=256" SAME3 " up=2 +bias",
     "conv2d n=1 c=256 h=16 w=16 k=256 r=3 s=3 stride=2 pt=0 pb=1 pl=0 pr=1 +bias",
+    "conv2d n=1 c=4 h=130 w=127 k=100 c2=8 act=silu +bias +vec +residual",
     "conv2d:f16 n=2 c=7 h=3 w=2 k=15" SAME3 " act=silu +bias +vec +residual",
     "conv2d:f16 n=1 c=65 h=9 w=17 k=65" SAME3 " +bias +residual",
     "conv2d:f16 n=1 c=257 h=5 w=5 k=48" SAME3 " act=gelu +bias",

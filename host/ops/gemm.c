@@ -145,6 +145,10 @@ static ldm_gpu_cut gpu_cut(const ldm_problem *p, const int *params) {
     return ldm_gpu_cut_of(params, rows(p), p->dim[N], p->dim[K], products(p));
 }
 
+static bool gpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return ldm_gpu_tile_legal(params, d, rows(p), p->dim[N], products(p));
+}
+
 static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
     return ldm_gpu_tile_supports(d, rows(p) * products(p), p->dim[N], p->dim[K]);
 }
@@ -197,12 +201,12 @@ static ldm_status clblast_record(const ldm_problem *p, const int *params, const 
 
 static const ldm_impl impls[] = {
     {.name = "gemm_gpu",
-     .idea = "64 x 64 a work-group through local memory, 8 x 4 in registers a work-item, K split to fill the device",
+     .idea = "tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split to fill the device",
      .family = LDM_GPU,
      .supports = gpu_supports,
      .prefers = ldm_prefer_gpu,
      .tunables = ldm_gpu_tile_tunables,
-     .legal = ldm_gpu_tile_legal,
+     .legal = gpu_legal,
      .scratch = gpu_scratch,
      .pack = cpu_pack,
      .record = gpu_record,
@@ -244,6 +248,7 @@ static const char *const cases[] = {"gemm m=1 n=1 k=1",
                                     "gemm m=256 n=640 k=640 +bias +residual",
                                     "gemm m=64 n=1280 k=1280 +bias",
                                     "gemm m=16 n=1280 k=5120 +bias +residual",
+                                    "gemm m=16500 n=100 k=12 act=silu +bias +residual",
                                     "gemm:f16 m=1 n=1280 k=320 act=silu +bias",
                                     "gemm:f16 m=3 n=33 k=17 +bias +residual",
                                     "gemm:f16 m=8 n=96 k=256 act=gelu +bias",
