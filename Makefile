@@ -22,7 +22,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o) $(REF_SRC:%.c=$(B)/%.o)
 APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 
-.PHONY: all lib tests test help clean lint format asan oracle peers-venv FORCE
+.PHONY: all offline oclgrind lib tests test help clean lint format asan oracle peers-venv FORCE
 all: lib $(B)/ldm ## build the library and the tool (build/release/ldm)
 
 lib: $(B)/libldm.a
@@ -69,6 +69,12 @@ peers-venv: ## a Python environment with PyTorch and diffusers in .venv (witness
 
 oracle: ## remake tests/fixtures with PyTorch; CLONE=path of CompVis/latent-diffusion remakes all of them
 	$(PYTHON) tests/oracle/oracle.py $(if $(CLONE),--clone $(CLONE)) $(ORACLE_ARGS)
+
+offline: ## compile the GPU kernels for real GPUs without one: no spills, at most 32 KiB of local memory; results/offline.txt
+	@tests/offline.sh
+
+oclgrind: tests ## small cases of the GPU kernels under the Oclgrind simulator: races, bounds, uninitialised reads
+	@tests/oclgrind.sh
 
 asan: ## build everything with address and undefined-behaviour sanitizers (build/asan)
 	$(MAKE) CONFIG=asan all tests

@@ -145,4 +145,16 @@ static inline const char *opcase_device_option(int *argc, char **argv) {
     return device;
 }
 
+/* True if the word `option` was among the arguments; it is taken out. */
+static inline bool opcase_option(const char *option, int *argc, char **argv) {
+    bool found = false;
+    int kept = 1;
+    for (int i = 1; i < *argc; i++) {
+        if (!strcmp(argv[i], option)) found = true;
+        else argv[kept++] = argv[i];
+    }
+    *argc = kept;
+    return found;
+}
+
 #endif

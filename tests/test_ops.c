@@ -3,7 +3,10 @@
  * exact; storing must not lean one way; no output mostly zeros. An op without a case, or an implementation that no case
  * reaches, is a failure.
  *
- *   test_ops [--device D] [PART OF "op implementation"]... */
+ *   test_ops [--device D] [--small | --tiny] [PART OF "op implementation"]...
+ *
+ * --small, --tiny: for simulators that need a second for a product of 64 x 64 x 64: only cases of at most that (or 16 x
+ * 16 x 16), the zero-mean fill and the exact one, no tunables. */
 #include "tests/opcase.h"
 #include "tests/pair.h"
 
@@ -21,6 +24,7 @@ typedef struct tally {
 
 static ldm_cl_options options;
 static ldm_cl *cl;
+static double small; /* most arithmetic of a case; 0: any */
 
 static void name_of(const ldm_op *op, const ldm_impl *impl, char *buf, size_t cap) {
     snprintf(buf, cap, "%s %s", op->name, impl->name);
@@ -80,6 +84,10 @@ static void run_tunables(const opcase *c, const ldm_choice *usual, tally *t) {
 /* False if the case itself cannot be made. */
 static bool run_case(const char *text, ldm_fill fill, bool exact, tally *tallies) {
     opcase c;
+    ldm_problem p;
+    if (small > 0 &&
+        ((!exact && fill != LDM_FILL_ZEROMEAN) || (!ldm_problem_parse(text, &p) && p.op->cost(&p).flops > small)))
+        return true;
     ldm_status st = opcase_make(text, fill, exact, &c);
     if (st) printf("FAIL ops: case '%s': %s\n", text, ldm_message());
     for (int i = 0; !st && c.p.op->impls[i].name && i < MAX_IMPLS; i++) {
@@ -92,7 +100,7 @@ static bool run_case(const char *text, ldm_fill fill, bool exact, tally *tallies
         run_one(&c, &choice, &tallies[i]);
         /* of a row the device would not choose, tunables are tried with f32 only */
         bool half = opcase_stores_half(&c), chosen = !ldm_why_not(&c.p, ldm_cl_device(cl), impl);
-        if (!exact && c.outputs >= TUNED_OUTPUTS && !tallies[i].tuned[half] && (chosen || !half))
+        if (small == 0 && !exact && c.outputs >= TUNED_OUTPUTS && !tallies[i].tuned[half] && (chosen || !half))
             run_tunables(&c, &choice, &tallies[i]), tallies[i].tuned[half] = true;
     }
     opcase_free(&c);
@@ -147,7 +155,11 @@ static void work(void) {
 
 int main(int argc, char **argv) {
     options.select = opcase_device_option(&argc, argv);
+    if (opcase_option("--small", &argc, argv)) small = 2.0 * 64 * 64 * 64;
+    if (opcase_option("--tiny", &argc, argv)) small = 2.0 * 16 * 16 * 16;
     test_begin(argc, argv, "ops");
-    pair_run(work);
+    static atomic_int alone;
+    if (small > 0) pair_taken = &alone, work(); /* one process: a simulator keeps one log */
+    else pair_run(work);
     return test_end();
 }

@@ -236,15 +236,18 @@ static ldm_status clblast_record(const ldm_problem *p, const int *params, const 
         ldm_rec_int(r, out_w(p));
         ldm_rec_range1(r, pixels(p) * depth(p), 64);
     }
-    ldm_clblast_product(&(ldm_clblast_gemm){is_product(p) ? SLOT_X : LDM_SLOT_SCRATCH, SLOT_W, SLOT_Y, pixels(p), d[K], depth(p), .batch = 1}, r);
-    ldm_clblast_epilogue((p->flags & (BIAS | VEC | RESIDUAL)) || d[ACT], SLOT_Y, SLOT_BIAS, SLOT_VEC, SLOT_RESIDUAL, pixels(p), d[K],
-                         out_h(p) * out_w(p), d[ACT], r);
+    ldm_clblast_product(&(ldm_clblast_gemm){is_product(p) ? SLOT_X : LDM_SLOT_SCRATCH, SLOT_W, SLOT_Y, pixels(p), d[K],
+                                            depth(p), .batch = 1},
+                        r);
+    ldm_clblast_epilogue((p->flags & (BIAS | VEC | RESIDUAL)) || d[ACT], SLOT_Y, SLOT_BIAS, SLOT_VEC, SLOT_RESIDUAL,
+                         pixels(p), d[K], out_h(p) * out_w(p), d[ACT], r);
     return r->status;
 }
 
 static const ldm_impl impls[] = {
     {.name = "conv2d_gpu",
-     .idea = "implicit GEMM, tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split to fill the device",
+     .idea = "implicit GEMM, tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split "
+             "to fill the device",
      .family = LDM_GPU,
      .supports = gpu_supports,
      .prefers = ldm_prefer_gpu,
@@ -259,7 +262,8 @@ static const ldm_impl impls[] = {
     {"conv2d_tile", "implicit GEMM, 8 pixels x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports,
      ldm_prefer_cpu, cpu_tunables, cpu_legal, NULL, cpu_pack, cpu_record, 0, true},
     {.name = "conv2d_clblast",
-     .idea = "columns gathered in memory (im2col), then CLBlast's sgemm; bias, vector, residual and activation after it",
+     .idea =
+         "columns gathered in memory (im2col), then CLBlast's sgemm; bias, vector, residual and activation after it",
      .family = LDM_LIBRARY,
      .supports = clblast_supports,
      .scratch = clblast_scratch,

@@ -193,7 +193,8 @@ static const char *clblast_supports(const ldm_problem *p, const ldm_device *d) {
 static ldm_status clblast_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim;
     ldm_clblast_product(&(ldm_clblast_gemm){SLOT_X, SLOT_W, SLOT_Y, rows(p), d[N], d[K], products(p),
-                                            .kn = (p->flags & WKN) != 0, .b_batch = (p->flags & WBATCH) != 0}, r);
+                                            .kn = (p->flags & WKN) != 0, .b_batch = (p->flags & WBATCH) != 0},
+                        r);
     ldm_clblast_epilogue((p->flags & (BIAS | RESIDUAL)) || d[ACT], SLOT_Y, SLOT_BIAS, LDM_MAX_SLOTS, SLOT_RESIDUAL,
                          rows(p) * products(p), d[N], 1, d[ACT], r);
     return r->status;
@@ -201,7 +202,8 @@ static ldm_status clblast_record(const ldm_problem *p, const int *params, const 
 
 static const ldm_impl impls[] = {
     {.name = "gemm_gpu",
-     .idea = "tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split to fill the device",
+     .idea =
+         "tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split to fill the device",
      .family = LDM_GPU,
      .supports = gpu_supports,
      .prefers = ldm_prefer_gpu,
