@@ -37,7 +37,7 @@ bench-torch: all $(B)/ldm-bench ## whole UNet steps, ours and PyTorch eager inte
 plots: ## redraw plots/*.png from results/ alone (gnuplot)
 	@mkdir -p $(B)/plots
 	python3 plots/columns.py $(or $(RESULTS),results) $(B)/plots
-	@while read p which; do echo "plots/$$p-$$which.png"; \
+	@while read p which; do echo "$(or $(PLOTS),plots)/$$p-$$which.png"; \
 	gnuplot -e "data='$(B)/plots/$$p-$$which.dat'; vars='$(B)/plots/$$p-$$which.vars'; out='$(or $(PLOTS),plots)/$$p-$$which.png'" \
 	plots/$$p.gp || exit 1; done <$(B)/plots/list
 
