@@ -22,7 +22,7 @@
  *          swapped, 8 last score term missing, 9 outputs not rescaled when the maximum moves, 10 scores kept in f16,
  *          11 f16 stored truncated, 12 second half of a strip takes the maximum of the first, 13 wrong head */
 #ifndef KEYS
-#define KEYS 64 /* keys of a block: a multiple of 8 */
+#define KEYS 48 /* keys of a block: a multiple of 8 */
 #endif
 #define STEP 128 /* products of a score summed before they go to S: Q^T stays in L1, long sums stay accurate */
 

@@ -174,7 +174,7 @@ static ldm_status one_key_record(const ldm_problem *p, const int *params, const 
 }
 
 enum { KEYS }; /* tunables of attention_cpu */
-static const ldm_tunable cpu_tunables[] = {{"KEYS", "keys of a block held in local memory", {64, 16}}, {0}};
+static const ldm_tunable cpu_tunables[] = {{"KEYS", "keys of a block held in local memory", {48, 64, 32, 16}}, {0}};
 
 /* Floats of local memory a work-item with `queries` queries needs: attention_cpu.cl, top. */
 static int64_t tile_floats(int64_t d, int64_t queries, int64_t keys) {
@@ -182,12 +182,12 @@ static int64_t tile_floats(int64_t d, int64_t queries, int64_t keys) {
     return 2 * queries * d16 + 2 * keys * ld + 32 * keys + 2 * queries;
 }
 
-/* As many queries a work-item as leave every core four of them, within 256 KiB of Q and O, so that a pass over the
+/* As many queries a work-item as leave every core four of them, within 512 KiB of Q and O, so that a pass over the
  * keys is shared by many queries. Results do not depend on it. */
 static int64_t tile_queries(const ldm_problem *p, int64_t keys, const ldm_device *dev) {
     const int64_t *d = p->dim;
     for (int64_t queries = 256; queries > 32; queries /= 2)
-        if (d[N] * d[HEADS] * ldm_ceil_div(d[NQ], queries) >= 4 * dev->units && 2 * queries * d[D] <= 65536 &&
+        if (d[N] * d[HEADS] * ldm_ceil_div(d[NQ], queries) >= 4 * dev->units && 2 * queries * d[D] <= 131072 &&
             tile_floats(d[D], queries, keys) * 4 <= (int64_t)dev->local_bytes)
             return queries;
     return 32;
