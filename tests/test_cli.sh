@@ -103,6 +103,30 @@ head -c 1000 w.safetensors >short.safetensors
 check "truncated weights" 2 "" "$ldm" info short.safetensors
 cp w.safetensors bad.safetensors && printf '\000\000\300\177' | dd of=bad.safetensors bs=1 seek=$(($(stat -c %s bad.safetensors) - 4)) conv=notrunc 2>/dev/null
 "$ldm" encode --config identity --synthetic 1 -i "$data/photos/coffee.png" -o x.npy -q >/dev/null 2>&1
+npy() { # npy FILE SHAPE COUNT: float32 of order one
+    python3 - "$@" <<'END'
+import random, struct, sys
+random.seed(1)
+head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }" % sys.argv[2]
+head += " " * (63 - (10 + len(head)) % 64) + "\n"
+open(sys.argv[1], "wb").write(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode() + b"".join(struct.pack("<f", random.gauss(0, 1)) for _ in range(int(sys.argv[3]))))
+END
+}
+npy xs.npy "1, 3, 16, 16" 768
+npy t1.npy "1," 1
+npy c1.npy "1, 5, 16" 80
+check "run" 0 "run 1" "$ldm" run unet --config "$tiny" -m w.safetensors --in x=xs.npy --in t=t1.npy --in context=c1.npy -o y1.npy
+check "run, references" 0 "run 1" "$ldm" run unet --config "$tiny" -m w.safetensors --in x=xs.npy --in t=t1.npy --in context=c1.npy -o y2.npy --executor reference
+check "both executors agree" 0 "max absolute" "$ldm" diff y1.npy y2.npy --max 1e-5
+check "dump" 0 "arrays written" "$ldm" run unet --config "$tiny" -m w.safetensors --in x=xs.npy --in t=t1.npy --in context=c1.npy --dump middle_block dumped
+expect "dumped arrays" test -s "$(ls dumped/*middle_block.1*x.npy | head -1)"
+check "profile" 0 "conv2d" "$ldm" run unet --config "$tiny" -m w.safetensors --in x=xs.npy --in t=t1.npy --in context=c1.npy --profile trace.json
+expect "a trace" grep -q traceEvents trace.json
+check "verify a small network completely" 0 "0 outside their bound" "$ldm" verify unet --config "$tiny" --height 16 --complete --save digests.txt
+check "verify against digests" 0 "0 of [0-9]+ steps differ" "$ldm" verify unet --config "$tiny" --height 16 --complete --against digests.txt
+sed -i '20s/ [0-9a-f]\{16\} / 0000000000000000 /' digests.txt
+check "a changed digest is found" 3 "1 of [0-9]+ steps differ" "$ldm" verify unet --config "$tiny" --height 16 --complete --against digests.txt
+check "TAEF2 on both executors" 0 "0 outside their bound" "$ldm" verify decoder -m "$data/taef2/taef2_decoder.pth" --height 8 --complete
 check "a run without t" 2 "t: 0 values" "$ldm" run unet --config "$tiny" --synthetic 3 --in x=x.npy -o y.npy
 check "wrong input name" 1 "wanted NAME=FILE.npy" "$ldm" run unet --config "$tiny" --synthetic 3 --in q=x.npy -o y.npy
 
@@ -111,6 +135,16 @@ check "class out of range" 1 "classes 0 to 999" "$ldm" sample cin-ldm-32 --synth
 check "guidance without a null class" 1 "no null class" "$ldm" sample cin-ldm-32 --synthetic 1 --cfg-scale 3 -o x.png
 check "size" 1 "multiples of" "$ldm" sample cin-ldm-32 --synthetic 1 --height 200 -o x.png
 check "steps that reach index 1000" 1 "" "$ldm" sample cin-ldm-32 --synthetic 1 --steps 300 -o x.png
+check "batch 0" 1 "wanted 1 to 64" "$ldm" sample cin-ldm-32 --synthetic 1 --batch 0 -o x.png
+check "batch 65" 1 "wanted 1 to 64" "$ldm" sample cin-ldm-32 --synthetic 1 --batch 65 -o x.png
+check "steps 0" 1 "" "$ldm" sample cin-ldm-32 --synthetic 1 --steps 0 -o x.png
+check "steps 1000" 1 "" "$ldm" sample cin-ldm-32 --synthetic 1 --steps 1000 -o x.png
+check "eta 2" 1 "wanted 0 to 1" "$ldm" sample cin-ldm-32 --synthetic 1 --eta 2 -o x.png
+check "guidance NaN" 1 "" "$ldm" sample cin256-v2 --synthetic 1 --cfg-scale nan -o x.png
+check "seed beyond 64 bits" 1 "" "$ldm" sample cin-ldm-32 --synthetic 1 --seed 99999999999999999999 -o x.png
+check "height 1" 1 "multiples of" "$ldm" sample cin-ldm-32 --synthetic 1 --height 1 -o x.png
+check "NaN in weights, by name" 4 "out.2.bias: 1 of 3 values are not finite" "$ldm" run unet --config "$tiny" -m bad.safetensors --in x=xs.npy --in t=t1.npy --in context=c1.npy -o y.npy
+expect "no array of NaN weights" test ! -e y.npy
 check "text model" 1 "conditioning" "$ldm" sample sd15 --synthetic 1 -o x.png
 check "too little memory" 6 "the plan needs" "$ldm" sample celeba-ldm-32 --synthetic 1 --max-memory 100M -o x.png
 expect "no picture" test ! -e x.png

@@ -9,7 +9,8 @@
 typedef struct noise_source {
     ldm_randn **r; /* one generator a picture, seeded seed + i */
     int64_t n, c, h, w;
-    float *nchw;
+    float *nchw, *latent;
+    ldm_exec *exec;
     ldm_progress bar;
 } noise_source;
 
@@ -25,11 +26,16 @@ static ldm_status draw(void *user, int k, float *dst) {
     return LDM_OK;
 }
 
+/* After every step the latent is looked at: a network that overflows is named by its step, and no picture is made of it. */
 static ldm_status each(void *user, int k, double seconds) {
     noise_source *s = user;
+    char what[80];
     (void)seconds;
+    snprintf(what, sizeof what, "UNet, step %d of %.0f: latent", k + 1, s->bar.total);
+    ldm_status st = ldm_loop_latent(s->exec, s->latent);
+    if (!st) st = app_check_finite(s->latent, s->n * s->c * s->h * s->w, what);
     ldm_progress_to(&s->bar, k + 1);
-    return LDM_OK;
+    return st;
 }
 
 /* "out.png" -> "out-3.png" for picture 3 of several. */
@@ -180,6 +186,7 @@ APP_COMMAND(sample) {
     TRY(app_network_weights(&o, &net));
     TRY(app_network_exec(&net, cl, NULL, &e));
     TRY(ldm_loop_start(&lo, e, x, lo.n_classes ? classes : NULL, NULL, scale));
+    noise.exec = e, noise.latent = x;
     ldm_progress_begin(&noise.bar, "sampling", "steps", lo.count);
     st = ldm_loop_run(&lo, e, &(ldm_loop_hooks){draw, each, &noise});
     ldm_progress_end(&noise.bar);
