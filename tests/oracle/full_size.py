@@ -121,7 +121,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--ldm", default=os.path.join(root, "ldm"))
     p.add_argument("--photo", default=os.path.join(root, "tests", "data", "photos", "astronaut.png"))
-    p.add_argument("--only", choices=["unet", "vq-f4", "kl-f8"])
+    p.add_argument("--only", choices=["unet", "vq-f4", "kl-f8"], help="one of them; other results in the file are kept")
     p.add_argument("-o", "--out", default=os.path.join(root, "results", "witness_full_size.json"))
     a = p.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -131,11 +131,15 @@ def main():
                 unet(j) if name == "unet" else stage(j, name, a.photo)
     git = lambda *args: subprocess.run(["git", "-C", root, *args], capture_output=True, text=True).stdout.strip()
     device = subprocess.run([a.ldm, "devices"], capture_output=True, text=True).stdout.strip().splitlines()
+    kept = []
+    if a.only and os.path.exists(a.out):
+        with open(a.out) as f:
+            kept = [r for r in json.load(f)["results"] if r["network"] not in {v["network"] for v in j.results}]
     info = {
         "what": "ldm run on the device against PyTorch with the same synthetic weights; errors are against PyTorch in f64",
         "date": datetime.date.today().isoformat(), "commit": git("rev-parse", "HEAD"), "machine": platform.machine(),
         "devices": device, "torch": torch.__version__, "diffusers": diffusers.__version__, "seed": SEED,
-        "results": j.results,
+        "results": kept + j.results,
     }
     with open(a.out, "w") as f:
         json.dump(info, f, indent=1)
