@@ -200,7 +200,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
                     float16 acc[TP][2];
                     EACH_PIXEL(i) {
                         row[i] = from + input_row(xs, zeros, map[t][i], py[t][i] + ry, px[t][i] + sx, h, wd, cs, up);
-                        acc[i][0] = part[t][i][0], acc[i][1] = part[t][i][1];
+                        acc[i][0] = acc[i][1] = (float16)0.0f;
                     }
 #if REAL_IS_HALF
                     float strip[TP][CHUNK];
@@ -222,7 +222,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
                             acc[i][1] = summed(FMA(v, w1, acc[i][1]));
                         }
                     }
-                    EACH_PIXEL(i) part[t][i][0] = acc[i][0], part[t][i][1] = acc[i][1];
+                    EACH_PIXEL(i) part[t][i][0] += acc[i][0], part[t][i][1] += acc[i][1];
                 }
             }
         }

@@ -76,7 +76,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
             EACH_ROW(i) {
                 const int r = first + t * TR + i;
                 row[i] = xb + (long)min(MUTANT == 3 ? r ^ 1 : r, m - 1) * k + from;
-                acc[i][0] = part[t][i][0], acc[i][1] = part[t][i][1];
+                acc[i][0] = acc[i][1] = (float16)0.0f;
             }
 #if REAL_IS_HALF
             float strip[TR][CHUNK];
@@ -98,7 +98,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
                     acc[i][1] = summed(FMA(v, w1, acc[i][1]));
                 }
             }
-            EACH_ROW(i) part[t][i][0] = acc[i][0], part[t][i][1] = acc[i][1];
+            EACH_ROW(i) part[t][i][0] += acc[i][0], part[t][i][1] += acc[i][1];
         }
     }
 
