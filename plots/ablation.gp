@@ -17,7 +17,7 @@ plot data using 1:3 with linespoints ls 2 title "multiply-adds alone, steps + de
      data using 1:2 with linespoints ls 1 title "measured, seconds a sample", \
      data using 1:4 with linespoints ls 3 title "headline figures"
 unset logscale y
-set ylabel "UNet step, % of the measured FMA peak (labels: seconds a sample)"
+set ylabel "UNet step, % of measured peak"
 set yrange [0:100]
 set ytics 0, 20, 100
 unset key
