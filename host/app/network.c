@@ -68,15 +68,9 @@ ldm_status app_network_find(const app_network_options *o, app_network *net) {
     return st;
 }
 
-static ldm_tensor cast(ldm_plan *p, ldm_tensor t, ldm_dtype from, ldm_dtype to) {
-    if (p->status || t == LDM_NONE || from == to) return t;
-    return ldm_plan_emit(p, (ldm_tensor[]){t}, 1, "cast:%s count=%lld to=%s", ldm_dtype_name(from),
-                         (long long)ldm_shape_count(&ldm_plan_tensor(p, t)->shape), ldm_dtype_name(to));
-}
-
 /* Names the result "y", in f32; an identity's result is a copy of its input. */
-static void output(ldm_plan *p, ldm_tensor t, ldm_dtype from) {
-    t = cast(p, t, from, LDM_F32);
+static void output(ldm_plan *p, ldm_tensor t) {
+    t = ldm_plan_cast(p, t, LDM_F32);
     if (!p->status && ldm_plan_tensor(p, t)->kind == LDM_INPUT)
         t = ldm_plan_emit(p, (ldm_tensor[]){t}, 1, "cast:f32 count=%lld to=f32",
                           (long long)ldm_shape_count(&ldm_plan_tensor(p, t)->shape));
@@ -108,21 +102,21 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net) {
             ldm_tensor ids = ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, net->n));
             context = ldm_class_embedder_emit(p, net->config->n_classes, u->context_dim, ids);
         } else if (u->use_spatial_transformer) {
-            context = cast(
+            context = ldm_plan_cast(
                 p, ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, net->n, net->tokens, (int64_t)u->context_dim)),
-                LDM_F32, o->dtype);
+                o->dtype);
         }
         if (u->num_classes) labels = ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, net->n));
         ldm_tensor y =
-            ldm_unet_emit(p, u, cast(p, x, LDM_F32, o->dtype), cast(p, temb, LDM_F32, o->dtype), context, labels);
-        output(p, y, o->dtype);
+            ldm_unet_emit(p, u, ldm_plan_cast(p, x, o->dtype), ldm_plan_cast(p, temb, o->dtype), context, labels);
+        output(p, y);
     } else if (net->part == APP_ENCODER) {
         ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, net->n, net->h, net->w, (int64_t)3));
-        output(p, ldm_stage_emit_encoder(p, &net->stage, cast(p, x, LDM_F32, o->dtype)), o->dtype);
+        output(p, ldm_stage_emit_encoder(p, &net->stage, ldm_plan_cast(p, x, o->dtype)));
     } else {
         int64_t c = net->stage.kind == LDM_STAGE_IDENTITY ? 3 : net->stage.embed_dim;
         ldm_tensor z = ldm_plan_input(p, "z", LDM_F32, ldm_shape_of(4, net->n, net->h, net->w, c));
-        output(p, ldm_stage_emit_decoder(p, &net->stage, cast(p, z, LDM_F32, o->dtype)), o->dtype);
+        output(p, ldm_stage_emit_decoder(p, &net->stage, ldm_plan_cast(p, z, o->dtype)));
     }
     return p->status;
 }

@@ -220,6 +220,12 @@ ldm_tensor ldm_plan_emit_into(ldm_plan *p, ldm_tensor out, const ldm_tensor *in,
     return t;
 }
 
+ldm_tensor ldm_plan_cast(ldm_plan *p, ldm_tensor t, ldm_dtype to) {
+    if (p->status || t == LDM_NONE || p->tensor[t].dtype == to) return t;
+    return ldm_plan_emit(p, (ldm_tensor[]){t}, 1, "cast:%s count=%lld to=%s", ldm_dtype_name(p->tensor[t].dtype),
+                         (long long)ldm_shape_count(&p->tensor[t].shape), ldm_dtype_name(to));
+}
+
 ldm_tensor ldm_plan_find(const ldm_plan *p, const char *name) {
     for (int i = 0; i < p->tensors; i++)
         if (p->tensor[i].name && !strcmp(p->tensor[i].name, name)) return i;

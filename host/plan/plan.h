@@ -79,6 +79,8 @@ ldm_tensor ldm_plan_emit_into(ldm_plan *p, ldm_tensor out, const ldm_tensor *in,
 ldm_tensor ldm_plan_view(ldm_plan *p, ldm_tensor t, int64_t row, int64_t rows);
 /* The same memory under another shape of equal count. */
 ldm_tensor ldm_plan_reshape(ldm_plan *p, ldm_tensor t, ldm_shape shape);
+/* `t` stored as `to`: a cast step, or `t` itself where it is so already. */
+ldm_tensor ldm_plan_cast(ldm_plan *p, ldm_tensor t, ldm_dtype to);
 void ldm_plan_output(ldm_plan *p, ldm_tensor t, const char *name); /* names it and keeps it */
 /* Checks, computes liveness and lays out the arena in chunks of at most max_chunk bytes (largest first, first fit);
  * a tensor larger than max_chunk is refused by name. */

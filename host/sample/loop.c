@@ -2,12 +2,6 @@
 #include "sample/loop.h"
 #include <stdlib.h>
 
-static ldm_tensor cast(ldm_plan *p, ldm_tensor t, ldm_dtype from, ldm_dtype to) {
-    if (p->status || t == LDM_NONE || from == to) return t;
-    return ldm_plan_emit(p, (ldm_tensor[]){t}, 1, "cast:%s count=%lld to=%s", ldm_dtype_name(from),
-                         (long long)ldm_shape_count(&ldm_plan_tensor(p, t)->shape), ldm_dtype_name(to));
-}
-
 static bool draws(const ldm_loop_options *o) {
     for (int k = 0; k < o->count; k++)
         if (o->steps[k].cn != 0) return true;
@@ -37,7 +31,7 @@ ldm_status ldm_loop_plan(const ldm_loop_options *o, ldm_plan **out) {
                                           ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, batch)));
     } else if (o->tokens) {
         context = ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, batch, o->tokens, (int64_t)u->context_dim));
-        context = cast(p, context, LDM_F32, o->dtype);
+        context = ldm_plan_cast(p, context, o->dtype);
     }
 
     p->segment = LDM_SEGMENT_STEP;
@@ -51,9 +45,9 @@ ldm_status ldm_loop_plan(const ldm_loop_options *o, ldm_plan **out) {
         in = p->status ? LDM_NONE : ldm_plan_reshape(p, in, ldm_shape_of(4, batch, o->h, o->w, c));
     }
     ldm_tensor e = p->status ? LDM_NONE
-                             : ldm_unet_emit(p, u, cast(p, in, LDM_F32, o->dtype), cast(p, temb, LDM_F32, o->dtype),
+                             : ldm_unet_emit(p, u, ldm_plan_cast(p, in, o->dtype), ldm_plan_cast(p, temb, o->dtype),
                                              context, LDM_NONE);
-    e = cast(p, e, o->dtype, LDM_F32);
+    e = ldm_plan_cast(p, e, LDM_F32);
     if (o->guided && !p->status)
         e = ldm_plan_emit(p, (ldm_tensor[]){e, scale}, 2, "guidance:f32 count=%lld", (long long)count);
     ldm_plan_emit_into(p, x, (ldm_tensor[]){coef, x, e, noise, LDM_NONE}, 5, "lincomb:f32 count=%lld terms=%d",
