@@ -163,7 +163,6 @@ void ldm_outfile_abandon(ldm_outfile *out);      /* accepts {0}, and does nothin
 
 ldm_status ldm_make_dirs(const char *path); /* mkdir -p */
 const char *ldm_cache_dir(void);            /* $LDM_CACHE_DIR, $XDG_CACHE_HOME/ldm, ~/.cache/ldm, /tmp/ldm-UID */
-const char *ldm_data_dir(void);             /* $LDM_DATA_DIR, $XDG_DATA_HOME/ldm, ~/.local/share/ldm */
 /* PoCL has no device where its cache folder cannot be written: then sets $POCL_CACHE_DIR to a folder below ours. */
 void ldm_place_driver_cache(void);
 const char *ldm_kernel_dir(void);           /* $LDM_KERNEL_DIR, else kernels/ found upwards from the executable */

@@ -177,11 +177,6 @@ const char *ldm_cache_dir(void) {
     return *buf ? buf : user_dir(buf, sizeof buf, "LDM_CACHE_DIR", "XDG_CACHE_HOME", ".cache");
 }
 
-const char *ldm_data_dir(void) {
-    static char buf[4096];
-    return *buf ? buf : user_dir(buf, sizeof buf, "LDM_DATA_DIR", "XDG_DATA_HOME", ".local/share");
-}
-
 void ldm_place_driver_cache(void) {
     const char *x = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char buf[4200] = "";
