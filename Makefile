@@ -9,9 +9,9 @@ CFLAGS_debug   := -O0 -g
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDFLAGS_asan   := -fsanitize=address,undefined
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wno-unused-parameter -Wno-override-init
-CFLAGS  += -std=c11 -D_GNU_SOURCE $(WARN) $(CFLAGS_$(CONFIG)) -Ihost -I. -DCL_TARGET_OPENCL_VERSION=120 -DCL_USE_DEPRECATED_OPENCL_1_2_APIS
+CFLAGS  += -std=c11 -fopenmp -D_GNU_SOURCE $(WARN) $(CFLAGS_$(CONFIG)) -Ihost -I. -DCL_TARGET_OPENCL_VERSION=120 -DCL_USE_DEPRECATED_OPENCL_1_2_APIS
 # the reference is the judge: no contraction, no fast-math; threads only split outputs
-REFFLAGS := -ffp-contract=off -fopenmp
+REFFLAGS := -ffp-contract=off
 LDFLAGS += $(LDFLAGS_$(CONFIG)) -fopenmp
 
 LIB_SRC  := $(wildcard host/base/*.c host/cl/*.c host/ops/*.c host/plan/*.c host/ckpt/*.c host/model/*.c host/sample/*.c host/io/*.c)

@@ -30,7 +30,7 @@ static ldm_status verify(bench_case *c, float *const *in, int64_t outputs) {
     TRY(ldm_oprun_result(c->run, y));
     ldm_sample which = {index, n};
     c->p.op->reference(&c->p, (const float *const *)in, &which, want, bound);
-    ldm_judge_inputs(&c->p, c->choice.impl->bound_factor, (const float *const *)in, &which, y, want, bound, &c->verdict);
+    ldm_judge_impl(&c->p, c->choice.impl, (const float *const *)in, &which, y, want, bound, &c->verdict);
     if (!c->verdict.pass)
         TRY(ldm_fail(LDM_ERR_MISMATCH, "output %lld is %.9g, wanted %.9g within %.3g: ldm op '%s' --impl %s --seed %d",
                      (long long)c->verdict.worst_at, c->verdict.got, c->verdict.want, c->verdict.bound, c->text, c->choice.impl->name, SEED));

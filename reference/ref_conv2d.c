@@ -19,8 +19,65 @@ static void dot(const float *a, const float *b, int64_t count, double *sum, doub
     *sum += t, *mag += m;
 }
 
-void ref_conv2d(ref_out o, const ref_conv2d_dims *d, const float *x, const float *x2, const float *w, const float *bias,
-                const float *vec, const float *residual) {
+/* ---- Winograd: the same sum as A^T [sum_c (G g G^T) . (B^T d B)] A over tiles d of the input, m outputs a side -------- */
+
+enum { MOST = 6 };
+
+/* |A^T| [m][m+2], |G| [m+2][3], |B^T| [m+2][m+2] of the points p_0 .. p_m and infinity (Cook and Toom: A evaluates an output
+ * polynomial's transpose, G the filter divided by prod_{j != i} (p_i - p_j), B^T holds the coefficients of prod_{j != i} (x -
+ * p_j), its last row those of the product of all). */
+static void magnitudes(int m, double a[MOST][MOST], double g[MOST][3], double b[MOST][MOST]) {
+    static const double four[] = {0, 0.625, -0.625, 1.5, -1.5}, two[] = {0, 1, -1};
+    const double *p = m == 4 ? four : two;
+    for (int i = 0; i <= m + 1; i++) { /* place i; the last is infinity */
+        double poly[MOST + 1] = {1}, f = 1;
+        int degree = 0;
+        for (int j = 0; j <= m; j++) {
+            if (j == i) continue;
+            if (i <= m) f *= p[i] - p[j];
+            for (int e = ++degree; e > 0; e--) poly[e] = poly[e - 1] - p[j] * poly[e];
+            poly[0] *= -p[j];
+        }
+        for (int e = 0; e < m + 2; e++) b[i][e] = e <= degree ? fabs(poly[e]) : 0;
+        for (int e = 0; e < 3; e++) g[i][e] = i <= m ? fabs(pow(p[i], e) / f) : e == 2;
+        for (int e = 0; e < m; e++) a[e][i] = i <= m ? fabs(pow(p[i], e)) : e == m - 1;
+    }
+}
+
+/* T = |A^T| [sum_c (|G| |g| |G^T|) . (|B^T| |d| |B|)] |A| at output (p, q) of sample n, output k: what every rounding is
+ * relative to: of the filter (1), of both passes over the tile and over the sums (at most m + 1 each) and of the sum over
+ * channels (2 sqrt(C), as everywhere): (2 sqrt(C) + 4 m + 6) u T. */
+static double winograd_error(const ref_conv2d_dims *d, int m, const float *x, const float *x2, const float *w, int64_t n,
+                             int64_t p, int64_t q, int64_t k) {
+    const int64_t H = d->h * d->up, W = d->w * d->up, ct = d->c + d->c2;
+    double a[MOST][MOST] = {{0}}, g[MOST][3] = {{0}}, b[MOST][MOST] = {{0}}, mag = 0;
+    magnitudes(m, a, g, b);
+    for (int64_t c = 0; c < ct; c++) {
+        double v[MOST][MOST] = {{0}}, u[MOST][3] = {{0}};
+        for (int r = 0; r < m + 2; r++)
+            for (int s = 0; s < m + 2; s++) {
+                const int64_t row = p / m * m + r - d->pt, col = q / m * m + s - d->pl;
+                if (row < 0 || row >= H || col < 0 || col >= W) continue;
+                const int64_t pixel = (n * d->h + row / d->up) * d->w + col / d->up;
+                const double e = fabs(c < d->c ? x[pixel * d->c + c] : x2[pixel * d->c2 + c - d->c]);
+                for (int t = 0; t < m + 2; t++) v[t][s] += b[t][r] * e; /* |B^T| |d| */
+            }
+        for (int t = 0; t < m + 2; t++)
+            for (int s = 0; s < 3; s++)
+                for (int r = 0; r < 3; r++) u[t][s] += g[t][r] * fabs(w[(k * ct + c) * 9 + r * 3 + s]); /* |G| |g| */
+        for (int t = 0; t < m + 2; t++)
+            for (int z = 0; z < m + 2; z++) {
+                double vz = 0;
+                for (int s = 0; s < m + 2; s++) vz += v[t][s] * b[z][s];
+                mag += a[p % m][t] * a[q % m][z] * vz * (u[t][0] * g[z][0] + u[t][1] * g[z][1] + u[t][2] * g[z][2]);
+            }
+    }
+    return (2 * sqrt((double)ct) + 4 * m + 6) * REF_U * mag;
+}
+
+/* m 0: the direct sum's bound, else that of F(m x m, 3 x 3) */
+static void convolve(ref_out o, const ref_conv2d_dims *d, int m, const float *x, const float *x2, const float *w,
+                     const float *bias, const float *vec, const float *residual) {
     int64_t H = d->h * d->up, W = d->w * d->up, ct = d->c + d->c2; /* the map the window moves over */
     int64_t P = (H + d->pt + d->pb - d->r) / d->stride + 1, Q = (W + d->pl + d->pr - d->s) / d->stride + 1;
     if (!o.which) o.count = d->n * P * Q * d->k;
@@ -34,7 +91,7 @@ void ref_conv2d(ref_out o, const ref_conv2d_dims *d, const float *x, const float
 #pragma omp parallel for schedule(dynamic, 64)
     for (int64_t i = 0; i < o.count; i++) {
         int64_t at = ref_at(&o, i), k = at % d->k, q = at / d->k % Q, p = at / d->k / Q % P, n = at / d->k / Q / P;
-        double sum = 0, mag = 0, terms = 0, y, err;
+        double sum = 0, mag = 0, terms = 0, more = 0, y, err;
         for (int64_t r = 0; r < d->r; r++) {
             for (int64_t s = 0; s < d->s; s++) {
                 int64_t row = p * d->stride + r - d->pt, col = q * d->stride + s - d->pl;
@@ -46,11 +103,22 @@ void ref_conv2d(ref_out o, const ref_conv2d_dims *d, const float *x, const float
                 terms += (double)ct;
             }
         }
+        if (m) more = winograd_error(d, m, x, x2, w, n, p, q, k);
         if (bias) sum += bias[k], mag += fabs(bias[k]), terms++;
         if (vec) sum += vec[n * d->k + k], mag += fabs(vec[n * d->k + k]), terms++;
         if (residual) sum += residual[at], mag += fabs(residual[at]), terms++;
-        ref_act_value(d->act, sum, ref_sum_error(terms, mag), &y, &err);
+        ref_act_value(d->act, sum, ref_sum_error(terms, mag) + more, &y, &err);
         ref_put(&o, i, y, err);
     }
     free(wt);
+}
+
+void ref_conv2d(ref_out o, const ref_conv2d_dims *d, const float *x, const float *x2, const float *w, const float *bias,
+                const float *vec, const float *residual) {
+    convolve(o, d, 0, x, x2, w, bias, vec, residual);
+}
+
+void ref_conv2d_winograd(ref_out o, const ref_conv2d_dims *d, int m, const float *x, const float *x2, const float *w,
+                         const float *bias, const float *vec, const float *residual) {
+    convolve(o, d, m, x, x2, w, bias, vec, residual);
 }

@@ -76,11 +76,11 @@ static inline void opcase_judge(const opcase *c, const ldm_impl *impl, const flo
             ldm_round_to(c->slot[c->slots - 1].dtype, &f, 1);
             want[i] = f;
         }
-        ldm_judge(&c->p, 1, which, y, want, zero, v);
+        ldm_judge(&c->p, which, y, want, zero, v);
         free(want);
         free(zero);
     } else {
-        ldm_judge_inputs(&c->p, impl->bound_factor, (const float *const *)c->in, which, y, c->want, c->bound, v);
+        ldm_judge_impl(&c->p, impl, (const float *const *)c->in, which, y, c->want, c->bound, v);
     }
 }
 

@@ -35,6 +35,7 @@ APP_COMMAND(ablate);
 
 typedef struct app_device_options {
     char *device, *max_memory;
+    int exact;    /* only algorithms that lose no accuracy */
     bool profile; /* event timing: set by the subcommands that report times per step */
 } app_device_options;
 extern app_device_options app_device;

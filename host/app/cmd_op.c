@@ -81,7 +81,7 @@ APP_COMMAND(op) {
            ldm_choice_params(&c, params, sizeof params));
     printf("time %.3f ms, %.1f GFLOP/s, %.1f GB/s\n", s * 1e3, cost.flops / s * 1e-9, cost.bytes / s * 1e-9);
     p.op->reference(&p, (const float *const *)in, NULL, want, bound);
-    ldm_judge_inputs(&p, c.impl->bound_factor, (const float *const *)in, NULL, y, want, bound, &v);
+    ldm_judge_impl(&p, c.impl, (const float *const *)in, NULL, y, want, bound, &v);
     printf("worst error / bound %.3g at %lld: got %.9g, reference %.9g, bound %.3g; bias %.3g\n", v.worst,
            (long long)v.worst_at, v.got, v.want, v.bound, v.bias);
     if (out) TRY(ldm_npy_write(out, LDM_F32, &ys->shape, y));

@@ -163,7 +163,7 @@ static ldm_status verify_case(ldm_cl *cl, const ldm_problem *p, const ldm_choice
     TRY(ldm_oprun_create(cl, p, c, (const float *const *)in, &run));
     TRY(ldm_oprun_result(run, y));
     p->op->reference(p, (const float *const *)in, NULL, want, bound);
-    ldm_judge_inputs(p, c->impl->bound_factor, (const float *const *)in, NULL, y, want, bound, v);
+    ldm_judge_impl(p, c->impl, (const float *const *)in, NULL, y, want, bound, v);
 done:
     ldm_oprun_destroy(run);
     for (int i = 0; i < LDM_MAX_SLOTS; i++) free(in[i]);

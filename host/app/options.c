@@ -11,6 +11,7 @@ struct poptOption app_device_table[] = {
     {"device", 'd', POPT_ARG_STRING, &app_device.device, 0,
      "0, 1:0, cpu, gpu or part of a name (else $LDM_DEVICE, else the first GPU, else the first device)", "DEVICE"},
     {"max-memory", 0, POPT_ARG_STRING, &app_device.max_memory, 0, "device memory to use at most, e.g. 6G", "SIZE"},
+    {"exact", 0, POPT_ARG_NONE, &app_device.exact, 0, "only algorithms that lose no accuracy: no Winograd", NULL},
     POPT_TABLEEND};
 
 static int quiet;
@@ -84,7 +85,7 @@ static ldm_status first_time(ldm_cl *cl) {
 }
 
 ldm_status app_open_device(ldm_cl **out) {
-    ldm_cl_options o = {.select = app_device.device, .profile = app_device.profile};
+    ldm_cl_options o = {.select = app_device.device, .profile = app_device.profile, .exact = app_device.exact};
     ldm_cl *cl = NULL;
     ldm_status st =
         app_device.max_memory ? app_parse_size(app_device.max_memory, "--max-memory", &o.max_memory) : LDM_OK;

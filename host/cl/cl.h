@@ -28,6 +28,7 @@ typedef struct ldm_device {
     bool has_fp16, has_fp64, has_subgroups, fast_fma, has_build; /* has_build: a compiler is available */
     int least_lanes; /* fewest work-items a hardware thread may be told to run, so most registers each; 0: no say */
     bool flushes_denormals; /* no CL_FP_DENORM for float */
+    bool exact; /* what the user asks for: no algorithm that loses accuracy (ldm_cl_options) */
 } ldm_device;
 
 /* All devices of all platforms; *list is freed with free(). No platform at all is LDM_ERR_CL with a sentence that says
@@ -45,6 +46,7 @@ typedef struct ldm_cl_options {
                            first device */
     size_t max_memory;  /* bytes; 0: the device's own figure */
     bool profile;       /* event timing of each launch */
+    bool exact;         /* no algorithm that loses accuracy, Winograd's */
 } ldm_cl_options;
 
 ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out);

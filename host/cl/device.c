@@ -237,6 +237,7 @@ ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out) {
     cl->facts = list[i];
     cl->profile = o->profile;
     if (o->max_memory) cl->facts.global_bytes = o->max_memory;
+    cl->facts.exact = o->exact;
     if (!cl->facts.has_build) TRY(ldm_fail(LDM_ERR_CL, "device %s: its driver has no kernel compiler", cl->facts.name));
     TRY(ldm_cl_ids(list[i].platform, list[i].index, &cl->platform, &cl->device));
     cl_context_properties props[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)cl->platform, 0};

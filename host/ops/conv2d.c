@@ -1,22 +1,15 @@
 /* conv2d.c -- the op `conv2d`: what it means, its cost, its cases, and the rows that run it. The kernels are in
  * kernels/conv2d*.cl, the reference in reference/ref_conv2d.c, weight layouts in pack.c. */
 #include "ops/clblast.h"
+#include "ops/conv2d.h"
 #include "ops/gpu_tile.h"
 #include "ops/op.h"
 #include "ops/pack.h"
+#include "ops/winograd.h"
 #include "reference/reference.h"
 
-enum { N, C, H, W, K, R, S, STRIDE, UP, C2, PT, PB, PL, PR, ACT, DIMS };
-enum { BIAS = 1, VEC = 2, RESIDUAL = 4 };
 enum { CLBLAST_COLUMNS = 512 << 20 }; /* bytes of scratch the library row may take */
-enum { SLOT_X, SLOT_X2, SLOT_W, SLOT_BIAS, SLOT_VEC, SLOT_RESIDUAL, SLOT_Y };
 
-static int64_t out_h(const ldm_problem *p) {
-    return (p->dim[H] * p->dim[UP] + p->dim[PT] + p->dim[PB] - p->dim[R]) / p->dim[STRIDE] + 1;
-}
-static int64_t out_w(const ldm_problem *p) {
-    return (p->dim[W] * p->dim[UP] + p->dim[PL] + p->dim[PR] - p->dim[S]) / p->dim[STRIDE] + 1;
-}
 static int64_t depth(const ldm_problem *p) { return (p->dim[C] + p->dim[C2]) * p->dim[R] * p->dim[S]; }
 
 static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
@@ -68,8 +61,7 @@ static void reference(const ldm_problem *p, const float *const *in, const ldm_sa
                  ldm_dtype_tiny(p->dtype),
                  y,
                  bound};
-    ref_conv2d_dims r = {d[N],      d[C],  d[C2], d[H],  d[W],  d[K],  d[R],           d[S],
-                         d[STRIDE], d[UP], d[PT], d[PB], d[PL], d[PR], (ref_act)d[ACT]};
+    const ref_conv2d_dims r = ref_dims(p);
     ref_conv2d(o, &r, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
 }
 
@@ -177,7 +169,7 @@ static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
     return ldm_gpu_tile_supports(d, pixels(p), p->dim[K], depth(p));
 }
 
-static size_t gpu_scratch(const ldm_problem *p, const int *params) { return gpu_cut(p, params).scratch; }
+static size_t gpu_scratch(const ldm_problem *p, const int *params, const ldm_device *d) { return gpu_cut(p, params).scratch; }
 
 static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim;
@@ -213,12 +205,12 @@ static bool is_product(const ldm_problem *p) {
     return d[R] == 1 && d[S] == 1 && d[STRIDE] == 1 && d[UP] == 1 && !d[C2] && !d[PT] && !d[PB] && !d[PL] && !d[PR];
 }
 
-static size_t clblast_scratch(const ldm_problem *p, const int *params) {
+static size_t clblast_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
     return is_product(p) ? 0 : (size_t)(pixels(p) * depth(p)) * sizeof(float);
 }
 
 static const char *clblast_supports(const ldm_problem *p, const ldm_device *d) {
-    if (clblast_scratch(p, NULL) > CLBLAST_COLUMNS || clblast_scratch(p, NULL) > d->max_alloc)
+    if (clblast_scratch(p, NULL, d) > CLBLAST_COLUMNS || clblast_scratch(p, NULL, d) > d->max_alloc)
         return "its columns take more than 512 MiB or than one buffer holds";
     return ldm_clblast_supports(p, pixels(p), p->dim[K], depth(p));
 }
@@ -257,10 +249,14 @@ static const ldm_impl impls[] = {
      .pack = cpu_pack,
      .record = gpu_record,
      .exact = true},
+    LDM_WINOGRAD_ROW(4, "Winograd F(4x4,3x3): a quarter of the products; tiles turned in cache, 8 tiles x 32 outputs in "
+                        "registers"),
+    LDM_WINOGRAD_ROW(2, "Winograd F(2x2,3x3): 4/9 of the products; for maps so small that reading F(4x4)'s filters "
+                        "would cost more"),
     {"conv2d_narrow", "few outputs: lanes are channels, 4 pixels x 4 outputs in registers", LDM_CPU, narrow_supports,
-     ldm_prefer_cpu, NULL, NULL, NULL, narrow_pack, narrow_record, 0, true},
+     ldm_prefer_cpu, NULL, NULL, NULL, narrow_pack, narrow_record, NULL, true},
     {"conv2d_tile", "implicit GEMM, 8 pixels x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports,
-     ldm_prefer_cpu, cpu_tunables, cpu_legal, NULL, cpu_pack, cpu_record, 0, true},
+     ldm_prefer_cpu, cpu_tunables, cpu_legal, NULL, cpu_pack, cpu_record, NULL, true},
     {.name = "conv2d_clblast",
      .idea =
          "columns gathered in memory (im2col), then CLBlast's sgemm; bias, vector, residual and activation after it",
@@ -269,7 +265,7 @@ static const ldm_impl impls[] = {
      .scratch = clblast_scratch,
      .record = clblast_record,
      .exact = true},
-    {"conv2d_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, 0,
+    {"conv2d_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, NULL,
      true},
     {0}};
 

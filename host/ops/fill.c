@@ -84,7 +84,7 @@ ldm_status ldm_make_sample(const ldm_problem *p, int64_t count, uint64_t seed, i
     return LDM_OK;
 }
 
-void ldm_judge(const ldm_problem *p, double bound_factor, const ldm_sample *which, const float *y, const double *want,
+void ldm_judge(const ldm_problem *p, const ldm_sample *which, const float *y, const double *want,
                const double *bound, ldm_verdict *v) {
     ldm_slot slot[LDM_MAX_SLOTS];
     memset(slot, 0, sizeof slot);
@@ -93,10 +93,9 @@ void ldm_judge(const ldm_problem *p, double bound_factor, const ldm_sample *whic
     const ldm_slot *out = &slot[ldm_op_slots(p->op) - 1];
     int64_t n = which ? which->count : ldm_shape_count(&out->shape);
     double u = ldm_dtype_unit(out->dtype), bias = 0;
-    if (bound_factor == 0) bound_factor = 1;
     for (int64_t i = 0; i < n; i++) {
         int64_t at = which ? which->index[i] : i;
-        double got = y[at], err = got - want[i], limit = bound[i] * bound_factor;
+        double got = y[at], err = got - want[i], limit = bound[i];
         double ratio = err == 0 ? 0 : limit > 0 ? fabs(err) / limit : INFINITY;
         if (!isfinite(got) && !(isinf(got) && got == want[i])) ratio = INFINITY;
         /* 65520 is the first number that rounds to an infinite half: where the bound reaches it, infinity is right */
@@ -111,8 +110,20 @@ void ldm_judge(const ldm_problem *p, double bound_factor, const ldm_sample *whic
     v->bias = n ? bias / (double)n : 0;
 }
 
-void ldm_judge_inputs(const ldm_problem *p, double bound_factor, const float *const *in, const ldm_sample *which, const float *y,
-                      const double *want, const double *bound, ldm_verdict *v) {
-    if (p->op->judge) p->op->judge(p, bound_factor, in, which, y, want, bound, v);
-    else ldm_judge(p, bound_factor, which, y, want, bound, v);
+void ldm_judge_impl(const ldm_problem *p, const ldm_impl *impl, const float *const *in, const ldm_sample *which, const float *y,
+                    const double *want, const double *bound, ldm_verdict *v) {
+    double *own = NULL;
+    if (impl && impl->reference) {
+        ldm_slot slot[LDM_MAX_SLOTS];
+        memset(slot, 0, sizeof slot);
+        *v = (ldm_verdict){.worst_at = -1};
+        if (p->op->infer(p, slot)) return;
+        const int64_t n = which ? which->count : ldm_shape_count(&slot[ldm_op_slots(p->op) - 1].shape);
+        if (!(own = malloc((size_t)n * 2 * sizeof *own))) return;
+        impl->reference(p, in, which, own, own + n);
+        want = own, bound = own + n;
+    }
+    if (p->op->judge) p->op->judge(p, in, which, y, want, bound, v);
+    else ldm_judge(p, which, y, want, bound, v);
+    free(own);
 }

@@ -94,7 +94,7 @@ static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device 
     return params[0] == 1 || params[0] < 2 * rows(p);
 }
 
-static size_t cpu_scratch(const ldm_problem *p, const int *params) {
+static size_t cpu_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
     if (!(p->flags & WBATCH)) return 0;
     return (size_t)(p->dim[BATCH] * ldm_round_up(p->dim[N], 32) * p->dim[K]) * ldm_dtype_size(p->dtype);
 }
@@ -153,7 +153,7 @@ static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
     return ldm_gpu_tile_supports(d, rows(p) * products(p), p->dim[N], p->dim[K]);
 }
 
-static size_t gpu_scratch(const ldm_problem *p, const int *params) { return gpu_cut(p, params).scratch; }
+static size_t gpu_scratch(const ldm_problem *p, const int *params, const ldm_device *d) { return gpu_cut(p, params).scratch; }
 
 static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim;
@@ -214,7 +214,7 @@ static const ldm_impl impls[] = {
      .record = gpu_record,
      .exact = true},
     {"gemm_tile", "8 rows x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, ldm_prefer_cpu,
-     cpu_tunables, cpu_legal, cpu_scratch, cpu_pack, cpu_record, 0, true},
+     cpu_tunables, cpu_legal, cpu_scratch, cpu_pack, cpu_record, NULL, true},
     {.name = "gemm_clblast",
      .idea = "CLBlast's sgemm; bias, residual and activation after it",
      .family = LDM_LIBRARY,

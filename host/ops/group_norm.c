@@ -62,7 +62,7 @@ static bool fill(const ldm_problem *p, int slot, ldm_fill how, float *data, int6
 static int64_t elements(const ldm_problem *p) { return p->dim[N] * p->dim[HW] * p->dim[C]; }
 
 static const char *plain_supports(const ldm_problem *p, const ldm_device *d) { return ldm_row_fits(elements(p)); }
-static size_t plain_scratch(const ldm_problem *p, const int *params) {
+static size_t plain_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
     return (size_t)(p->dim[N] * p->dim[GROUPS]) * 2 * sizeof(float);
 }
 
@@ -103,7 +103,7 @@ static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
     return ldm_row_fits(elements(p));
 }
 
-static size_t cpu_scratch(const ldm_problem *p, const int *params) {
+static size_t cpu_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
     return coef_offset(p) + (size_t)(p->dim[N] * 3 * ldm_round_up(p->dim[C], 16)) * sizeof(float);
 }
 
@@ -176,7 +176,7 @@ static size_t gpu_coef_offset(const ldm_problem *p, int group) {
     return (size_t)ldm_round_up(p->dim[N] * p->dim[GROUPS] * k.blocks * k.pieces * 2 * (int64_t)sizeof(float), 4096);
 }
 
-static size_t gpu_scratch(const ldm_problem *p, const int *params) {
+static size_t gpu_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
     return gpu_coef_offset(p, params[0]) + (size_t)(p->dim[N] * 3 * p->dim[C]) * sizeof(float);
 }
 

@@ -72,7 +72,7 @@ struct ldm_op {
      * rounded to the storage type; the caller does that. */
     bool (*fill)(const ldm_problem *p, int slot, ldm_fill how, float *data, int64_t count, uint64_t seed);
     /* NULL: every element within its bound (ldm_judge). Else the op's own rule: ties of vq_lookup, rounding of pixels. */
-    void (*judge)(const ldm_problem *p, double bound_factor, const float *const *in, const struct ldm_sample *which, const float *y,
+    void (*judge)(const ldm_problem *p, const float *const *in, const struct ldm_sample *which, const float *y,
                   const double *want, const double *bound, struct ldm_verdict *v);
     const ldm_impl *impls;         /* best first, a plain OpenCL 1.2 one last, ends with {0} */
     const char *const *cases;      /* test problems, end with NULL; every one runs in every legal implementation */
@@ -105,11 +105,13 @@ struct ldm_impl {
     const char *(*prefers)(const ldm_problem *p, const ldm_device *d);
     const ldm_tunable *tunables;   /* ends with {0}; NULL for none */
     bool (*legal)(const ldm_problem *p, const int *params, const ldm_device *d); /* NULL: every combination */
-    size_t (*scratch)(const ldm_problem *p, const int *params);                  /* bytes; NULL for none */
+    size_t (*scratch)(const ldm_problem *p, const int *params, const ldm_device *d); /* bytes; NULL for none */
     bool (*pack)(const ldm_problem *p, const int *params, int slot, ldm_packing *out); /* false or NULL: the file's layout */
     /* The launches, by ldm_rec_...; slots by number, scratch by ldm_rec_scratch. */
     ldm_status (*record)(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r);
-    double bound_factor;           /* 0 means 1; for algorithms that lose accuracy, with its proof beside it */
+    /* NULL: the op's. An algorithm that loses accuracy has one of its own: the same value, with the bound that the same data
+     * give for this algorithm; such a row is passed over where the user asks for rows that lose none (device.exact). */
+    void (*reference)(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound);
     bool exact;                    /* integer data must come out bit for bit */
 };
 
@@ -167,11 +169,12 @@ typedef struct ldm_verdict {
     double bias;           /* mean of sign(y) err / max(u|y|, |err|): rounding that leans one way shows here */
     int64_t judged, zeros;
 } ldm_verdict;
-void ldm_judge(const ldm_problem *p, double bound_factor, const ldm_sample *which, const float *y, const double *want,
+void ldm_judge(const ldm_problem *p, const ldm_sample *which, const float *y, const double *want,
                const double *bound, ldm_verdict *v);
 
-/* The same where the op has a rule of its own that needs the inputs (op->judge); else ldm_judge. */
-void ldm_judge_inputs(const ldm_problem *p, double bound_factor, const float *const *in, const ldm_sample *which, const float *y,
+/* The verdict on what `impl` made (NULL: any implementation): with its own bound if it has one, by the op's own rule if the
+ * op has one, else ldm_judge. `want` and `bound` are the reference's. */
+void ldm_judge_impl(const ldm_problem *p, const ldm_impl *impl, const float *const *in, const ldm_sample *which, const float *y,
                       const double *want, const double *bound, ldm_verdict *v);
 
 /* Allocates and fills all inputs of p (rounded to storage); in[i] freed with free() each. */

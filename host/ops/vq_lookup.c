@@ -46,7 +46,7 @@ static bool row_is_right(const ldm_problem *p, const float *x, const float *book
     return false;
 }
 
-static void judge(const ldm_problem *p, double bound_factor, const float *const *in, const ldm_sample *which,
+static void judge(const ldm_problem *p, const float *const *in, const ldm_sample *which,
                   const float *y, const double *want, const double *bound, ldm_verdict *v) {
     const int64_t c = p->dim[C], n = which ? which->count : p->dim[ROWS] * c;
     double *scratch = malloc((size_t)p->dim[ENTRIES] * 2 * sizeof *scratch);

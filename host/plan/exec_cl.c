@@ -74,7 +74,7 @@ static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const char *im
         st = row ? ldm_choose_named(&s->problem, d, row, &l->choice[i]) : ldm_choose(&s->problem, d, &l->choice[i]);
         if (st) TRY(ldm_prefix(st, "step %d (%s)", i, s->scope));
         const ldm_impl *chosen = l->choice[i].impl;
-        size_t scratch = chosen->scratch ? chosen->scratch(&s->problem, l->choice[i].params) : 0;
+        size_t scratch = chosen->scratch ? chosen->scratch(&s->problem, l->choice[i].params, d) : 0;
         if (scratch > d->max_alloc)
             TRY(ldm_fail(LDM_ERR_NOMEM, "step %d (%s): scratch of %.1f MiB, the device allows buffers of %.1f MiB", i,
                          s->scope, (double)scratch / 0x1p20, (double)d->max_alloc / 0x1p20));

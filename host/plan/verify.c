@@ -11,7 +11,7 @@ static ldm_status judge(const ldm_step_info *s, const ldm_choice *c, const float
     TRY(ldm_alloc((size_t)count * sizeof *want, (void **)&want));
     TRY(ldm_alloc((size_t)count * sizeof *bound, (void **)&bound));
     s->problem.op->reference(&s->problem, in, which, want, bound);
-    ldm_judge_inputs(&s->problem, c ? c->impl->bound_factor : 1, in, which, got, want, bound, v);
+    ldm_judge_impl(&s->problem, c ? c->impl : NULL, in, which, got, want, bound, v);
     for (int64_t i = 0; exact && i < count; i++) exact[i] = (float)want[i];
 done:
     free(want);

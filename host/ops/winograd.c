@@ -1,0 +1,172 @@
+/* winograd.c -- Winograd's F(4x4,3x3) and F(2x2,3x3) as rows of conv2d on CPUs: filters turned at packing, when the
+ * algorithm pays, how its work is shared out. The kernel is kernels/conv2d_winograd_cpu.cl; the bound of its error is
+ * reference/ref_conv2d.c's. */
+#include "ops/winograd.h"
+#include "ops/conv2d.h"
+#include "ops/pack.h"
+#include "reference/reference.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_PLACES = 36, PANEL = 32 };
+
+static int64_t places(int out) { return (out + 2) * (out + 2); }
+static int64_t chunk(int out) { return out == 4 ? 128 : 256; } /* channels turned at a time: CHUNK of the kernel */
+static int64_t tiles(const ldm_problem *p, int out) {
+    return p->dim[N] * ldm_ceil_div(out_h(p), out) * ldm_ceil_div(out_w(p), out);
+}
+
+/* ---- the filters: U = G g G^T for every output and input channel ------------------------------------------------- */
+
+enum { A_K, A_C, A_C2, A_OUT };
+
+/* G, [out + 2][3]: row i is (1, p, p^2) / prod_{j != i} (p - p_j) for the finite point p = p_i, the last is (0, 0, 1). */
+static void filter_matrix(int out, double g[6][3]) {
+    static const double four[] = {0, 0.625, -0.625, 1.5, -1.5}, two[] = {0, 1, -1};
+    const double *point = out == 4 ? four : two;
+    for (int i = 0; i <= out; i++) {
+        double f = 1;
+        for (int j = 0; j <= out; j++)
+            if (j != i) f *= point[i] - point[j];
+        for (int e = 0; e < 3; e++) g[i][e] = pow(point[i], e) / f;
+    }
+    g[out + 1][0] = g[out + 1][1] = 0, g[out + 1][2] = 1;
+}
+
+/* [chunk][place][panel][channels of the chunk][32], the chunks of x's channels, then of x2's; see pack.h for the zeros. */
+static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
+    const int out = (int)k->arg[A_OUT], side = out + 2;
+    const int64_t n = k->arg[A_K], c[2] = {k->arg[A_C], k->arg[A_C2]}, all = c[0] + c[1], panels = ldm_ceil_div(n, PANEL);
+    double g[6][3];
+    float *to = dst;
+    filter_matrix(out, g);
+    memset(dst, 0, k->bytes);
+    for (int source = 0; source < 2; source++)
+        for (int64_t from = 0; from < c[source]; from += chunk(out)) {
+            const int64_t count = c[source] - from < chunk(out) ? c[source] - from : chunk(out);
+#pragma omp parallel for schedule(static)
+            for (int64_t panel = 0; panel < panels; panel++)
+                for (int64_t e = 0; e < count; e++) {
+                    float line[MOST_PLACES][PANEL] = {{0}};
+                    for (int64_t o = 0; o < PANEL && panel * PANEL + o < n; o++) {
+                        const float *s = src + ((panel * PANEL + o) * all + source * c[0] + from + e) * 9;
+                        double half[6][3];
+                        for (int i = 0; i < side; i++)
+                            for (int j = 0; j < 3; j++) half[i][j] = g[i][0] * s[j] + g[i][1] * s[3 + j] + g[i][2] * s[6 + j];
+                        for (int i = 0; i < side; i++)
+                            for (int j = 0; j < side; j++)
+                                line[i * side + j][o] = (float)(half[i][0] * g[j][0] + half[i][1] * g[j][1] + half[i][2] * g[j][2]);
+                    }
+                    for (int64_t i = 0; i < places(out); i++)
+                        memcpy(to + ((i * panels + panel) * count + e) * PANEL, line[i], sizeof line[i]);
+                }
+            to += places(out) * panels * PANEL * count;
+        }
+}
+
+static bool pack(int out, const ldm_problem *p, int slot, ldm_packing *k) {
+    if (slot != SLOT_W) return false;
+    const int64_t *d = p->dim, widest = d[C] > d[C2] ? d[C] : d[C2];
+    const int64_t zeros = ldm_round_up(widest * (int64_t)ldm_dtype_size(p->dtype), 64);
+    *k = (ldm_packing){.dtype = LDM_F32, .arg = {d[K], d[C], d[C2], out}, .fn = turn_filters};
+    k->bytes = (size_t)(places(out) * ldm_round_up(d[K], PANEL) * (d[C] + d[C2])) * sizeof(float) + (size_t)zeros;
+    snprintf(k->key, sizeof k->key, "winograd%d %lld+%lld 0:%lld", out, (long long)d[C], (long long)d[C2], (long long)zeros);
+    return true;
+}
+
+/* ---- sharing out -------------------------------------------------------------------------------------------------- */
+
+typedef struct cut {
+    int64_t block, group; /* tiles and panels of a job */
+    int64_t items;        /* work-items; each has a slot of scratch and makes every items'th job */
+    size_t slot;          /* bytes */
+} cut;
+
+/* As many tiles a block (so many uses of each weight read) as waste none, at most 32; all panels of outputs a job where there
+ * are blocks for every unit (the tiles are turned once for all of them), fewer else, but at least 4. */
+static cut cut_of(const ldm_problem *p, const ldm_device *d, int out) {
+    const int64_t all = tiles(p, out), panels = ldm_ceil_div(p->dim[K], PANEL);
+    cut c = {.block = 8};
+    for (int64_t block = 32; block >= 8; block -= 8)
+        if (ldm_round_up(all, block) < ldm_round_up(all, c.block) || block == 32) c.block = block;
+    const int64_t blocks = ldm_ceil_div(all, c.block);
+    c.group = panels < 512 / c.block ? panels : 512 / c.block;
+    while (blocks * ldm_ceil_div(panels, c.group) < 2 * d->units && c.group > 4) c.group = (c.group + 1) / 2;
+    const int64_t jobs = blocks * ldm_ceil_div(panels, c.group), most = 4 * d->units;
+    c.items = jobs < most ? jobs : most;
+    c.slot = (size_t)(places(out) * (c.block * chunk(out) + 16 + c.group * c.block * PANEL + 16)) * sizeof(float);
+    return c;
+}
+
+static size_t scratch(int out, const ldm_problem *p, const ldm_device *d) {
+    const cut c = cut_of(p, d, out);
+    return (size_t)c.items * c.slot;
+}
+
+static const char *supports(int out, const ldm_problem *p, const ldm_device *d) {
+    if (p->dim[R] != 3 || p->dim[S] != 3 || p->dim[STRIDE] != 1) return "needs a 3x3 filter and stride 1";
+    if (tiles(p, out) > INT32_MAX / 64) return "more than 2^25 tiles";
+    if (scratch(out, p, d) > d->max_alloc) return "its scratch does not fit one buffer";
+    return NULL;
+}
+
+/* Cost per channel and output: products, and weights read at about 6.5 operations a byte. */
+static double cost(int64_t products, int64_t weights) { return 2.0 * (double)products + 6.5 * 4 * (double)weights; }
+
+static const char *prefers(int out, const ldm_problem *p, const ldm_device *d) {
+    const char *cpu = ldm_prefer_cpu(p, d);
+    if (cpu) return cpu;
+    if (d->exact) return "only rows that lose no accuracy are asked for";
+    if (p->wdtype == LDM_F16) return "its filters would take up to eight times the memory they take as f16";
+    if (p->dim[K] < 32 || p->dim[C] < 16) return "few channels: turning the tiles costs more than it saves";
+    const double own = 1.15 * cost(places(out) * ldm_round_up(tiles(p, out), 8), places(out));
+    const int64_t pixels = p->dim[N] * out_h(p) * out_w(p);
+    return own < cost(9 * pixels, 9) ? NULL : "a small map: reading the larger filters costs more than it saves";
+}
+
+static ldm_status record(int out, const ldm_problem *p, const ldm_device *d, ldm_recipe *r) {
+    const cut c = cut_of(p, d, out);
+    ldm_rec_kernel(r, "conv2d_winograd_cpu.cl", "conv2d_winograd");
+    if (p->dtype == LDM_F16) ldm_rec_option(r, "-DREAL=half");
+    ldm_rec_define(r, "OUT", out);
+    ldm_rec_slot(r, SLOT_Y);
+    ldm_rec_scratch(r, 0);
+    for (int i = 0; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+    const int order[] = {N, H, W, C, C2, K, UP, PT, PL};
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) ldm_rec_int(r, p->dim[order[i]]);
+    ldm_rec_int(r, out_h(p));
+    ldm_rec_int(r, out_w(p));
+    ldm_rec_int(r, p->dim[ACT]);
+    ldm_rec_int(r, c.block);
+    ldm_rec_int(r, c.group);
+    ldm_rec_int(r, c.items);
+    ldm_rec_range1(r, c.items, 1);
+    return r->status;
+}
+
+static void judged(int out, const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *b) {
+    const ref_out o = {which ? which->index : NULL, which ? which->count : p->dim[N] * out_h(p) * out_w(p) * p->dim[K],
+                       ldm_dtype_unit(p->dtype), ldm_dtype_tiny(p->dtype), y, b};
+    const ref_conv2d_dims r = ref_dims(p);
+    ref_conv2d_winograd(o, &r, out, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
+}
+
+#define ROW(out)                                                                                                       \
+    const char *ldm_winograd##out##_supports(const ldm_problem *p, const ldm_device *d) { return supports(out, p, d); } \
+    const char *ldm_winograd##out##_prefers(const ldm_problem *p, const ldm_device *d) { return prefers(out, p, d); }  \
+    size_t ldm_winograd##out##_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {                 \
+        return scratch(out, p, d);                                                                                     \
+    }                                                                                                                  \
+    bool ldm_winograd##out##_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *k) {                 \
+        return pack(out, p, slot, k);                                                                                  \
+    }                                                                                                                  \
+    ldm_status ldm_winograd##out##_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) { \
+        return record(out, p, d, r);                                                                                   \
+    }                                                                                                                  \
+    void ldm_winograd##out##_reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, \
+                                       double *b) {                                                                    \
+        judged(out, p, in, which, y, b);                                                                               \
+    }
+ROW(4)
+ROW(2)

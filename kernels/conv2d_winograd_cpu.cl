@@ -1,0 +1,205 @@
+/* conv2d_winograd_cpu.cl -- 3x3 convolution of stride 1 for CPUs by Winograd's F(OUT x OUT, 3 x 3): y = A^T [U . V] A with
+ * V = B^T d B of each (OUT+2) x (OUT+2) tile d of the input and U = G g G^T of each filter g (made once, at packing)
+ *   tensors as in conv2d_cpu.cl; w [chunk][place][ceil(k/32)][channels of the chunk][32], then a row of zeros
+ *   reference  reference/ref_conv2d.c (value and the bound of this algorithm)     host  host/ops/winograd.c
+ *
+ *   conv2d_winograd   a work-item makes jobs id, id + items, ...; a job is `block` tiles x `group` panels of 32 outputs.
+ *                     For each CHUNK of channels it turns its tiles (V, in the second-level cache), then multiplies
+ *                     8 tiles x 32 outputs at a time, place by place, and adds to M; at the end M is turned into pixels.
+ *                     V and M lie in the work-item's slot of `scratch`, whose planes are a line apart from a power of two.
+ *
+ * OUT = 4 has the points 0, +-5/8, +-3/2 and infinity: exact in binary, 2.2 times less error than 0, +-1, +-2. OUT = 2 has 0, +-1.
+ *
+ * MUTANTS: 1 last channel of a chunk dropped, 2 one place of a tile left out, 3 halo off by one in y, 4 halo off by one in x,
+ *   5 first chunk only, 6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 tile turned over,
+ *   11 last rows of a tile swapped, 12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped,
+ *   16 activation dropped, 17 last tile of 8 repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the
+ *   first again, 20 tail of channels dropped, 21 last row of outputs unwritten, 22 neighbour's panel */
+#ifndef OUT
+#define OUT 4 /* outputs of a tile a side: 4 or 2 */
+#endif
+#define SIDE (OUT + 2)
+#define PLACES (SIDE * SIDE)
+#define CHUNK (OUT == 4 ? 128 : 256) /* channels turned at a time: V of 32 tiles is 576 KiB, or 512 */
+
+#if OUT == 4
+#define PA 0.625f
+#define PB 1.5f
+#define PA2 (PA * PA)
+#define PB2 (PB * PB)
+/* B^T, six to six, and A^T, six to four, by even and odd parts */
+#define TURN_IN(d, t, s)                                                                                               \
+    {                                                                                                                  \
+        const float16 ea = FMA((float16)-PB2, d[2 * s], d[4 * s]), eb = FMA((float16)-PA2, d[2 * s], d[4 * s]);        \
+        const float16 oa = PA * FMA((float16)-PB2, d[s], d[3 * s]), ob = PB * FMA((float16)-PA2, d[s], d[3 * s]);      \
+        const float16 first = FMA((float16)(PA2 * PB2), d[0], FMA((float16)-(PA2 + PB2), d[2 * s], d[4 * s]));         \
+        const float16 last = FMA((float16)(PA2 * PB2), d[s], FMA((float16)-(PA2 + PB2), d[3 * s], d[5 * s]));          \
+        t[0] = first, t[s] = ea + oa, t[2 * s] = ea - oa, t[3 * s] = eb + ob, t[4 * s] = eb - ob, t[5 * s] = last;     \
+    }
+#define TURN_OUT(m, y, s, ys)                                                                                          \
+    {                                                                                                                  \
+        const float16 sa = m[s] + m[2 * s], da = m[s] - m[2 * s], sb = m[3 * s] + m[4 * s], db = m[3 * s] - m[4 * s];  \
+        y[0] = m[0] + sa + sb, y[ys] = FMA((float16)PA, da, PB * db), y[2 * ys] = FMA((float16)PA2, sa, PB2 * sb);     \
+        y[3 * ys] = FMA((float16)(PA * PA2), da, FMA((float16)(PB * PB2), db, m[5 * s]));                              \
+    }
+#else
+#define TURN_IN(d, t, s)                                                                                               \
+    {                                                                                                                  \
+        const float16 first = d[2 * s] - d[0], plus = d[s] + d[2 * s], minus = d[2 * s] - d[s], last = d[3 * s] - d[s]; \
+        t[0] = first, t[s] = plus, t[2 * s] = minus, t[3 * s] = last;                                                  \
+    }
+#define TURN_OUT(m, y, s, ys) y[0] = m[0] + m[s] + m[2 * s], y[ys] = m[s] - m[2 * s] + m[3 * s];
+#endif
+
+#if MUTANT == 12
+#define KEPT1(v) as_float(as_uint(v) & 0xffffe000u)
+#define KEPT16(v) as_float16(as_uint16(v) & 0xffffe000u)
+#else
+#define KEPT1(v) (v)
+#define KEPT16(v) (v)
+#endif
+
+#if MUTANT == 18
+static float16 summed(float16 v) {
+    ushort16 bits;
+    vstore_half16_rte(v, 0, (half *)&bits);
+    return vload_half16(0, (half *)&bits);
+}
+#else
+#define summed(v) (v)
+#endif
+
+static void finish1(__global real *y, __global const float *bias, __global const real *vec, __global const real *residual,
+                    float sum, long at, int o, int in, int k, int act) {
+    if (bias && MUTANT != 6) sum += bias[MUTANT == 7 ? (o + 1) % k : o];
+    if (vec) sum += LOAD(vec, (long)(MUTANT == 13 ? 0 : in) * k + o);
+    if (residual && MUTANT != 14) sum += LOAD(residual, at);
+    STORE(KEPT1(activate(sum, MUTANT == 16 ? ACT_NONE : act)), y, at);
+}
+
+static void finish16(__global real *y, __global const float *bias, __global const real *vec, __global const real *residual,
+                     float16 sum, long at, int o, int in, int k, int act) {
+    if (MUTANT != 7 && o + 16 <= k) {
+        if (bias && MUTANT != 6) sum += vload16(0, bias + o);
+        if (vec) sum += LOAD16(vec, (long)(MUTANT == 13 ? 0 : in) * k + o);
+        if (residual && MUTANT != 14) sum += LOAD16(residual, at);
+        STORE16(KEPT16(activate16(sum, MUTANT == 16 ? ACT_NONE : act)), y, at);
+    } else {
+        float lane[16];
+        vstore16(sum, 0, lane);
+        for (int e = 0; e < min(16, k - o); e++) finish1(y, bias, vec, residual, lane[e], at + e, o + e, in, k, act);
+    }
+}
+
+static __global const real *input_row(__global const real *x, __global const real *zeros, long map, int iy, int ix, int h,
+                                      int wd, int c, int up) {
+    const int outside = (uint)iy >= (uint)(h * up) || (uint)ix >= (uint)(wd * up);
+    const int sy = MUTANT == 9 && up == 2 ? min((iy + 1) >> 1, h - 1) : iy >> (up - 1), sx = ix >> (up - 1);
+    if (MUTANT == 8) zeros = x;
+    return outside ? zeros : x + (map + (long)sy * wd + sx) * c;
+}
+
+/* Channels e .. of a row of c, zeros behind the last. */
+static float16 channels(__global const real *row, int e, int c) {
+    if (e + 16 <= c) return LOAD16(row, e);
+    float lane[16];
+    for (int i = 0; i < 16; i++) lane[i] = MUTANT != 20 && e + i < c ? LOAD(row, e + i) : 0;
+    return vload16(0, lane);
+}
+
+/* V of one tile: `count` channels, 16 at a time, of the SIDE x SIDE pixels at row[]; planes of V are `plane` apart. */
+static void turn_in(__global const real **row, int count, __global float *v, int plane) {
+    for (int e = 0; e < count; e += 16) {
+        float16 d[PLACES], t[PLACES];
+#pragma unroll
+        for (int i = 0; i < PLACES; i++) d[i] = channels(row[i], e, count);
+#pragma unroll
+        for (int j = 0; j < SIDE; j++) TURN_IN((d + j), (t + j), SIDE)
+#pragma unroll
+        for (int i = 0; i < SIDE; i++) TURN_IN((t + i * SIDE), (d + i * SIDE), 1)
+#pragma unroll
+        for (int i = 0; i < PLACES; i++)
+            *(__global float16 *)(v + i * plane + e) = d[MUTANT == 10 ? i % SIDE * SIDE + i / SIDE : MUTANT == 11 && i >= PLACES - 2 ? 2 * PLACES - 3 - i : i];
+    }
+}
+
+/* m[8][32] (+)= v[8][count] w[count][32]; rows of v are CHUNK apart */
+static void multiply(__global float *m, __global const float *v, __global const float *w, int count, int more) {
+    float16 acc[8][2];
+#pragma unroll
+    for (int i = 0; i < 8; i++) acc[i][0] = acc[i][1] = (float16)0.0f;
+    for (int e = 0; e < count; e++) {
+        const float16 w0 = vload16(0, w + e * 32), w1 = vload16(0, w + e * 32 + (MUTANT == 19 ? 0 : 16));
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            const float16 u = v[(MUTANT == 17 && i == 7 ? 6 : i) * CHUNK + e];
+            acc[i][0] = summed(FMA(u, w0, acc[i][0])), acc[i][1] = summed(FMA(u, w1, acc[i][1]));
+        }
+    }
+    __global float16 *to = (__global float16 *)m;
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        to[2 * i] = more ? to[2 * i] + acc[i][0] : acc[i][0];
+        to[2 * i + 1] = more ? to[2 * i + 1] + acc[i][1] : acc[i][1];
+    }
+}
+
+/* block: a multiple of 8. Tiles are numbered through the samples, down, right. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_winograd(__global real *restrict y, __global float *restrict scratch, __global const real *restrict x,
+                __global const real *restrict x2, __global const float *restrict w, __global const float *restrict bias,
+                __global const real *restrict vec, __global const real *restrict residual, int n, int h, int wd, int c,
+                int c2, int k, int up, int pt, int pl, int p, int q, int act, int block, int group, int items) {
+    const int down = (p + OUT - 1) / OUT, right = (q + OUT - 1) / OUT, all = n * down * right, panels = (k + 31) / 32;
+    const int blocks = (all + block - 1) / block, groups = (panels + group - 1) / group;
+    const int v_plane = block * CHUNK + 16, m_plane = group * block * 32 + 16;
+    __global float *v = scratch + (long)get_global_id(0) * PLACES * (v_plane + m_plane), *m = v + (long)PLACES * v_plane;
+    __global const real *zeros = (__global const real *)(w + (long)PLACES * (c + c2) * panels * 32);
+
+    for (int job = get_global_id(0); job < blocks * groups; job += items) {
+        const int first = job % blocks * block, panel = job / blocks * group, wide = min(group, panels - panel);
+        const int tiles = min(block, all - first), rows = (tiles + 7) / 8 * 8;
+        __global const float *wt = w;
+        int more = 0;
+        for (int source = 0; source < (MUTANT != 15 && c2 ? 2 : 1); source++) {
+            __global const real *xs = source ? x2 : x;
+            const int cs = source ? c2 : c;
+            for (int from = 0; from < cs; from += CHUNK, more = 1) {
+                const int count = min(CHUNK, cs - from);
+                if (MUTANT == 5 && more) break;
+                for (int t = 0; t < rows; t++) { /* past the end the last tile again */
+                    __global const real *row[PLACES];
+                    const int at = min(first + t, all - 1), iy = at / right % down * OUT - pt + (MUTANT == 3);
+                    const int ix = at % right * OUT - pl + (MUTANT == 4);
+                    const long map = (long)(at / (down * right)) * h * wd;
+                    for (int i = 0; i < PLACES; i++)
+                        row[i] = from + input_row(xs, zeros, map, iy + i / SIDE, ix + i % SIDE, h, wd, cs, up);
+                    turn_in(row, count, v + t * CHUNK, v_plane);
+                }
+                for (int i = 0; i < PLACES; i++)
+                    for (int j = 0; j < wide; j++)
+                        for (int t = 0; t < rows; t += 8)
+                            multiply(m + i * m_plane + (j * block + t) * 32, v + i * v_plane + t * CHUNK,
+                                     wt + (long)(i * panels + (MUTANT == 22 && panel + j ? panel + j - 1 : panel + j)) * count * 32,
+                                     MUTANT == 1 ? count - 1 : count, more);
+                wt += (long)PLACES * panels * count * 32;
+            }
+        }
+        for (int t = 0; t < tiles; t++) {
+            const int at = first + t, in = at / (down * right), py = at / right % down * OUT, px = at % right * OUT;
+            for (int o = panel * 32, j = 0; j < wide * 2 && o < k; j++, o += 16) {
+                float16 s[PLACES], r[PLACES];
+                __global const float16 *from = (__global const float16 *)(m + (j / 2 * block + t) * 32 + j % 2 * 16);
+#pragma unroll
+                for (int i = 0; i < PLACES; i++) s[i] = MUTANT == 2 && i == SIDE + 1 ? (float16)0 : from[i * (m_plane / 16)];
+#pragma unroll
+                for (int i = 0; i < SIDE; i++) TURN_OUT((s + i), (r + i), SIDE, SIDE)
+#pragma unroll
+                for (int i = 0; i < OUT; i++) TURN_OUT((r + i * SIDE), (s + i * OUT), 1, 1)
+                for (int i = 0; i < min(OUT, p - py) - (MUTANT == 21 && p > py + 1); i++)
+                    for (int l = 0; l < min(OUT, q - px); l++)
+                        finish16(y, bias, vec, residual, s[i * OUT + l], (((long)in * p + py + i) * q + px + l) * k + o, o, in, k, act);
+            }
+        }
+    }
+}
