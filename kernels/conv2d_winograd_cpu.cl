@@ -123,13 +123,25 @@ static void turn_in(__global const real **row, int count, __global float *v, int
     }
 }
 
-/* m[8][32] (+)= v[8][count] w[count][32]; rows of v are CHUNK apart */
-static void multiply(__global float *m, __global const float *v, __global const float *w, int count, int more) {
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_prefetch)
+#define SOON(p) __builtin_prefetch((const void *)(ulong)(p), 0, 2)
+#endif
+#endif
+#ifndef SOON
+#define SOON(p)
+#endif
+
+/* m[8][32] (+)= v[8][count] w[count][32]; rows of v are CHUNK apart; `next`: the weights wanted after these */
+static void multiply(__global float *m, __global const float *v, __global const float *w, __global const float *next, int count,
+                     int more) {
     float16 acc[8][2];
 #pragma unroll
     for (int i = 0; i < 8; i++) acc[i][0] = acc[i][1] = (float16)0.0f;
     for (int e = 0; e < count; e++) {
         const float16 w0 = vload16(0, w + e * 32), w1 = vload16(0, w + e * 32 + (MUTANT == 19 ? 0 : 16));
+        SOON(next + e * 32);
+        SOON(next + e * 32 + 16);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
             const float16 u = v[(MUTANT == 17 && i == 7 ? 6 : i) * CHUNK + e];
@@ -177,11 +189,13 @@ conv2d_winograd(__global real *restrict y, __global float *restrict scratch, __g
                     turn_in(row, count, v + t * CHUNK, v_plane);
                 }
                 for (int i = 0; i < PLACES; i++)
-                    for (int j = 0; j < wide; j++)
+                    for (int j = 0; j < wide; j++) {
+                        __global const float *wj = wt + (long)(i * panels + panel + j - (MUTANT == 22 && panel + j)) * count * 32;
+                        __global const float *next = wj + (long)(j + 1 < wide ? 1 : panels - wide + 1) * count * 32;
                         for (int t = 0; t < rows; t += 8)
-                            multiply(m + i * m_plane + (j * block + t) * 32, v + i * v_plane + t * CHUNK,
-                                     wt + (long)(i * panels + (MUTANT == 22 && panel + j ? panel + j - 1 : panel + j)) * count * 32,
+                            multiply(m + i * m_plane + (j * block + t) * 32, v + i * v_plane + t * CHUNK, wj, next,
                                      MUTANT == 1 ? count - 1 : count, more);
+                    }
                 wt += (long)PLACES * panels * count * 32;
             }
         }
