@@ -174,6 +174,10 @@ void ldm_judge(const ldm_problem *p, double bound_factor, const ldm_sample *whic
 void ldm_judge_inputs(const ldm_problem *p, double bound_factor, const float *const *in, const ldm_sample *which, const float *y,
                       const double *want, const double *bound, ldm_verdict *v);
 
+/* A result (as ldm_oprun_result; all of it into y unless NULL) held against the reference at `which` outputs, by the op's own
+ * rule. `in` is what r was created with. A result outside its bound is a verdict, not a failure of this call. */
+ldm_status ldm_oprun_judge(ldm_oprun *r, const float *const *in, const ldm_sample *which, float *y, ldm_verdict *v);
+
 /* Allocates and fills all inputs of p (rounded to storage); in[i] freed with free() each. */
 ldm_status ldm_make_inputs(const ldm_problem *p, ldm_fill how, uint64_t seed, float **in);
 
