@@ -109,7 +109,7 @@ static void add_ways(const char *text, ldm_fill fill, bool exact) {
     for (const ldm_impl *impl = p.op->impls; impl->name && way_count < MAX_RUNS; impl++) {
         static ldm_recipe r;
         int params[LDM_MAX_TUNABLES];
-        if (impl->family == LDM_LIBRARY || (impl->supports && impl->supports(&p, d))) continue;
+        if (impl->family == LDM_LIBRARY || ldm_cannot(&p, d, impl)) continue;
         ldm_default_params(&p, impl, d, params);
         memset(&r, 0, sizeof r);
         if (impl->record(&p, params, d, &r)) continue;

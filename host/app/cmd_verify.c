@@ -160,7 +160,7 @@ done:
     return st;
 }
 
-/* Every op's cases on every row of it that can run here and that automatic choice may take. */
+/* Every op's cases on every row of it that can run here and that is meant for this device, or is a library's. */
 static ldm_status verify_ops(ldm_cl *cl) {
     ldm_status st = LDM_OK;
     int bad = 0, cases = 0;
@@ -178,9 +178,8 @@ static ldm_status verify_ops(ldm_cl *cl) {
                 TRY(ldm_check_interrupt());
                 TRY(ldm_problem_parse(ldm_ops[o]->cases[k], &p));
                 const ldm_device *d = ldm_cl_device(cl);
-                if ((i->supports && i->supports(&p, d)) || (i->prefers && i->prefers(&p, d) && i->family != LDM_PLAIN))
-                    continue;
-                if (ldm_choose_named(&p, d, i->name, &c)) continue;
+                if (i->family == LDM_LIBRARY ? ldm_cannot(&p, d, i) : ldm_why_not(&p, d, i)) continue;
+                TRY(ldm_choose_named(&p, d, i->name, &c));
                 TRY(verify_case(cl, &p, &c, &v));
                 ran++, cases++;
                 worst = fmax(worst, v.worst);

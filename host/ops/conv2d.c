@@ -250,7 +250,6 @@ static const ldm_impl impls[] = {
              "to fill the device",
      .family = LDM_GPU,
      .supports = gpu_supports,
-     .prefers = ldm_prefer_gpu,
      .tunables = ldm_gpu_tile_tunables,
      .legal = gpu_legal,
      .scratch = gpu_scratch,

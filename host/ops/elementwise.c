@@ -17,7 +17,6 @@ static const ldm_tunable plain_width[] = {{"WIDTH", "elements of a work-item", {
                                            .idea = "16 elements a work-item",                                          \
                                            .family = LDM_CPU,                                                          \
                                            .supports = fits,                                                           \
-                                           .prefers = ldm_prefer_cpu,                                                  \
                                            .tunables = cpu_width,                                                      \
                                            .record = op##_record,                                                      \
                                            .exact = true},                                                             \

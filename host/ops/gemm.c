@@ -206,7 +206,6 @@ static const ldm_impl impls[] = {
          "tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split to fill the device",
      .family = LDM_GPU,
      .supports = gpu_supports,
-     .prefers = ldm_prefer_gpu,
      .tunables = ldm_gpu_tile_tunables,
      .legal = gpu_legal,
      .scratch = gpu_scratch,

@@ -14,7 +14,6 @@ static const ldm_tunable plain_width[] = {
                                            .idea = "256 channels a work-item, 16 a step",                              \
                                            .family = LDM_CPU,                                                          \
                                            .supports = op##_supports,                                                  \
-                                           .prefers = ldm_prefer_cpu,                                                  \
                                            .tunables = cpu_width,                                                      \
                                            .record = op##_record,                                                      \
                                            .exact = true},                                                             \
