@@ -30,8 +30,7 @@ static const ldm_tunable plain_width[] = {{"WIDTH", "elements of a work-item", {
                                           {0}}
 
 static void begin(const ldm_problem *p, const int *params, ldm_recipe *r, const char *kernel) {
-    ldm_rec_kernel(r, "elementwise.cl", kernel);
-    ldm_row_storage(p, r);
+    ldm_row_kernel(p, r, "elementwise.cl", kernel);
     ldm_rec_define(r, "WIDTH", params[0]);
 }
 static ldm_status range(ldm_recipe *r, int64_t chunks) {
