@@ -45,13 +45,15 @@ static void find_uses(const char *text, bool *used) {
 /* Reads the list behind "MUTANTS:" up to a full stop, a blank line or the comment's end, and checks it against the
  * code. */
 static void read_mutants(const char *file) {
-    char path[4200], *text = NULL;
-    size_t size;
+    ldm_text source = {0};
     bool listed[MAX_NUMBER] = {false}, used[MAX_NUMBER] = {false};
-    snprintf(path, sizeof path, "%s/%s", ldm_kernel_dir(), file);
-    if (ldm_read_file(path, 4 << 20, &text, &size)) return;
-    find_uses(text, used);
-    char *list = strstr(text, "MUTANTS:"), *close = list ? strstr(list, "*/") : NULL;
+    if (ldm_kernel_source(file, &source)) {
+        printf("FAIL mutants: %s\n", ldm_message());
+        test_failed++;
+        return;
+    }
+    find_uses(source.s, used);
+    char *list = strstr(source.s, "MUTANTS:"), *close = list ? strstr(list, "*/") : NULL;
     if (close) {
         char *blank = strstr(list, "\n *\n");
         *(blank && blank < close ? blank : close) = 0;
@@ -68,7 +70,7 @@ static void read_mutants(const char *file) {
         }
         listed[n] = true;
         mutant *m = &mutants[mutant_count++];
-        snprintf(m->file, sizeof m->file, "%s", file);
+        snprintf(m->file, sizeof m->file, "%.63s", file);
         m->number = (int)n;
         size_t len = (size_t)snprintf(m->name, sizeof m->name, "%s: %ld", file, n);
         for (char *word = name;
@@ -84,7 +86,7 @@ static void read_mutants(const char *file) {
                    listed[n] ? "listed but not built" : "built but not listed");
             test_failed++;
         }
-    free(text);
+    ldm_text_free(&source);
 }
 
 static int by_name(const void *a, const void *b) {

@@ -187,7 +187,7 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
         storage(p, r);
         ldm_gpu_tile_defines(params, r);
         ldm_rec_define(r, "C_VEC", d[C] % 4 == 0 && d[C2] % 4 == 0);
-        ldm_rec_define(r, "K_VEC", d[K] % 4 == 0);
+        ldm_rec_define(r, "VEC", d[K] % 4 == 0);
         ldm_rec_define(r, "ACT", d[ACT]);
         ldm_rec_slot(r, SLOT_Y);
         ldm_rec_scratch(r, 0);
