@@ -1,4 +1,5 @@
-/* case.c -- one problem, verified and then timed. Never times a kernel whose sampled outputs are not within their bounds. */
+/* case.c -- one problem, verified and then timed. Never times a kernel whose sampled outputs are not within their
+ * bounds. */
 #include "bench/case.h"
 #include <stdlib.h>
 #include <string.h>
@@ -19,25 +20,19 @@ ldm_status bench_case_init(bench_case *c, ldm_cl *cl, const ldm_problem *p, cons
 
 static ldm_status verify(bench_case *c, float *const *in, int64_t outputs) {
     ldm_status st = LDM_OK;
-    float *y = NULL;
-    double *want = NULL, *bound = NULL;
     int64_t *index = NULL, n = 0;
     double each = outputs ? c->cost.flops / (double)outputs : 1, count = REFERENCE_FLOPS / (each > 1 ? each : 1);
-    TRY(ldm_make_sample(&c->p, count > SAMPLES ? SAMPLES : count < SAMPLES_MIN ? SAMPLES_MIN : (int64_t)count, SEED, &index, &n));
-    TRY(ldm_alloc((size_t)outputs * sizeof *y, (void **)&y));
-    TRY(ldm_alloc((size_t)n * sizeof *want, (void **)&want));
-    TRY(ldm_alloc((size_t)n * sizeof *bound, (void **)&bound));
-    TRY(ldm_oprun_result(c->run, y));
-    ldm_sample which = {index, n};
-    c->p.op->reference(&c->p, (const float *const *)in, &which, want, bound);
-    ldm_judge_impl(&c->p, c->choice.impl, (const float *const *)in, &which, y, want, bound, &c->verdict);
+    TRY(ldm_make_sample(&c->p,
+                        count > SAMPLES       ? SAMPLES
+                        : count < SAMPLES_MIN ? SAMPLES_MIN
+                                              : (int64_t)count,
+                        SEED, &index, &n));
+    TRY(ldm_oprun_judge(c->run, (const float *const *)in, &(ldm_sample){index, n}, NULL, &c->verdict));
     if (!c->verdict.pass)
         TRY(ldm_fail(LDM_ERR_MISMATCH, "output %lld is %.9g, wanted %.9g within %.3g: ldm op '%s' --impl %s --seed %d",
-                     (long long)c->verdict.worst_at, c->verdict.got, c->verdict.want, c->verdict.bound, c->text, c->choice.impl->name, SEED));
+                     (long long)c->verdict.worst_at, c->verdict.got, c->verdict.want, c->verdict.bound, c->text,
+                     c->choice.impl->name, SEED));
 done:
-    free(y);
-    free(want);
-    free(bound);
     free(index);
     return st;
 }

@@ -47,15 +47,10 @@
 #define P_ROW (TILE_Q + 4)
 #define TILE_FLOATS (CHUNK * QK_ROW > V_ROWS * D_PAD ? CHUNK * QK_ROW : V_ROWS * D_PAD)
 
-/* Elements at..at+3 of a row with `left` elements from there on; zero behind its end. */
-float4 quad(__global const real *p, int at, int left) {
-    if (VEC) return left > 0 ? ALOAD4(p, at) : (float4)(0.0f);
-    return (float4)(left > 0 ? LOAD(p, at) : 0.0f, left > 1 ? LOAD(p, at + 1) : 0.0f, left > 2 ? LOAD(p, at + 2) : 0.0f,
-                    left > 3 ? LOAD(p, at + 3) : 0.0f);
-}
+QUAD_OF(quad, real, LOAD, ALOAD4, VEC)
 
 #if MUTANT == 13
-#define KEPT(v) as_float(as_uint(v) & 0xffffe000u)
+#define KEPT(v) CUT(v)
 #else
 #define KEPT(v) (v)
 #endif

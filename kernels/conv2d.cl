@@ -9,15 +9,6 @@
  *   6 bias missing, 7 neighbour's bias, 8 outside is one, 9 upsample shifted, 10 filter flipped, 11 channels swapped,
  *   12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped, 16 activation dropped, 17 sign of one
  *   tap, 18 sum kept in f16, 19 x cut to f16, 20 x cut to bf16 */
-#if MUTANT == 18
-static float summed(float v) {
-    ushort bits;
-    vstore_half_rte(v, 0, (half *)&bits);
-    return vload_half(0, (half *)&bits);
-}
-#else
-#define summed(v) (v)
-#endif
 
 __kernel void conv2d_plain(__global real *restrict y, __global const real *restrict x, __global const real *restrict x2,
                            __global const wreal *restrict w, __global const float *restrict bias,
@@ -44,16 +35,17 @@ __kernel void conv2d_plain(__global real *restrict y, __global const real *restr
                 float v = ec < c ? LOAD(x, at * c + ec) : LOAD(x2, at * c2 + ec - c);
                 if (MUTANT == 8 && outside) v = 1;
                 if (MUTANT == 2 && e == 0) v *= 2;
-                if (MUTANT == 19) v = as_float(as_uint(v) & 0xffffe000u);
+                if (MUTANT == 19) v = CUT(v);
                 if (MUTANT == 20) v = as_float(as_uint(v) & 0xffff0000u);
                 if (MUTANT == 17 && ry == 0 && sx == 0) v = -v;
-                sum = summed(FMA(v, WLOAD(wt, (size_t)e * r * s), sum));
+                sum = FMA(v, WLOAD(wt, (size_t)e * r * s), sum);
+                if (MUTANT == 18) sum = half_of(sum);
             }
         }
     if (bias && MUTANT != 6) sum += bias[MUTANT == 7 ? (o + 1) % k : o];
     if (vec) sum += LOAD(vec, (size_t)(MUTANT == 13 ? 0 : in) * k + o);
     if (residual && MUTANT != 14) sum += LOAD(residual, id);
     float v = activate(sum, MUTANT == 16 ? ACT_NONE : act);
-    if (MUTANT == 12) v = as_float(as_uint(v) & 0xffffe000u);
+    if (MUTANT == 12) v = CUT(v);
     STORE(v, y, id);
 }

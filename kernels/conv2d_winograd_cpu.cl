@@ -15,6 +15,7 @@
  *   11 last rows of a tile swapped, 12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped,
  *   16 activation dropped, 17 last tile of 8 repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the
  *   first again, 20 tail of channels dropped, 21 last row of outputs unwritten, 22 neighbour's panel */
+#include "conv2d_cpu.clh"
 #ifndef OUT
 #define OUT 4 /* outputs of a tile a side: 4 or 2 */
 #endif
@@ -50,54 +51,6 @@
     }
 #define TURN_OUT(m, y, s, ys) y[0] = m[0] + m[s] + m[2 * s], y[ys] = m[s] - m[2 * s] + m[3 * s];
 #endif
-
-#if MUTANT == 12
-#define KEPT1(v) as_float(as_uint(v) & 0xffffe000u)
-#define KEPT16(v) as_float16(as_uint16(v) & 0xffffe000u)
-#else
-#define KEPT1(v) (v)
-#define KEPT16(v) (v)
-#endif
-
-#if MUTANT == 18
-static float16 summed(float16 v) {
-    ushort16 bits;
-    vstore_half16_rte(v, 0, (half *)&bits);
-    return vload_half16(0, (half *)&bits);
-}
-#else
-#define summed(v) (v)
-#endif
-
-static void finish1(__global real *y, __global const float *bias, __global const real *vec, __global const real *residual,
-                    float sum, long at, int o, int in, int k, int act) {
-    if (bias && MUTANT != 6) sum += bias[MUTANT == 7 ? (o + 1) % k : o];
-    if (vec) sum += LOAD(vec, (long)(MUTANT == 13 ? 0 : in) * k + o);
-    if (residual && MUTANT != 14) sum += LOAD(residual, at);
-    STORE(KEPT1(activate(sum, MUTANT == 16 ? ACT_NONE : act)), y, at);
-}
-
-static void finish16(__global real *y, __global const float *bias, __global const real *vec, __global const real *residual,
-                     float16 sum, long at, int o, int in, int k, int act) {
-    if (MUTANT != 7 && o + 16 <= k) {
-        if (bias && MUTANT != 6) sum += vload16(0, bias + o);
-        if (vec) sum += LOAD16(vec, (long)(MUTANT == 13 ? 0 : in) * k + o);
-        if (residual && MUTANT != 14) sum += LOAD16(residual, at);
-        STORE16(KEPT16(activate16(sum, MUTANT == 16 ? ACT_NONE : act)), y, at);
-    } else {
-        float lane[16];
-        vstore16(sum, 0, lane);
-        for (int e = 0; e < min(16, k - o); e++) finish1(y, bias, vec, residual, lane[e], at + e, o + e, in, k, act);
-    }
-}
-
-static __global const real *input_row(__global const real *x, __global const real *zeros, long map, int iy, int ix, int h,
-                                      int wd, int c, int up) {
-    const int outside = (uint)iy >= (uint)(h * up) || (uint)ix >= (uint)(wd * up);
-    const int sy = MUTANT == 9 && up == 2 ? min((iy + 1) >> 1, h - 1) : iy >> (up - 1), sx = ix >> (up - 1);
-    if (MUTANT == 8) zeros = x;
-    return outside ? zeros : x + (map + (long)sy * wd + sx) * c;
-}
 
 /* Channels e .. of a row of c, zeros behind the last. */
 static float16 channels(__global const real *row, int e, int c) {

@@ -8,15 +8,6 @@
  * MUTANTS: 1 last product dropped, 2 first product doubled, 3 row of the neighbour, 4 bias missing, 5 neighbour's bias,
  *   6 residual missing, 7 activation dropped, 8 products swapped, 9 batch of w ignored, 10 f16 store truncated, 11 sum kept
  *   in f16, 12 w transposed, 13 x cut to f16, 14 x cut to bf16 */
-#if MUTANT == 11
-static float summed(float v) {
-    ushort bits;
-    vstore_half_rte(v, 0, (half *)&bits);
-    return vload_half(0, (half *)&bits);
-}
-#else
-#define summed(v) (v)
-#endif
 
 __kernel void gemm_plain(__global real *restrict y, __global const real *restrict x, __global const wreal *restrict w,
                          __global const float *restrict bias, __global const real *restrict residual, int batch, int m,
@@ -31,13 +22,14 @@ __kernel void gemm_plain(__global real *restrict y, __global const real *restric
     for (int e = 0; e < k - (MUTANT == 1); e++) {
         float v = LOAD(x, row * k + (MUTANT == 8 ? min(e ^ 1, k - 1) : e));
         if (MUTANT == 2 && e == 0) v *= 2;
-        if (MUTANT == 13) v = as_float(as_uint(v) & 0xffffe000u);
+        if (MUTANT == 13) v = CUT(v);
         if (MUTANT == 14) v = as_float(as_uint(v) & 0xffff0000u);
-        sum = summed(FMA(v, WLOAD(wt, e * e_step), sum));
+        sum = FMA(v, WLOAD(wt, e * e_step), sum);
+        if (MUTANT == 11) sum = half_of(sum);
     }
     if (bias && MUTANT != 4) sum += bias[MUTANT == 5 ? (col + 1) % n : col];
     if (residual && MUTANT != 6) sum += LOAD(residual, id);
     float v = activate(sum, MUTANT == 7 ? ACT_NONE : act);
-    if (MUTANT == 10) v = as_float(as_uint(v) & 0xffffe000u);
+    if (MUTANT == 10) v = CUT(v);
     STORE(v, y, id);
 }

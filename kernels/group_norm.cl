@@ -8,6 +8,7 @@
  *
  * MUTANTS: 1 eps outside the square root, 2 variance over N-1, 3 variance in one pass, 4 wrong group, 5 scale without
  *          its 1, 6 last row missing from the statistics, 7 f16 stored truncated, 8 gamma and beta exchanged */
+#include "norm.clh"
 
 kernel void group_norm_stats_plain(global float *stats, global const real *x, int hw, int c, int groups, float eps) {
     const int g = get_global_id(0), n = get_global_id(1), width = c / groups;
@@ -49,18 +50,9 @@ kernel void group_norm_stats_plain(global float *stats, global const real *x, in
 #if MUTANT == 3
     squares = max(squares - count * mean * mean, 0.0f);
 #endif
-#if MUTANT == 2
-    const float var = squares / max(count - 1, 1.0f);
-#else
-    const float var = squares / count;
-#endif
     stats += 2 * ((size_t)n * groups + g);
     stats[0] = mean;
-#if MUTANT == 1
-    stats[1] = 1 / (sqrt(var) + eps);
-#else
-    stats[1] = 1 / sqrt(var + eps);
-#endif
+    stats[1] = inverse_sigma(squares, count, eps);
 }
 
 /* has_ss: ss is there; else it is not read. silu: apply it. */
@@ -87,9 +79,5 @@ kernel void group_norm_apply_plain(global real *y, global const real *x, global 
     if (has_ss) v = FMA(v, 1 + LOAD(ss, (size_t)n * 2 * c + k), LOAD(ss, (size_t)n * 2 * c + c + k));
 #endif
     if (silu_too) v = silu(v);
-#if MUTANT == 7 && REAL_IS_HALF
-    vstore_half_rtz(v, i, y);
-#else
-    STORE(v, y, i);
-#endif
+    STORE(MUTANT == 7 && REAL_IS_HALF ? CUT(v) : v, y, i);
 }

@@ -15,14 +15,7 @@
  * MUTANTS: 1 eps outside the square root, 2 variance over N-1, 3 variance in one pass, 4 wrong group, 5 scale without
  *          its 1, 6 spread of the block means left out, 7 f16 stored truncated, 8 channels behind the last 16 left out
  *          of the sums, 9 last row of a block missing from the mean */
-
-static inline void store16(float16 v, global real *p, size_t i) {
-#if MUTANT == 7 && REAL_IS_HALF
-    vstore_half16_rtz(v, 0, p + i);
-#else
-    STORE16(v, p, i);
-#endif
-}
+#include "norm.clh"
 
 #if MUTANT == 3
 #define AWAY(v, mean) (v)
@@ -102,16 +95,7 @@ kernel void group_norm_stats_merge(global float *coef, global const float *parti
 #if MUTANT != 6
     squares += FMA(spread, area, away * away * last);
 #endif
-#if MUTANT == 2
-    const float var = squares / max(all - 1, 1.0f);
-#else
-    const float var = squares / all;
-#endif
-#if MUTANT == 1
-    const float factor = 1 / (sqrt(var) + eps);
-#else
-    const float factor = 1 / sqrt(var + eps);
-#endif
+    const float factor = inverse_sigma(squares, all, eps);
     coef += (size_t)n * 3 * padded;
     for (int i = 0; i < width; i++) {
 #if MUTANT == 4
@@ -145,7 +129,8 @@ kernel void group_norm_apply_rows(global real *y, global const real *x, global c
         for (int k = 0; k < wide; k += 16) {
             float16 v = FMA(LOAD16(x, row + k) - vload16(0, coef + k), vload16(0, coef + padded + k),
                             vload16(0, coef + 2 * padded + k));
-            store16(silu_too ? silu16(v) : v, y, row + k);
+            if (silu_too) v = silu16(v);
+            STORE16(MUTANT == 7 && REAL_IS_HALF ? CUT16(v) : v, y, row + k);
         }
         for (int k = wide; k < c; k++) {
             float v = FMA(LOAD(x, row + k) - coef[k], coef[padded + k], coef[2 * padded + k]);

@@ -11,10 +11,11 @@
  *   group_norm_affine  y from x and coef: a work-item takes 4 channels (1 without VEC) of APPLY_ROWS rows
  *   Statistics do not depend on how they are applied; blocks and merge order depend on the sizes only.
  *
- * MUTANTS: 1 last row dropped, 2 eps outside the root, 3 variance over N - 1, 4 variance in one pass, 5 blocks merged
- *   without the distance of their means, 6 no barrier before the columns are merged, 7 activation dropped,
- *   8 scale and shift exchanged, 9 neighbour's group, 10 last block dropped, 11 gamma of the neighbour, 12 ss of sample 0,
- *   13 columns merged without the distance of their means, 14 rows behind the end counted.
+ * MUTANTS: 1 eps outside the root, 2 variance over N - 1, 3 the tree's last step dropped, 4 no barrier in the tree,
+ *   5 variance in one pass, 6 last row dropped, 7 blocks merged without the distance of their means, 8 no barrier before
+ *   the columns are merged, 9 activation dropped, 10 scale and shift exchanged, 11 neighbour's group, 12 last block dropped,
+ *   13 gamma of the neighbour, 14 ss of sample 0, 15 columns merged without the distance of their means, 16 rows behind the
+ *   end counted.
  *
  * Tunables (-D by the host; the defaults compile standalone): */
 #ifndef GROUP
@@ -24,6 +25,9 @@
 #ifndef VEC
 #define VEC 1
 #endif
+#include "gpu_tree.clh"
+#include "norm.clh"
+
 #define ROWS 16 /* rows of a work-item in the statistics */
 #define APPLY_ROWS 8
 
@@ -37,7 +41,7 @@ void group_norm_blocks(__global float *restrict part, __global const real *restr
     const int wide = c / groups, mine = first + col / width;          /* this column's piece: of group mine / pieces */
     const int ch = mine % pieces * width + col % width;               /* within its group */
     const bool used = slice < slices && mine < groups * pieces && ch < wide;
-    const int row0 = block * slices * ROWS, end = MUTANT == 1 ? hw - 1 : hw;
+    const int row0 = block * slices * ROWS, end = MUTANT == 6 ? hw - 1 : hw;
     float v[ROWS], mean = 0, square = 0;
     int rows = 0;
     x += ((long)in * hw + row0) * c + (long)(mine / pieces) * wide + ch;
@@ -46,20 +50,20 @@ void group_norm_blocks(__global float *restrict part, __global const real *restr
         const int row = slice + i * slices;
         const bool there = used && row0 + row < end;
         v[i] = there ? LOAD(x, row * c) : 0.0f;
-        rows += there || (MUTANT == 14 && used);
+        rows += there || (MUTANT == 16 && used);
     }
 #pragma unroll
     for (int i = 0; i < ROWS; i++) mean += v[i];
     mean = rows ? mean / rows : 0.0f;
 #pragma unroll
     for (int i = 0; i < ROWS; i++) {
-        const float off = i < rows ? v[i] - (MUTANT == 4 ? 0.0f : mean) : 0.0f; /* rows of a work-item end together */
+        const float off = i < rows ? v[i] - (MUTANT == 5 ? 0.0f : mean) : 0.0f; /* rows of a work-item end together */
         square = FMA(off, off, square);
     }
-    if (MUTANT == 4) square -= rows * mean * mean;
+    if (MUTANT == 5) square -= rows * mean * mean;
     means[lid] = mean;
     squares[lid] = square;
-#if MUTANT != 6
+#if MUTANT != 8
     barrier(CLK_LOCAL_MEM_FENCE);
 #endif
     if (lid >= per || first + lid >= groups * pieces) return;
@@ -77,27 +81,13 @@ void group_norm_blocks(__global float *restrict part, __global const real *restr
     for (int s = 0; s < slices; s++) {
         const int here = clamp((end - row0 - s + slices - 1) / slices, 0, ROWS);
         for (int i = 0; i < piece_cols; i++) {
-            const float off = (here > 0) & (MUTANT != 13) ? means[s * cols + lid * width + i] - mid : 0.0f;
+            const float off = (here > 0) & (MUTANT != 15) ? means[s * cols + lid * width + i] - mid : 0.0f;
             all += FMA(here * off, off, squares[s * cols + lid * width + i]);
         }
     }
     const long e = ((long)in * groups + (first + lid) / pieces) * ((long)get_num_groups(0) * pieces) + (long)block * pieces + piece;
     part[2 * e] = mid;
     part[2 * e + 1] = all;
-}
-
-/* The sum of v over the work-group, the same to all. */
-float total(float v, __local float *seen) {
-    const int lid = get_local_id(0);
-    seen[lid] = v;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int step = GROUP / 2; step > 0; step /= 2) {
-        if (lid < step) seen[lid] += seen[lid + step];
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    v = seen[0];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    return v;
 }
 
 __kernel WORK_GROUP(GROUP)
@@ -108,24 +98,23 @@ void group_norm_merge(__global float *restrict coef, __global const float *restr
     const int lid = get_local_id(0), g = get_group_id(0), in = get_group_id(1), wide = c / groups, entries = blocks * pieces;
     const float every = (float)hw * wide;
     float sum = 0, square = 0;
-    part += ((long)in * groups + (MUTANT == 9 ? (g + 1) % groups : g)) * entries * 2;
+    part += ((long)in * groups + (MUTANT == 11 ? (g + 1) % groups : g)) * entries * 2;
     const float start = part[0]; /* means are summed as distances from the first: small where the map is far from zero */
 #define COUNT(e) ((float)(min(block_rows, hw - e / pieces * block_rows) * min(width, wide - e % pieces * width)))
-    for (int e = lid; e < entries - (MUTANT == 10); e += GROUP) sum += COUNT(e) * (part[2 * e] - start);
+    for (int e = lid; e < entries - (MUTANT == 12); e += GROUP) sum += COUNT(e) * (part[2 * e] - start);
     const float mean = start + total(sum, seen) / every;
-    for (int e = lid; e < entries - (MUTANT == 10); e += GROUP) {
-        const float off = MUTANT == 5 ? 0.0f : part[2 * e] - mean;
+    for (int e = lid; e < entries - (MUTANT == 12); e += GROUP) {
+        const float off = MUTANT == 7 ? 0.0f : part[2 * e] - mean;
         square += FMA(COUNT(e) * off, off, part[2 * e + 1]);
     }
-    const float var = total(square, seen) / (MUTANT == 3 ? max(every - 1, 1.0f) : every);
-    const float inverse = MUTANT == 2 ? 1 / (sqrt(var) + eps) : 1 / sqrt(var + eps);
+    const float inverse = inverse_sigma(total(square, seen), every, eps);
     coef += (long)in * 3 * c;
     for (int i = lid; i < wide; i += GROUP) {
-        const int ch = g * wide + i, other = MUTANT == 12 ? 0 : in;
-        const float scale = scaleshift ? LOAD(ss, (long)other * 2 * c + ch + (MUTANT == 8) * c) : 0.0f;
-        const float shift = scaleshift ? LOAD(ss, (long)other * 2 * c + ch + (MUTANT != 8) * c) : 0.0f;
+        const int ch = g * wide + i, other = MUTANT == 14 ? 0 : in;
+        const float scale = scaleshift ? LOAD(ss, (long)other * 2 * c + ch + (MUTANT == 10) * c) : 0.0f;
+        const float shift = scaleshift ? LOAD(ss, (long)other * 2 * c + ch + (MUTANT != 10) * c) : 0.0f;
         coef[ch] = mean;
-        coef[c + ch] = inverse * gamma[MUTANT == 11 ? (ch + 1) % c : ch] * (1 + scale);
+        coef[c + ch] = inverse * gamma[MUTANT == 13 ? (ch + 1) % c : ch] * (1 + scale);
         coef[2 * c + ch] = beta[ch] * (1 + scale) + shift;
     }
 }
@@ -137,7 +126,7 @@ __kernel void group_norm_affine(__global real *y, __global const real *x, __glob
     const long at = ((long)in * hw + row0) * c + ch;
     if (row0 >= hw) return;
     coef += (long)in * 3 * c + ch;
-    if (MUTANT == 7) act = ACT_NONE;
+    if (MUTANT == 9) act = ACT_NONE;
 #if VEC
     const float4 mean = *(__global const float4 *)coef, factor = *(__global const float4 *)(coef + c),
                  addend = *(__global const float4 *)(coef + 2 * c);

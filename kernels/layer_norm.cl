@@ -6,6 +6,7 @@
  *
  * MUTANTS: 1 eps outside the square root, 2 variance over c-1, 3 variance in one pass, 4 last element missing from the
  *          mean, 5 gamma and beta exchanged, 6 last row left alone */
+#include "norm.clh"
 
 kernel void layer_norm_plain(global real *y, global const real *x, global const float *gamma, global const float *beta,
                              int rows, int c, float eps) {
@@ -39,18 +40,10 @@ kernel void layer_norm_plain(global real *y, global const real *x, global const 
         }
         squares += part;
     }
-#if MUTANT == 2
-    const float var = squares / max(c - 1, 1);
-#elif MUTANT == 3
-    const float var = max(squares, 0.0f) / c;
-#else
-    const float var = squares / c;
+#if MUTANT == 3
+    squares = max(squares, 0.0f);
 #endif
-#if MUTANT == 1
-    const float factor = 1 / (sqrt(var) + eps);
-#else
-    const float factor = 1 / sqrt(var + eps);
-#endif
+    const float factor = inverse_sigma(squares, c, eps);
     for (int k = 0; k < c; k++) {
 #if MUTANT == 5
         STORE(FMA((LOAD(x, k) - mean) * factor, beta[k], gamma[k]), y, k);

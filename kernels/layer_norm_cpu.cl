@@ -7,13 +7,7 @@
  *
  * MUTANTS: 1 eps outside the square root, 2 variance over c-1, 3 variance in one pass, 4 elements behind the last 16
  *          missing from the sums, 5 one step of 16 missing from the mean, 6 f16 stored truncated */
-
-static inline float sum16(float16 v) {
-    float8 a = v.lo + v.hi;
-    float4 b = a.lo + a.hi;
-    float2 c = b.lo + b.hi;
-    return c.x + c.y;
-}
+#include "norm.clh"
 
 #if MUTANT == 3
 #define AWAY(v) (v)
@@ -63,23 +57,10 @@ kernel void layer_norm_row(global real *y, global const real *x, global const fl
 #if MUTANT == 3
     squares = max(squares - c * mean * mean, 0.0f);
 #endif
-#if MUTANT == 2
-    const float var = squares / max(c - 1, 1);
-#else
-    const float var = squares / c;
-#endif
-#if MUTANT == 1
-    const float factor = 1 / (sqrt(var) + eps);
-#else
-    const float factor = 1 / sqrt(var + eps);
-#endif
+    const float factor = inverse_sigma(squares, c, eps);
     for (int k = 0; k < wide; k += 16) {
         float16 v = FMA((LOAD16(x, k) - mean) * factor, vload16(0, gamma + k), vload16(0, beta + k));
-#if MUTANT == 6 && REAL_IS_HALF
-        vstore_half16_rtz(v, 0, y + k);
-#else
-        STORE16(v, y, k);
-#endif
+        STORE16(MUTANT == 6 && REAL_IS_HALF ? CUT16(v) : v, y, k);
     }
     for (int k = wide; k < c; k++) STORE(FMA((LOAD(x, k) - mean) * factor, gamma[k], beta[k]), y, k);
 }

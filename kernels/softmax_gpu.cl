@@ -4,30 +4,15 @@
  *
  *   softmax_group  a work-group a row: neighbours read neighbouring columns; maximum and sum by a fixed tree in local memory
  *
- * MUTANTS: 1 last column dropped, 2 one column too many at zero, 3 no maximum taken off, 4 no barrier in the tree,
- *   5 not divided by the sum, 6 scale dropped, 7 the tree's last step dropped, 8 columns exchanged in pairs.
+ * MUTANTS: 1 last column dropped, 2 one column too many at zero, 3 the tree's last step dropped, 4 no barrier in the tree,
+ *   5 not divided by the sum, 6 scale dropped, 7 no maximum taken off, 8 columns exchanged in pairs.
  *
  * Tunables (-D by the host; the defaults compile standalone): */
 #ifndef GROUP
 #define GROUP 128 /* work-items a row: 32..256, power of two */
 #endif
-#define COMBINED(OP, v)                                                                                                \
-    do {                                                                                                               \
-        seen[lid] = (v);                                                                                               \
-        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-        for (int step = GROUP / 2; step > (MUTANT == 7); step /= 2) {                                                  \
-            if (lid < step) seen[lid] = OP(seen[lid], seen[lid + step]);                                               \
-            TREE_BARRIER;                                                                                              \
-        }                                                                                                              \
-        (v) = seen[0];                                                                                                 \
-        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-    } while (0)
-#if MUTANT == 4
-#define TREE_BARRIER
-#else
-#define TREE_BARRIER barrier(CLK_LOCAL_MEM_FENCE)
-#endif
-#define SUM(a, b) ((a) + (b))
+#include "gpu_tree.clh"
+TREE(largest, fmax)
 
 __kernel WORK_GROUP(GROUP) void softmax_group(__global real *y, __global const real *x, int cols, float scale) {
     __local float seen[GROUP];
@@ -38,10 +23,10 @@ __kernel WORK_GROUP(GROUP) void softmax_group(__global real *y, __global const r
     y += (long)get_group_id(0) * cols;
     if (MUTANT == 6) scale = 1;
     for (int c = lid; c < seen_cols; c += GROUP) most = fmax(most, LOAD(x, c) * scale);
-    COMBINED(fmax, most);
-    if (MUTANT == 3) most = 0;
+    most = largest(most, seen);
+    if (MUTANT == 7) most = 0;
     for (int c = lid; c < seen_cols; c += GROUP) sum += exp(LOAD(x, c) * scale - most);
-    COMBINED(SUM, sum);
+    sum = total(sum, seen);
     if (MUTANT == 2) sum += exp(-most);
     if (MUTANT == 5) sum = 1;
     for (int c = lid; c < cols; c += GROUP) STORE(exp(LOAD(x, MUTANT == 8 ? min(c ^ 1, cols - 1) : c) * scale - most) / sum, y, c);

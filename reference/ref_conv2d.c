@@ -19,13 +19,14 @@ static void dot(const float *a, const float *b, int64_t count, double *sum, doub
     *sum += t, *mag += m;
 }
 
-/* ---- Winograd: the same sum as A^T [sum_c (G g G^T) . (B^T d B)] A over tiles d of the input, m outputs a side -------- */
+/* ---- Winograd: the same sum as A^T [sum_c (G g G^T) . (B^T d B)] A over tiles d of the input, m outputs a side
+ * -------- */
 
 enum { MOST = 6 };
 
-/* |A^T| [m][m+2], |G| [m+2][3], |B^T| [m+2][m+2] of the points p_0 .. p_m and infinity (Cook and Toom: A evaluates an output
- * polynomial's transpose, G the filter divided by prod_{j != i} (p_i - p_j), B^T holds the coefficients of prod_{j != i} (x -
- * p_j), its last row those of the product of all). */
+/* |A^T| [m][m+2], |G| [m+2][3], |B^T| [m+2][m+2] of the points p_0 .. p_m and infinity (Cook and Toom: A evaluates an
+ * output polynomial's transpose, G the filter divided by prod_{j != i} (p_i - p_j), B^T holds the coefficients of
+ * prod_{j != i} (x - p_j), its last row those of the product of all). */
 static void magnitudes(int m, double a[MOST][MOST], double g[MOST][3], double b[MOST][MOST]) {
     static const double four[] = {0, 0.625, -0.625, 1.5, -1.5}, two[] = {0, 1, -1};
     const double *p = m == 4 ? four : two;
@@ -44,11 +45,11 @@ static void magnitudes(int m, double a[MOST][MOST], double g[MOST][3], double b[
     }
 }
 
-/* T = |A^T| [sum_c (|G| |g| |G^T|) . (|B^T| |d| |B|)] |A| at output (p, q) of sample n, output k: what every rounding is
- * relative to: of the filter (1), of both passes over the tile and over the sums (at most m + 1 each) and of the sum over
- * channels (2 sqrt(C), as everywhere): (2 sqrt(C) + 4 m + 6) u T. */
-static double winograd_error(const ref_conv2d_dims *d, int m, const float *x, const float *x2, const float *w, int64_t n,
-                             int64_t p, int64_t q, int64_t k) {
+/* T = |A^T| [sum_c (|G| |g| |G^T|) . (|B^T| |d| |B|)] |A| at output (p, q) of sample n, output k: what every rounding
+ * is relative to: of the filter (1), of both passes over the tile and over the sums (at most m + 1 each) and of the sum
+ * over channels (2 sqrt(C), as everywhere): (2 sqrt(C) + 4 m + 6) u T. */
+static double winograd_error(const ref_conv2d_dims *d, int m, const float *x, const float *x2, const float *w,
+                             int64_t n, int64_t p, int64_t q, int64_t k) {
     const int64_t H = d->h * d->up, W = d->w * d->up, ct = d->c + d->c2;
     double a[MOST][MOST] = {{0}}, g[MOST][3] = {{0}}, b[MOST][MOST] = {{0}}, mag = 0;
     magnitudes(m, a, g, b);

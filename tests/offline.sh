@@ -19,7 +19,7 @@ CLC=$(for d in /usr/lib/clc /usr/share/clc; do [ -d $d ] && echo $d && break; do
 # What is compiled: file, then sets of -D. The GPU family: the default, the other storage, odd sizes, other tunables.
 sets() {
     case $1 in
-    conv2d_gpu.cl) printf '%s\n' "" "-DREAL=half" "-DC_VEC=0 -DK_VEC=0" "-DACT=2" "-DTILE_M=128" "-DTILE_M=128 -DREAL=half" "-DTILE_N=32" ;;
+    conv2d_gpu.cl) printf '%s\n' "" "-DREAL=half" "-DC_VEC=0 -DVEC=0" "-DACT=2" "-DTILE_M=128" "-DTILE_M=128 -DREAL=half" "-DTILE_N=32" ;;
     gemm_gpu.cl) printf '%s\n' "" "-DREAL=half" "-DVEC=0" "-DW_LAYOUT=1" "-DW_LAYOUT=2" "-DACT=3" "-DTILE_M=128" "-DTILE_M=128 -DREAL=half" "-DTILE_N=32" ;;
     attention_gpu.cl) printf '%s\n' "-DQUADS_D=2 -DCHUNK=8" "-DREAL=half -DQUADS_D=2 -DCHUNK=8" "-DQUADS_D=3" "-DVEC=0 -DQUADS_D=2" \
         "-DGROUP=256 -DQUADS_D=3" "-DTILE_Q=16 -DGROUP=256 -DQUADS_D=2" "-DTILE_Q=8 -DGROUP=256 -DQUADS_D=2" ;;
@@ -102,12 +102,17 @@ else echo "SKIP offline: NVIDIA targets: needs clang, libclc and ptxas (of the C
 if [ -n "$OCLOC" ] && command -v readelf >/dev/null; then targets="$targets intel:dg2-g10 intel:pvc"
 else echo "SKIP offline: Intel targets: needs ocloc (Debian: intel-opencl-icd) and readelf" | tee -a "$skips"; fi
 
+source_of() { # as host/cl/program.c puts it together: common.clh, then the file with its pieces
+    cat kernels/common.clh
+    awk '/^#include "/ { piece = "kernels/" substr($2, 2, length($2) - 2); while ((getline line <piece) > 0) print line; next } 1' "$1"
+}
+
 wanted() { [ $# -eq 1 ] && return 0; local f=$1; shift; for p in "$@"; do case $f in *$p*) return 0 ;; esac; done; return 1; }
 for path in kernels/*.cl; do
     file=$(basename "$path")
     case $file in *_cpu.cl | peak.cl) continue ;; esac # peak.cl measures, it makes nothing
     wanted "$file" "$@" || continue
-    { cat kernels/common.clh; echo "#line 1 \"$file\""; cat "$path"; } >"$work/k.cl"
+    source_of "$path" >"$work/k.cl"
     while IFS= read -r defines; do
         [ -n "$quiet" ] || echo "$file ${defines:-(defaults)}"
         for t in $targets; do "${t%%:*}" "$file" "$defines" "${t#*:}"; done

@@ -45,13 +45,15 @@ static void find_uses(const char *text, bool *used) {
 /* Reads the list behind "MUTANTS:" up to a full stop, a blank line or the comment's end, and checks it against the
  * code. */
 static void read_mutants(const char *file) {
-    char path[4200], *text = NULL;
-    size_t size;
+    ldm_text source = {0};
     bool listed[MAX_NUMBER] = {false}, used[MAX_NUMBER] = {false};
-    snprintf(path, sizeof path, "%s/%s", ldm_kernel_dir(), file);
-    if (ldm_read_file(path, 4 << 20, &text, &size)) return;
-    find_uses(text, used);
-    char *list = strstr(text, "MUTANTS:"), *close = list ? strstr(list, "*/") : NULL;
+    if (ldm_kernel_source(file, &source)) {
+        printf("FAIL mutants: %s\n", ldm_message());
+        test_failed++;
+        return;
+    }
+    find_uses(source.s, used);
+    char *list = strstr(source.s, "MUTANTS:"), *close = list ? strstr(list, "*/") : NULL;
     if (close) {
         char *blank = strstr(list, "\n *\n");
         *(blank && blank < close ? blank : close) = 0;
@@ -68,7 +70,7 @@ static void read_mutants(const char *file) {
         }
         listed[n] = true;
         mutant *m = &mutants[mutant_count++];
-        snprintf(m->file, sizeof m->file, "%s", file);
+        snprintf(m->file, sizeof m->file, "%.63s", file);
         m->number = (int)n;
         size_t len = (size_t)snprintf(m->name, sizeof m->name, "%s: %ld", file, n);
         for (char *word = name;
@@ -84,7 +86,7 @@ static void read_mutants(const char *file) {
                    listed[n] ? "listed but not built" : "built but not listed");
             test_failed++;
         }
-    free(text);
+    ldm_text_free(&source);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -109,7 +111,7 @@ static void add_ways(const char *text, ldm_fill fill, bool exact) {
     for (const ldm_impl *impl = p.op->impls; impl->name && way_count < MAX_RUNS; impl++) {
         static ldm_recipe r;
         int params[LDM_MAX_TUNABLES];
-        if (impl->family == LDM_LIBRARY || (impl->supports && impl->supports(&p, d))) continue;
+        if (impl->family == LDM_LIBRARY || ldm_cannot(&p, d, impl)) continue;
         ldm_default_params(&p, impl, d, params);
         memset(&r, 0, sizeof r);
         if (impl->record(&p, params, d, &r)) continue;

@@ -94,7 +94,7 @@ static bool run_case(const char *text, ldm_fill fill, bool exact, tally *tallies
         const ldm_impl *impl = &c.p.op->impls[i];
         char name[128];
         name_of(c.p.op, impl, name, sizeof name);
-        if (!wanted(name) || (impl->supports && impl->supports(&c.p, ldm_cl_device(cl)))) continue;
+        if (!wanted(name) || ldm_cannot(&c.p, ldm_cl_device(cl), impl)) continue;
         ldm_choice choice = {.impl = impl};
         ldm_default_params(&c.p, impl, ldm_cl_device(cl), choice.params);
         run_one(&c, &choice, &tallies[i]);

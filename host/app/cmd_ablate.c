@@ -45,17 +45,10 @@ static ldm_status tick(void *user, int k, double seconds) {
 /* Seconds per op kind of the last step, appended to `kinds`. */
 static void add_kinds(const ldm_plan *p, ldm_exec *e, int f, json_t *kinds) {
     for (int o = 0; ldm_ops[o]; o++) {
-        double seconds = 0, flops = 0, bytes = 0;
-        for (int i = 0; i < p->steps; i++) {
-            double s = p->step[i].problem.op == ldm_ops[o] && p->step[i].segment == LDM_SEGMENT_STEP
-                           ? ldm_exec_step_seconds(e, i)
-                           : 0;
-            ldm_cost c = ldm_ops[o]->cost(&p->step[i].problem);
-            if (s > 0) seconds += s, flops += c.flops, bytes += c.bytes;
-        }
-        if (seconds > 0)
+        app_op_time t = app_time_of_op(p, e, LDM_SEGMENT_STEP, ldm_ops[o]);
+        if (t.steps)
             json_array_append_new(kinds, json_pack("{s:i,s:s,s:f,s:f,s:f}", "f", f, "op", ldm_ops[o]->name, "seconds",
-                                                   seconds, "flops", flops, "bytes", bytes));
+                                                   t.seconds, "flops", t.cost.flops, "bytes", t.cost.bytes));
     }
 }
 
@@ -72,7 +65,7 @@ static ldm_status measure_unet(const options *o, ldm_cl *cl, row *r, json_t *kin
                            .w = o->size / r->f};
     ldm_exec *e = NULL;
     float *x = NULL, *classes = NULL;
-    double times[MAX_REPEAT], low, high;
+    double times[MAX_REPEAT];
     ldm_memory m;
     char what[64];
     ldm_progress bar;
@@ -113,9 +106,8 @@ static ldm_status measure_unet(const options *o, ldm_cl *cl, row *r, json_t *kin
     TRY(st);
     add_kinds(net.plan, e, r->f, kinds);
     qsort(times, (size_t)o->repeat, sizeof *times, by_value);
-    low = times[0], high = times[o->repeat - 1];
     r->step = o->repeat % 2 ? times[o->repeat / 2] : (times[o->repeat / 2 - 1] + times[o->repeat / 2]) / 2;
-    r->step_low = low, r->step_high = high;
+    r->step_low = times[0], r->step_high = times[o->repeat - 1];
     if (o->full) {
         TRY(ldm_loop_start(&lo, e, x, classes, NULL, 1));
         ldm_progress_begin(&bar, r->config->name, "steps", lo.count);
@@ -157,15 +149,13 @@ static ldm_status measure_decoder(const options *o, ldm_cl *cl, row *r) {
     TRY(ldm_alloc((size_t)count * sizeof *z, (void **)&z));
     for (int64_t i = 0; i < count; i++) z[i] = ldm_uniform(1, 3, (uint64_t)i);
     TRY(ldm_exec_write(e, ldm_plan_find(net.plan, "z"), z));
-    double best = 0;
     for (int i = 0; i < 2; i++) { /* the first one may compile */
         double start = ldm_now();
         TRY(ldm_exec_run(e, 0));
         TRY(ldm_exec_finish(e));
         TRY(ldm_check_interrupt());
-        best = ldm_now() - start;
+        r->decode = ldm_now() - start;
     }
-    r->decode = best;
 done:
     free(z);
     ldm_exec_destroy(e);

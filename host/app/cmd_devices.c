@@ -15,21 +15,16 @@ static ldm_status why(const char *text) {
     char canonical[LDM_PROBLEM_TEXT], params[160];
     ldm_status st = LDM_OK;
     TRY(ldm_problem_parse(text, &p));
-    TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device}, &cl));
+    TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device, .exact = app_device.exact}, &cl));
     const ldm_device *d = ldm_cl_device(cl);
     printf("%s on %s\n", ldm_problem_text(&p, canonical, sizeof canonical), d->name);
     st = ldm_choose(&p, d, &c);
     for (const ldm_impl *i = p.op->impls; i->name; i++) {
-        const char *no = i->supports ? i->supports(&p, d) : NULL;
-        const char *pass = !no && i->prefers ? i->prefers(&p, d) : NULL;
+        const char *cannot = ldm_cannot(&p, d, i), *reason = ldm_why_not(&p, d, i);
         bool chosen = !st && c.impl == i;
-        printf("  %-22s %-8s %s", i->name, family[i->family], chosen ? "chosen" : no ? "cannot" : "passed over");
+        printf("  %-22s %-8s %s", i->name, family[i->family], chosen ? "chosen" : cannot ? "cannot" : "passed over");
         if (chosen) printf(": %s %s\n", i->idea, ldm_choice_params(&c, params, sizeof params));
-        else
-            printf(": %s\n", no                         ? no
-                             : pass                     ? pass
-                             : i->family == LDM_LIBRARY ? "libraries run only when named"
-                                                        : "a better one was found");
+        else printf(": %s\n", reason ? reason : "a better one was found");
     }
 done:
     ldm_cl_close(cl);

@@ -49,7 +49,6 @@ APP_COMMAND(op) {
     ldm_cl *cl = NULL;
     ldm_choice c = {0};
     float *in[LDM_MAX_SLOTS] = {0}, *y = NULL;
-    double *want = NULL, *bound = NULL;
     ldm_oprun *run = NULL;
     ldm_verdict v;
     ldm_slot slot[LDM_MAX_SLOTS];
@@ -67,12 +66,9 @@ APP_COMMAND(op) {
     TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device, .profile = true}, &cl));
     TRY(impl ? ldm_choose_named(&p, ldm_cl_device(cl), impl, &c) : ldm_choose(&p, ldm_cl_device(cl), &c));
     const ldm_slot *ys = &slot[ldm_op_slots(p.op) - 1];
-    size_t n = (size_t)ldm_shape_count(&ys->shape);
-    TRY(ldm_alloc(n * sizeof *y, (void **)&y));
-    TRY(ldm_alloc(n * sizeof *want, (void **)&want));
-    TRY(ldm_alloc(n * sizeof *bound, (void **)&bound));
+    TRY(ldm_alloc((size_t)ldm_shape_count(&ys->shape) * sizeof *y, (void **)&y));
     TRY(ldm_oprun_create(cl, &p, &c, (const float *const *)in, &run));
-    TRY(ldm_oprun_result(run, y));
+    TRY(ldm_oprun_judge(run, (const float *const *)in, NULL, y, &v));
     TRY(ldm_oprun_enqueue(run));
     TRY(ldm_cl_finish(cl));
     ldm_cost cost = p.op->cost(&p);
@@ -80,8 +76,6 @@ APP_COMMAND(op) {
     printf("%s\n%s %s\n", ldm_problem_text(&p, text, sizeof text), c.impl->name,
            ldm_choice_params(&c, params, sizeof params));
     printf("time %.3f ms, %.1f GFLOP/s, %.1f GB/s\n", s * 1e3, cost.flops / s * 1e-9, cost.bytes / s * 1e-9);
-    p.op->reference(&p, (const float *const *)in, NULL, want, bound);
-    ldm_judge_impl(&p, c.impl, (const float *const *)in, NULL, y, want, bound, &v);
     printf("worst error / bound %.3g at %lld: got %.9g, reference %.9g, bound %.3g; bias %.3g\n", v.worst,
            (long long)v.worst_at, v.got, v.want, v.bound, v.bias);
     if (out) TRY(ldm_npy_write(out, LDM_F32, &ys->shape, y));
@@ -91,7 +85,7 @@ APP_COMMAND(op) {
 done:
     ldm_oprun_destroy(run);
     for (int i = 0; i < LDM_MAX_SLOTS; i++) free(in[i]);
-    free(y), free(want), free(bound), free(impl), free(out), free(fill);
+    free(y), free(impl), free(out), free(fill);
     ldm_cl_close(cl);
     poptFreeContext(ctx);
     return st;

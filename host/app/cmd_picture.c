@@ -15,6 +15,18 @@ typedef struct picture_options {
 } picture_options;
 
 static picture_options o;
+
+/* What each of the three commands has: freed by end(). */
+typedef struct job {
+    poptContext ctx;
+    ldm_stage_config stage; /* known before anything is built */
+    double scale;           /* latents are multiplied by it */
+    ldm_cl *cl;             /* opened by the command when its input is read */
+    ldm_image im;           /* the picture read */
+    float *latent, *y;      /* what the encoder, the decoder gave */
+    ldm_shape latent_shape, y_shape;
+} job;
+
 static struct poptOption stage_table[] = {
     {"input", 'i', POPT_ARG_STRING, &o.in, 0, "what to read", "FILE"},
     {"output", 'o', POPT_ARG_STRING, &o.out, 0, "what to write", "FILE"},
@@ -55,13 +67,12 @@ static ldm_status check_options(void) {
     return LDM_OK;
 }
 
-static void free_options(void) { free(o.model), free(o.config), free(o.taesd), free(o.in), free(o.out), free(o.dtype); }
-
 /* One half of the first stage on one input map of h x w; *y is allocated with its shape. */
-static ldm_status run_half(ldm_cl *cl, app_part part, const float *x, int64_t h, int64_t w, app_network *net, float **y,
-                           ldm_shape *shape, double *seconds) {
+static ldm_status run_half(ldm_cl *cl, app_part part, const float *x, int64_t h, int64_t w, float **y, ldm_shape *shape,
+                           double *seconds) {
     ldm_status st = LDM_OK;
     char path[4300];
+    app_network net = {0};
     ldm_exec *e = NULL;
     app_network_options n = {.net = part == APP_ENCODER ? "encoder" : "decoder",
                              .config = o.config,
@@ -74,10 +85,10 @@ static ldm_status run_half(ldm_cl *cl, app_part part, const float *x, int64_t h,
         TRY(find_half(o.taesd, n.net, path, sizeof path));
         n.model = path;
     }
-    TRY(app_network_plan(&n, net));
-    TRY(app_network_weights(&n, net));
-    TRY(app_network_exec(net, cl, NULL, &e));
-    TRY(ldm_exec_write(e, ldm_plan_find(net->plan, part == APP_ENCODER ? "x" : "z"), x));
+    TRY(app_network_plan(&n, &net));
+    TRY(app_network_weights(&n, &net));
+    TRY(app_network_exec(&net, cl, NULL, &e));
+    TRY(ldm_exec_write(e, ldm_plan_find(net.plan, part == APP_ENCODER ? "x" : "z"), x));
     TRY(ldm_exec_run(e, 0)); /* the first run makes the kernels; the second is timed */
     TRY(ldm_exec_finish(e));
     TRY(ldm_check_interrupt());
@@ -85,13 +96,14 @@ static ldm_status run_half(ldm_cl *cl, app_part part, const float *x, int64_t h,
     if (seconds) TRY(ldm_exec_run(e, 0));
     TRY(ldm_exec_finish(e));
     if (seconds) *seconds = ldm_now() - start;
-    ldm_tensor t = ldm_plan_find(net->plan, "y");
-    *shape = ldm_plan_tensor(net->plan, t)->shape;
+    ldm_tensor t = ldm_plan_find(net.plan, "y");
+    *shape = ldm_plan_tensor(net.plan, t)->shape;
     TRY(ldm_alloc((size_t)ldm_shape_count(shape) * sizeof **y, (void **)y));
     TRY(ldm_exec_read(e, t, *y));
     TRY(app_check_finite(*y, ldm_shape_count(shape), part == APP_ENCODER ? "encoder output" : "decoder output"));
 done:
     ldm_exec_destroy(e);
+    app_network_close(&net);
     return st;
 }
 
@@ -157,6 +169,57 @@ done:
     return st;
 }
 
+static ldm_status begin(const app_command *self, const struct poptOption *table, int argc, const char **argv, job *j) {
+    const char **words;
+    ldm_status st = LDM_OK;
+    TRY(app_parse(self, table, argc, argv, 0, 0, &words, &j->ctx));
+    TRY(check_options());
+    TRY(find_stage(&j->stage, &j->scale));
+done:
+    return st;
+}
+
+static void end(job *j) {
+    free(j->latent), free(j->y);
+    ldm_image_free(&j->im);
+    ldm_cl_close(j->cl);
+    free(o.model), free(o.config), free(o.taesd), free(o.in), free(o.out), free(o.dtype);
+    poptFreeContext(j->ctx);
+}
+
+/* The picture read and through the encoder. */
+static ldm_status encode(job *j, double *seconds) {
+    ldm_status st = LDM_OK;
+    float *x = NULL;
+    int64_t h, w;
+    TRY(ldm_png_read(o.in, &j->im));
+    TRY(padded_map(&j->im, &j->stage, ldm_stage_factor(&j->stage), &x, &h, &w));
+    TRY(app_open_device(&j->cl));
+    TRY(run_half(j->cl, APP_ENCODER, x, h, w, &j->latent, &j->latent_shape, seconds));
+done:
+    free(x);
+    return st;
+}
+
+/* What the decoder gave, cropped to the upper left w x h, as a picture. */
+static ldm_status write_picture(const job *j, int64_t w, int64_t h) {
+    ldm_image im = {.w = w, .h = h};
+    ldm_status st = LDM_OK;
+    TRY(ldm_alloc((size_t)(w * h * 3), (void **)&im.data));
+    for (int64_t row = 0; row < h; row++)
+        app_map_to_image(&j->stage, j->y + row * j->y_shape.dim[2] * 3, w * 3, im.data + row * w * 3);
+    TRY(ldm_png_write(o.out, &im, NULL));
+done:
+    ldm_image_free(&im);
+    return st;
+}
+
+static double rms(const float *x, const ldm_shape *shape) {
+    double square = 0;
+    for (int64_t i = 0; i < ldm_shape_count(shape); i++) square += (double)x[i] * x[i];
+    return sqrt(square / (double)ldm_shape_count(shape));
+}
+
 APP_COMMAND(encode) {
     o = (picture_options){.synthetic = -1, .seed = -1};
     struct poptOption table[] = {
@@ -164,41 +227,22 @@ APP_COMMAND(encode) {
         STAGE,
         APP_DEVICE,
         APP_END};
-    const char **words;
-    poptContext ctx;
-    ldm_image im = {0};
-    ldm_stage_config s;
-    ldm_cl *cl = NULL;
-    app_network net = {0};
-    float *x = NULL, *y = NULL, *nchw = NULL;
-    ldm_shape shape;
-    double scale;
-    int64_t h, w;
-    ldm_status st = LDM_OK;
-    TRY(app_parse(self, table, argc, argv, 0, 0, &words, &ctx));
-    TRY(check_options());
-    TRY(find_stage(&s, &scale));
-    TRY(ldm_png_read(o.in, &im));
-    TRY(padded_map(&im, &s, ldm_stage_factor(&s), &x, &h, &w));
-    TRY(app_open_device(&cl));
-    TRY(run_half(cl, APP_ENCODER, x, h, w, &net, &y, &shape, NULL));
-    TRY(to_latent(&s, scale, y, &shape));
-    ldm_shape out = ldm_shape_of(4, shape.dim[0], shape.dim[3], shape.dim[1], shape.dim[2]);
-    TRY(ldm_alloc((size_t)ldm_shape_count(&out) * sizeof *nchw, (void **)&nchw));
-    ldm_nhwc_to_nchw(y, out.dim[0], out.dim[1], out.dim[2], out.dim[3], nchw);
-    TRY(ldm_npy_write(o.out, LDM_F32, &out, nchw));
+    job j = {0};
+    float *nchw = NULL;
     char text[128];
-    double square = 0;
-    for (int64_t i = 0; i < ldm_shape_count(&out); i++) square += (double)nchw[i] * nchw[i];
-    printf("%s: latent %s, rms %.5f\n", o.out, ldm_shape_text(&out, text, sizeof text),
-           sqrt(square / (double)ldm_shape_count(&out)));
+    ldm_status st = LDM_OK;
+    TRY(begin(self, table, argc, argv, &j));
+    TRY(encode(&j, NULL));
+    TRY(to_latent(&j.stage, j.scale, j.latent, &j.latent_shape));
+    const int64_t *d = j.latent_shape.dim;
+    ldm_shape out = ldm_shape_of(4, d[0], d[3], d[1], d[2]);
+    TRY(ldm_alloc((size_t)ldm_shape_count(&out) * sizeof *nchw, (void **)&nchw));
+    ldm_nhwc_to_nchw(j.latent, out.dim[0], out.dim[1], out.dim[2], out.dim[3], nchw);
+    TRY(ldm_npy_write(o.out, LDM_F32, &out, nchw));
+    printf("%s: latent %s, rms %.5f\n", o.out, ldm_shape_text(&out, text, sizeof text), rms(nchw, &out));
 done:
-    free(x), free(y), free(nchw);
-    ldm_image_free(&im);
-    app_network_close(&net);
-    ldm_cl_close(cl);
-    free_options();
-    poptFreeContext(ctx);
+    free(nchw);
+    end(&j);
     return st;
 }
 
@@ -209,23 +253,14 @@ APP_COMMAND(decode) {
                                  STAGE,
                                  APP_DEVICE,
                                  APP_END};
-    const char **words;
-    poptContext ctx;
+    job j = {0};
     ldm_array a = {0};
-    ldm_stage_config s;
-    ldm_cl *cl = NULL;
-    app_network net = {0};
-    float *z = NULL, *y = NULL;
-    ldm_image im = {0};
-    ldm_shape shape;
-    double scale;
-    ldm_status st = LDM_OK;
-    TRY(app_parse(self, table, argc, argv, 0, 0, &words, &ctx));
-    TRY(check_options());
-    TRY(find_stage(&s, &scale));
-    TRY(ldm_npy_read_f32(o.in, &a));
+    float *z = NULL;
     char text[128];
-    int64_t c = s.kind == LDM_STAGE_IDENTITY ? 3 : s.embed_dim;
+    ldm_status st = LDM_OK;
+    TRY(begin(self, table, argc, argv, &j));
+    TRY(ldm_npy_read_f32(o.in, &a));
+    int64_t c = j.stage.kind == LDM_STAGE_IDENTITY ? 3 : j.stage.embed_dim;
     if (a.shape.rank != 4 || a.shape.dim[0] != 1 || a.shape.dim[1] != c)
         TRY(ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, wanted [1, %lld, height, width]", o.in,
                      ldm_shape_text(&a.shape, text, sizeof text), (long long)c));
@@ -233,26 +268,19 @@ APP_COMMAND(decode) {
     TRY(app_check_finite(a.data, n, o.in));
     TRY(ldm_alloc((size_t)n * sizeof *z, (void **)&z));
     ldm_nchw_to_nhwc(a.data, 1, c, a.shape.dim[2], a.shape.dim[3], z);
-    for (int64_t i = 0; i < n; i++) z[i] /= (float)scale;
-    TRY(app_open_device(&cl));
-    TRY(run_half(cl, APP_DECODER, z, a.shape.dim[2], a.shape.dim[3], &net, &y, &shape, NULL));
-    im.h = o.height ? o.height : shape.dim[1], im.w = o.width ? o.width : shape.dim[2];
-    if (im.h < 1 || im.w < 1 || im.h > shape.dim[1] || im.w > shape.dim[2])
-        TRY(ldm_fail(LDM_ERR_ARG, "crop to %lld x %lld: the picture is %lld x %lld", (long long)im.w, (long long)im.h,
-                     (long long)shape.dim[2], (long long)shape.dim[1]));
-    TRY(ldm_alloc((size_t)(im.w * im.h * 3), (void **)&im.data));
-    for (int64_t row = 0; row < im.h; row++)
-        app_map_to_image(&s, y + row * shape.dim[2] * 3, im.w * 3, im.data + row * im.w * 3);
-    TRY(ldm_png_write(o.out, &im, NULL));
-    printf("%s: %lld x %lld\n", o.out, (long long)im.w, (long long)im.h);
+    for (int64_t i = 0; i < n; i++) z[i] /= (float)j.scale;
+    TRY(app_open_device(&j.cl));
+    TRY(run_half(j.cl, APP_DECODER, z, a.shape.dim[2], a.shape.dim[3], &j.y, &j.y_shape, NULL));
+    const int64_t *full = j.y_shape.dim, h = o.height ? o.height : full[1], w = o.width ? o.width : full[2];
+    if (h < 1 || w < 1 || h > full[1] || w > full[2])
+        TRY(ldm_fail(LDM_ERR_ARG, "crop to %lld x %lld: the picture is %lld x %lld", (long long)w, (long long)h,
+                     (long long)full[2], (long long)full[1]));
+    TRY(write_picture(&j, w, h));
+    printf("%s: %lld x %lld\n", o.out, (long long)w, (long long)h);
 done:
-    free(z), free(y);
+    free(z);
     ldm_array_free(&a);
-    ldm_image_free(&im);
-    app_network_close(&net);
-    ldm_cl_close(cl);
-    free_options();
-    poptFreeContext(ctx);
+    end(&j);
     return st;
 }
 
@@ -275,48 +303,22 @@ static double psnr(const ldm_image *im, const float *v, int64_t stride, bool rou
 APP_COMMAND(roundtrip) {
     o = (picture_options){.synthetic = -1, .seed = -1};
     struct poptOption table[] = {STAGE, APP_DEVICE, APP_END};
-    const char **words;
-    poptContext ctx;
-    ldm_image im = {0}, result = {0};
-    ldm_stage_config s;
-    ldm_cl *cl = NULL;
-    app_network enc = {0}, dec = {0};
-    float *x = NULL, *latent = NULL, *y = NULL;
-    ldm_shape shape, out;
-    double scale, t_enc, t_dec;
-    int64_t h, w;
+    job j = {0};
+    double t_encode, t_decode;
     ldm_status st = LDM_OK;
-    TRY(app_parse(self, table, argc, argv, 0, 0, &words, &ctx));
-    TRY(check_options());
-    TRY(find_stage(&s, &scale));
-    TRY(ldm_png_read(o.in, &im));
-    TRY(padded_map(&im, &s, ldm_stage_factor(&s), &x, &h, &w));
-    TRY(app_open_device(&cl));
-    TRY(run_half(cl, APP_ENCODER, x, h, w, &enc, &latent, &shape, &t_enc));
-    app_network_close(&enc);
-    TRY(to_latent(&s, 1, latent, &shape));
-    TRY(run_half(cl, APP_DECODER, latent, shape.dim[1], shape.dim[2], &dec, &y, &out, &t_dec));
-    result = (ldm_image){.w = im.w, .h = im.h};
-    TRY(ldm_alloc((size_t)(im.w * im.h * 3), (void **)&result.data));
-    for (int64_t row = 0; row < im.h; row++)
-        app_map_to_image(&s, y + row * out.dim[2] * 3, im.w * 3, result.data + row * im.w * 3);
-    TRY(ldm_png_write(o.out, &result, NULL));
-    double square = 0;
-    for (int64_t i = 0; i < ldm_shape_count(&shape); i++) square += (double)latent[i] * latent[i];
-    printf("%s: %lld x %lld, latent %lld x %lld x %lld, rms %.5f\n", o.in, (long long)im.w, (long long)im.h,
-           (long long)shape.dim[3], (long long)shape.dim[1], (long long)shape.dim[2],
-           sqrt(square / (double)ldm_shape_count(&shape)));
+    TRY(begin(self, table, argc, argv, &j));
+    TRY(encode(&j, &t_encode));
+    TRY(to_latent(&j.stage, 1, j.latent, &j.latent_shape));
+    const int64_t *d = j.latent_shape.dim;
+    TRY(run_half(j.cl, APP_DECODER, j.latent, d[1], d[2], &j.y, &j.y_shape, &t_decode));
+    TRY(write_picture(&j, j.im.w, j.im.h));
+    printf("%s: %lld x %lld, latent %lld x %lld x %lld, rms %.5f\n", o.in, (long long)j.im.w, (long long)j.im.h,
+           (long long)d[3], (long long)d[1], (long long)d[2], rms(j.latent, &j.latent_shape));
+    int64_t stride = j.y_shape.dim[2];
     printf("%s: PSNR %.3f dB (%.3f dB after rounding to 8 bits), encode %.1f ms, decode %.1f ms on %s\n", o.out,
-           psnr(&im, y, out.dim[2], false, &s), psnr(&im, y, out.dim[2], true, &s), t_enc * 1e3, t_dec * 1e3,
-           ldm_cl_device(cl)->name);
+           psnr(&j.im, j.y, stride, false, &j.stage), psnr(&j.im, j.y, stride, true, &j.stage), t_encode * 1e3,
+           t_decode * 1e3, ldm_cl_device(j.cl)->name);
 done:
-    free(x), free(latent), free(y);
-    ldm_image_free(&im);
-    ldm_image_free(&result);
-    app_network_close(&enc);
-    app_network_close(&dec);
-    ldm_cl_close(cl);
-    free_options();
-    poptFreeContext(ctx);
+    end(&j);
     return st;
 }

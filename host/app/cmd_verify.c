@@ -149,29 +149,18 @@ done:
 
 static ldm_status verify_case(ldm_cl *cl, const ldm_problem *p, const ldm_choice *c, ldm_verdict *v) {
     ldm_status st = LDM_OK;
-    float *in[LDM_MAX_SLOTS] = {0}, *y = NULL;
-    double *want = NULL, *bound = NULL;
+    float *in[LDM_MAX_SLOTS] = {0};
     ldm_oprun *run = NULL;
-    ldm_slot slot[LDM_MAX_SLOTS];
-    memset(slot, 0, sizeof slot);
-    TRY(p->op->infer(p, slot));
-    size_t n = (size_t)ldm_shape_count(&slot[ldm_op_slots(p->op) - 1].shape);
     TRY(ldm_make_inputs(p, LDM_FILL_ZEROMEAN, 1, in));
-    TRY(ldm_alloc(n * sizeof *y, (void **)&y));
-    TRY(ldm_alloc(n * sizeof *want, (void **)&want));
-    TRY(ldm_alloc(n * sizeof *bound, (void **)&bound));
     TRY(ldm_oprun_create(cl, p, c, (const float *const *)in, &run));
-    TRY(ldm_oprun_result(run, y));
-    p->op->reference(p, (const float *const *)in, NULL, want, bound);
-    ldm_judge_impl(p, c->impl, (const float *const *)in, NULL, y, want, bound, v);
+    TRY(ldm_oprun_judge(run, (const float *const *)in, NULL, NULL, v));
 done:
     ldm_oprun_destroy(run);
     for (int i = 0; i < LDM_MAX_SLOTS; i++) free(in[i]);
-    free(y), free(want), free(bound);
     return st;
 }
 
-/* Every op's cases on every row of it that can run here and that automatic choice may take. */
+/* Every op's cases on every row of it that can run here and that is meant for this device, or is a library's. */
 static ldm_status verify_ops(ldm_cl *cl) {
     ldm_status st = LDM_OK;
     int bad = 0, cases = 0;
@@ -189,9 +178,8 @@ static ldm_status verify_ops(ldm_cl *cl) {
                 TRY(ldm_check_interrupt());
                 TRY(ldm_problem_parse(ldm_ops[o]->cases[k], &p));
                 const ldm_device *d = ldm_cl_device(cl);
-                if ((i->supports && i->supports(&p, d)) || (i->prefers && i->prefers(&p, d) && i->family != LDM_PLAIN))
-                    continue;
-                if (ldm_choose_named(&p, d, i->name, &c)) continue;
+                if (i->family == LDM_LIBRARY ? ldm_cannot(&p, d, i) : ldm_why_not(&p, d, i)) continue;
+                TRY(ldm_choose_named(&p, d, i->name, &c));
                 TRY(verify_case(cl, &p, &c, &v));
                 ran++, cases++;
                 worst = fmax(worst, v.worst);

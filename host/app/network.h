@@ -45,6 +45,14 @@ ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_
 /* Every parameter of the plan as .safetensors, f32, under its own name. */
 ldm_status app_save_weights(app_network *net, const char *path);
 
+/* What the steps of one op took in the last run; segment -1: of all segments. */
+typedef struct app_op_time {
+    int steps;
+    double seconds;
+    ldm_cost cost;
+} app_op_time;
+app_op_time app_time_of_op(const ldm_plan *p, ldm_exec *e, int segment, const ldm_op *op);
+
 /* Device time of the last run per op kind on stdout, and every step as a trace that trace viewers open. */
 ldm_status app_write_profile(const ldm_plan *p, ldm_exec *e, const char *path);
 

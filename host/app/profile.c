@@ -4,6 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+app_op_time app_time_of_op(const ldm_plan *p, ldm_exec *e, int segment, const ldm_op *op) {
+    app_op_time t = {0};
+    for (int i = 0; i < p->steps; i++) {
+        const ldm_step_info *s = &p->step[i];
+        double seconds =
+            s->problem.op == op && (segment < 0 || s->segment == segment) ? ldm_exec_step_seconds(e, i) : 0;
+        if (!(seconds > 0)) continue;
+        ldm_cost cost = op->cost(&s->problem);
+        t.steps++, t.seconds += seconds, t.cost.flops += cost.flops, t.cost.bytes += cost.bytes;
+    }
+    return t;
+}
+
 static json_t *event(const ldm_plan *p, ldm_exec *e, int i, double at, double seconds) {
     char text[LDM_PROBLEM_TEXT], params[160] = "";
     const ldm_step_info *s = &p->step[i];
@@ -27,17 +40,10 @@ ldm_status app_write_profile(const ldm_plan *p, ldm_exec *e, const char *path) {
     }
     printf("%-14s %6s %10s %8s %10s %10s\n", "op", "steps", "ms", "share", "GFLOP/s", "GB/s");
     for (int o = 0; ldm_ops[o]; o++) {
-        double seconds = 0, flops = 0, bytes = 0;
-        int steps = 0;
-        for (int i = 0; i < p->steps; i++) {
-            double s = p->step[i].problem.op == ldm_ops[o] ? ldm_exec_step_seconds(e, i) : 0;
-            if (!(s > 0)) continue;
-            ldm_cost cost = ldm_ops[o]->cost(&p->step[i].problem);
-            seconds += s, flops += cost.flops, bytes += cost.bytes, steps++;
-        }
-        if (steps)
-            printf("%-14s %6d %10.3f %7.1f%% %10.1f %10.1f\n", ldm_ops[o]->name, steps, seconds * 1e3,
-                   100 * seconds / at, flops / seconds * 1e-9, bytes / seconds * 1e-9);
+        app_op_time t = app_time_of_op(p, e, -1, ldm_ops[o]);
+        if (t.steps)
+            printf("%-14s %6d %10.3f %7.1f%% %10.1f %10.1f\n", ldm_ops[o]->name, t.steps, t.seconds * 1e3,
+                   100 * t.seconds / at, t.cost.flops / t.seconds * 1e-9, t.cost.bytes / t.seconds * 1e-9);
     }
     printf("%-14s %6d %10.3f\n", "all", p->steps, at * 1e3);
     json_t *root = json_pack("{s:o,s:s}", "traceEvents", events, "displayTimeUnit", "ms");

@@ -41,7 +41,8 @@ static ldm_status run_case(ldm_cl *cl, const known *k, const ldm_choice *c, cons
         c->impl->reference(p, (const float *const *)in, NULL, own, own + n);
     }
     for (int i = 0; i < ANSWERS; i++) {
-        double err = fabs(y[k->answer[i].at] - k->answer[i].value), limit = own ? own[n + k->answer[i].at] : k->answer[i].bound;
+        double err = fabs(y[k->answer[i].at] - k->answer[i].value),
+               limit = own ? own[n + k->answer[i].at] : k->answer[i].bound;
         if (!(err <= limit))
             TRY(ldm_fail(LDM_ERR_MISMATCH,
                          "%s computes %.9g at %lld, known is %.9g; repeat with: ldm op '%s' --impl %s --seed %d",

@@ -71,6 +71,13 @@ ldm_status ldm_buffer_unmap(ldm_buffer *b, void *ptr);
 size_t ldm_cl_bytes(const ldm_cl *cl); /* bytes of buffers alive now */
 size_t ldm_cl_peak_bytes(const ldm_cl *cl);
 
+/* ---- programs -----------------------------------------------------------------------------------------------------
+ */
+
+/* What is compiled for a kernel file: common.clh, then the file, each line #include "PIECE" replaced by that file of the
+ * kernel folder. Drivers get one text: the path of an -I option may not hold blanks, and a piece belongs to the cache's key. */
+ldm_status ldm_kernel_source(const char *file, ldm_text *out);
+
 /* ---- launches: described by ops as data, made into kernel objects here ----------------------------------------------
  */
 

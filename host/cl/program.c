@@ -1,7 +1,7 @@
 /* program.c -- kernel files to programs: options, build logs, and the binary cache.
  *
  * The cache: one file per program in <cache dir>/programs/, named by a 64-bit hash of everything that went in: format
- * version, the file's bytes and those of common.clh, options, device name, driver, version. Content: "LDMB", the hash,
+ * version, the source with all its pieces, options, device name, driver, version. Content: "LDMB", the hash,
  * the size, the binary, a hash of the binary. A file that does not fit in every respect is ignored and rewritten;
  * writing is whole-or-nothing, so processes may race. LDM_NO_CACHE=1 turns it off. */
 #include "cl/cl_internal.h"
@@ -92,11 +92,32 @@ static ldm_status build(ldm_cl *cl, const char *file, const char *source, const 
     return st;
 }
 
-static ldm_status read_kernel(const char *file, char **text, size_t *size) {
-    char path[4200];
+/* Appends a kernel file; pieces it includes are put in its place, and include nothing. */
+static ldm_status add_file(const char *file, bool piece, ldm_text *out) {
+    char path[4200], *text = NULL, name[64], quote;
+    size_t size;
     snprintf(path, sizeof path, "%s/%s", ldm_kernel_dir(), file);
-    return ldm_prefix(ldm_read_file(path, 4 << 20, text, size),
-                      "kernel file (set LDM_KERNEL_DIR if kernels/ has moved)");
+    ldm_status st = ldm_prefix(ldm_read_file(path, 4 << 20, &text, &size),
+                               "kernel file (set LDM_KERNEL_DIR if kernels/ has moved)");
+    ldm_text_add(out, "#line 1 \"%s\"\n", file);
+    int number = 1;
+    for (char *line = text, *end; !st && *line; line = end, number++) {
+        end = line + strcspn(line, "\n");
+        end += *end == '\n';
+        if (!piece && sscanf(line, "#include \"%63[^\"\n]%c", name, &quote) == 2) {
+            st = add_file(name, true, out);
+            ldm_text_add(out, "#line %d \"%s\"\n", number + 1, file);
+        } else ldm_text_add(out, "%.*s", (int)(end - line), line);
+    }
+    free(text);
+    return st;
+}
+
+ldm_status ldm_kernel_source(const char *file, ldm_text *out) {
+    ldm_status st = add_file("common.clh", true, out);
+    if (!st) st = add_file(file, false, out);
+    if (!st && !out->s) st = ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", file);
+    return st;
 }
 
 /* LDM_MUTANT=FILE:N builds the deliberately wrong variant N of one kernel file; not optimised, since nothing about it
@@ -105,14 +126,15 @@ static const char *mutant_option(const char *file, char *buf, size_t cap) {
     const char *v = getenv("LDM_MUTANT"), *colon = v ? strrchr(v, ':') : NULL;
     size_t n = colon ? (size_t)(colon - v) : 0;
     buf[0] = 0;
-    if (n && n == strlen(file) && !memcmp(v, file, n)) snprintf(buf, cap, " -cl-opt-disable -DMUTANT=%d", atoi(colon + 1));
+    if (n && n == strlen(file) && !memcmp(v, file, n))
+        snprintf(buf, cap, " -cl-opt-disable -DMUTANT=%d", atoi(colon + 1));
     return buf;
 }
 
 ldm_status ldm_cl_program(ldm_cl *cl, const char *file, const char *launch_options, cl_program *out) {
     ldm_status st = LDM_OK;
-    char *common = NULL, *text = NULL, *source = NULL, options[LDM_MAX_OPTIONS + 200], mutant[80], lanes[40] = "";
-    size_t nc = 0, nt = 0;
+    ldm_text source = {0};
+    char options[LDM_MAX_OPTIONS + 200], mutant[80], lanes[40] = "";
     double start = ldm_now();
     if (cl->facts.least_lanes) snprintf(lanes, sizeof lanes, " -DLEAST_LANES=%d", cl->facts.least_lanes);
     snprintf(options, sizeof options, "-cl-std=CL1.2%s%s%s%s%s", cl->facts.fast_fma ? " -DFAST_FMA" : "", lanes,
@@ -122,17 +144,14 @@ ldm_status ldm_cl_program(ldm_cl *cl, const char *file, const char *launch_optio
     key = ldm_hash_bytes(key, options, strlen(options));
     for (program *p = cl->programs; p; p = p->next)
         if (p->key == key) return *out = p->program, LDM_OK;
-    TRY(read_kernel("common.clh", &common, &nc));
-    TRY(read_kernel(file, &text, &nt));
-    if (asprintf(&source, "%s\n#line 1 \"%s\"\n%s", common, file, text) < 0) source = NULL;
-    if (!source) TRY(ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", file));
-    uint64_t disk = ldm_hash_bytes(key, source, strlen(source));
+    TRY(ldm_kernel_source(file, &source));
+    uint64_t disk = ldm_hash_bytes(key, source.s, source.len);
     disk = ldm_hash_bytes(disk, cl->facts.name, strlen(cl->facts.name));
     disk = ldm_hash_bytes(disk, cl->facts.driver, strlen(cl->facts.driver));
     disk = ldm_hash_bytes(disk, cl->facts.version, strlen(cl->facts.version));
     cl_program built = cache_load(cl, disk, options);
     if (!built) {
-        TRY(build(cl, file, source, options, &built));
+        TRY(build(cl, file, source.s, options, &built));
         cl->stats.compiled++;
         cache_store(cl, disk, built);
     }
@@ -147,8 +166,6 @@ ldm_status ldm_cl_program(ldm_cl *cl, const char *file, const char *launch_optio
     cl->stats.seconds += ldm_now() - start;
     *out = built;
 done:
-    free(common);
-    free(text);
-    free(source);
+    ldm_text_free(&source);
     return st;
 }

@@ -24,7 +24,7 @@ static ldm_status no_row(const ldm_problem *p, const ldm_device *d, const char *
     ldm_text why = {0};
     for (const ldm_impl *i = p->op->impls; i->name; i++) {
         if (only && strcmp(only, i->name)) continue;
-        const char *reason = i->supports ? i->supports(p, d) : NULL;
+        const char *reason = ldm_cannot(p, d, i);
         ldm_text_add(&why, "%s%s: %s", why.len ? "; " : "", i->name, reason ? reason : "yes");
     }
     if (only && !why.len) {
@@ -52,9 +52,16 @@ const char *ldm_prefer_cpu(const ldm_problem *p, const ldm_device *d) {
     return d->type == LDM_DEVICE_CPU ? NULL : "the device is no CPU: one work-item a tile would leave it idle";
 }
 
+const char *ldm_cannot(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl) {
+    return impl->supports ? impl->supports(p, d) : NULL;
+}
+
 const char *ldm_why_not(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl) {
-    const char *reason = impl->supports ? impl->supports(p, d) : NULL;
+    const char *reason = ldm_cannot(p, d, impl);
     if (!reason && impl->family == LDM_LIBRARY) reason = "a library row runs only when named";
+    if (!reason && impl->family == LDM_GPU) reason = ldm_prefer_gpu(p, d);
+    if (!reason && impl->family == LDM_CPU) reason = ldm_prefer_cpu(p, d);
+    if (!reason && impl->reference && d->exact) reason = "it loses accuracy, and only rows that lose none are asked for";
     if (!reason && impl->prefers) reason = impl->prefers(p, d);
     return reason;
 }
@@ -64,7 +71,7 @@ ldm_status ldm_choose(const ldm_problem *p, const ldm_device *d, ldm_choice *out
     for (const ldm_impl *i = p->op->impls; i->name && !best; i++)
         if (!ldm_why_not(p, d, i)) best = i;
     for (const ldm_impl *i = p->op->impls; i->name && !best; i++) /* none preferred: whatever runs */
-        if (i->family != LDM_LIBRARY && !(i->supports && i->supports(p, d))) best = i;
+        if (i->family != LDM_LIBRARY && !ldm_cannot(p, d, i)) best = i;
     if (!best) return no_row(p, d, NULL);
     out->impl = best;
     ldm_default_params(p, best, d, out->params);
@@ -74,7 +81,7 @@ ldm_status ldm_choose(const ldm_problem *p, const ldm_device *d, ldm_choice *out
 ldm_status ldm_choose_named(const ldm_problem *p, const ldm_device *d, const char *name, ldm_choice *out) {
     for (const ldm_impl *i = p->op->impls; i->name; i++) {
         if (strcmp(i->name, name)) continue;
-        if (i->supports && i->supports(p, d)) break;
+        if (ldm_cannot(p, d, i)) break;
         out->impl = i;
         ldm_default_params(p, i, d, out->params);
         return LDM_OK;

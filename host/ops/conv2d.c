@@ -169,7 +169,9 @@ static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
     return ldm_gpu_tile_supports(d, pixels(p), p->dim[K], depth(p));
 }
 
-static size_t gpu_scratch(const ldm_problem *p, const int *params, const ldm_device *d) { return gpu_cut(p, params).scratch; }
+static size_t gpu_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return gpu_cut(p, params).scratch;
+}
 
 static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim;
@@ -179,7 +181,7 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
         storage(p, r);
         ldm_gpu_tile_defines(params, r);
         ldm_rec_define(r, "C_VEC", d[C] % 4 == 0 && d[C2] % 4 == 0);
-        ldm_rec_define(r, "K_VEC", d[K] % 4 == 0);
+        ldm_rec_define(r, "VEC", d[K] % 4 == 0);
         ldm_rec_define(r, "ACT", d[ACT]);
         ldm_rec_slot(r, SLOT_Y);
         ldm_rec_scratch(r, 0);
@@ -242,21 +244,33 @@ static const ldm_impl impls[] = {
              "to fill the device",
      .family = LDM_GPU,
      .supports = gpu_supports,
-     .prefers = ldm_prefer_gpu,
      .tunables = ldm_gpu_tile_tunables,
      .legal = gpu_legal,
      .scratch = gpu_scratch,
      .pack = cpu_pack,
      .record = gpu_record,
      .exact = true},
-    LDM_WINOGRAD_ROW(4, "Winograd F(4x4,3x3): a quarter of the products; tiles turned in cache, 8 tiles x 32 outputs in "
-                        "registers"),
+    LDM_WINOGRAD_ROW(4,
+                     "Winograd F(4x4,3x3): a quarter of the products; tiles turned in cache, 8 tiles x 32 outputs in "
+                     "registers"),
     LDM_WINOGRAD_ROW(2, "Winograd F(2x2,3x3): 4/9 of the products; for maps so small that reading F(4x4)'s filters "
                         "would cost more"),
-    {"conv2d_narrow", "few outputs: lanes are channels, 4 pixels x 4 outputs in registers", LDM_CPU, narrow_supports,
-     ldm_prefer_cpu, NULL, NULL, NULL, narrow_pack, narrow_record, NULL, true},
-    {"conv2d_tile", "implicit GEMM, 8 pixels x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports,
-     ldm_prefer_cpu, cpu_tunables, cpu_legal, NULL, cpu_pack, cpu_record, NULL, true},
+    {.name = "conv2d_narrow",
+     .idea = "few outputs: lanes are channels, 4 pixels x 4 outputs in registers",
+     .family = LDM_CPU,
+     .supports = narrow_supports,
+     .pack = narrow_pack,
+     .record = narrow_record,
+     .exact = true},
+    {.name = "conv2d_tile",
+     .idea = "implicit GEMM, 8 pixels x 32 outputs in registers, packed weights",
+     .family = LDM_CPU,
+     .supports = cpu_supports,
+     .tunables = cpu_tunables,
+     .legal = cpu_legal,
+     .pack = cpu_pack,
+     .record = cpu_record,
+     .exact = true},
     {.name = "conv2d_clblast",
      .idea =
          "columns gathered in memory (im2col), then CLBlast's sgemm; bias, vector, residual and activation after it",
@@ -265,8 +279,11 @@ static const ldm_impl impls[] = {
      .scratch = clblast_scratch,
      .record = clblast_record,
      .exact = true},
-    {"conv2d_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, NULL,
-     true},
+    {.name = "conv2d_plain",
+     .idea = "one work-item per output element",
+     .family = LDM_PLAIN,
+     .record = plain_record,
+     .exact = true},
     {0}};
 
 #define SAME3 " r=3 s=3 pt=1 pb=1 pl=1 pr=1"

@@ -17,7 +17,6 @@ static const ldm_tunable plain_width[] = {{"WIDTH", "elements of a work-item", {
                                            .idea = "16 elements a work-item",                                          \
                                            .family = LDM_CPU,                                                          \
                                            .supports = fits,                                                           \
-                                           .prefers = ldm_prefer_cpu,                                                  \
                                            .tunables = cpu_width,                                                      \
                                            .record = op##_record,                                                      \
                                            .exact = true},                                                             \
@@ -31,8 +30,7 @@ static const ldm_tunable plain_width[] = {{"WIDTH", "elements of a work-item", {
                                           {0}}
 
 static void begin(const ldm_problem *p, const int *params, ldm_recipe *r, const char *kernel) {
-    ldm_rec_kernel(r, "elementwise.cl", kernel);
-    ldm_row_storage(p, r);
+    ldm_row_kernel(p, r, "elementwise.cl", kernel);
     ldm_rec_define(r, "WIDTH", params[0]);
 }
 static ldm_status range(ldm_recipe *r, int64_t chunks) {

@@ -9,11 +9,21 @@ void ldm_fill_slot(const ldm_problem *p, int slot, ldm_fill how, float *data, in
     for (int64_t i = 0; i < count; i++) {
         float u = ldm_uniform(seed, (uint64_t)slot, (uint64_t)i);
         switch (how) {
-        case LDM_FILL_ZEROMEAN: data[i] = u; break;
-        case LDM_FILL_POSITIVE: data[i] = (u + 1) / 2; break;
-        case LDM_FILL_OFFSET: data[i] = slot == 0 ? 30 + u : u; break;
-        case LDM_FILL_SPIKY: data[i] = ldm_hash(seed, (uint64_t)slot + 77, (uint64_t)i) % 61 == 0 && slot == 0 ? 1e4f * u : u; break;
-        default: data[i] = rintf(u * 3.49f); break; /* -3..3: K up to 2^24/9 stays exact */
+        case LDM_FILL_ZEROMEAN:
+            data[i] = u;
+            break;
+        case LDM_FILL_POSITIVE:
+            data[i] = (u + 1) / 2;
+            break;
+        case LDM_FILL_OFFSET:
+            data[i] = slot == 0 ? 30 + u : u;
+            break;
+        case LDM_FILL_SPIKY:
+            data[i] = ldm_hash(seed, (uint64_t)slot + 77, (uint64_t)i) % 61 == 0 && slot == 0 ? 1e4f * u : u;
+            break;
+        default:
+            data[i] = rintf(u * 3.49f);
+            break; /* -3..3: K up to 2^24/9 stays exact */
         }
     }
 }
@@ -50,14 +60,24 @@ ldm_status ldm_make_sample(const ldm_problem *p, int64_t count, uint64_t seed, i
     if (st) return st;
     const ldm_shape *y = &slot[ldm_op_slots(p->op) - 1].shape;
     int64_t total = ldm_shape_count(y), made = 0, *list = NULL;
-    /* per axis the first, the last, and the last full multiple of 8, 16, 32, 64 and its neighbours: edges and tile tails */
+    /* per axis the first, the last, and the last full multiple of 8, 16, 32, 64 and its neighbours: edges and tile
+     * tails */
     enum { PER_AXIS = 11 };
     int64_t edge[LDM_MAX_RANK][PER_AXIS], corners = 1;
     int edges[LDM_MAX_RANK];
     for (int a = 0; a < y->rank; a++) {
         edges[a] = 0;
-        int64_t want[PER_AXIS] = {0, y->dim[a] - 1, y->dim[a] / 8 * 8, y->dim[a] / 8 * 8 - 1, y->dim[a] / 16 * 16, y->dim[a] / 16 * 16 - 1,
-                                  y->dim[a] / 32 * 32, y->dim[a] / 32 * 32 - 1, y->dim[a] / 64 * 64, y->dim[a] / 64 * 64 - 1, 1};
+        int64_t want[PER_AXIS] = {0,
+                                  y->dim[a] - 1,
+                                  y->dim[a] / 8 * 8,
+                                  y->dim[a] / 8 * 8 - 1,
+                                  y->dim[a] / 16 * 16,
+                                  y->dim[a] / 16 * 16 - 1,
+                                  y->dim[a] / 32 * 32,
+                                  y->dim[a] / 32 * 32 - 1,
+                                  y->dim[a] / 64 * 64,
+                                  y->dim[a] / 64 * 64 - 1,
+                                  1};
         for (int i = 0; i < PER_AXIS; i++) {
             bool seen = want[i] < 0 || want[i] >= y->dim[a];
             for (int j = 0; j < edges[a]; j++) seen |= edge[a][j] == want[i];
@@ -84,8 +104,8 @@ ldm_status ldm_make_sample(const ldm_problem *p, int64_t count, uint64_t seed, i
     return LDM_OK;
 }
 
-void ldm_judge(const ldm_problem *p, const ldm_sample *which, const float *y, const double *want,
-               const double *bound, ldm_verdict *v) {
+void ldm_judge(const ldm_problem *p, const ldm_sample *which, const float *y, const double *want, const double *bound,
+               ldm_verdict *v) {
     ldm_slot slot[LDM_MAX_SLOTS];
     memset(slot, 0, sizeof slot);
     *v = (ldm_verdict){.pass = true, .worst_at = -1};
@@ -99,8 +119,10 @@ void ldm_judge(const ldm_problem *p, const ldm_sample *which, const float *y, co
         double ratio = err == 0 ? 0 : limit > 0 ? fabs(err) / limit : INFINITY;
         if (!isfinite(got) && !(isinf(got) && got == want[i])) ratio = INFINITY;
         /* 65520 is the first number that rounds to an infinite half: where the bound reaches it, infinity is right */
-        if (out->dtype == LDM_F16 && isinf(got) && fabs(want[i]) + limit >= 65520 && (got > 0) == (want[i] > 0)) ratio = err = 0;
-        if (ratio > v->worst || v->worst_at < 0) v->worst = ratio, v->worst_at = at, v->got = got, v->want = want[i], v->bound = limit;
+        if (out->dtype == LDM_F16 && isinf(got) && fabs(want[i]) + limit >= 65520 && (got > 0) == (want[i] > 0))
+            ratio = err = 0;
+        if (ratio > v->worst || v->worst_at < 0)
+            v->worst = ratio, v->worst_at = at, v->got = got, v->want = want[i], v->bound = limit;
         if (!(ratio <= 1)) v->pass = false;
         double scale = fmax(u * fabs(got), fabs(err));
         if (scale > 0) bias += copysign(1, got) * err / scale;
@@ -110,8 +132,8 @@ void ldm_judge(const ldm_problem *p, const ldm_sample *which, const float *y, co
     v->bias = n ? bias / (double)n : 0;
 }
 
-void ldm_judge_impl(const ldm_problem *p, const ldm_impl *impl, const float *const *in, const ldm_sample *which, const float *y,
-                    const double *want, const double *bound, ldm_verdict *v) {
+void ldm_judge_impl(const ldm_problem *p, const ldm_impl *impl, const float *const *in, const ldm_sample *which,
+                    const float *y, const double *want, const double *bound, ldm_verdict *v) {
     double *own = NULL;
     if (impl && impl->reference) {
         ldm_slot slot[LDM_MAX_SLOTS];

@@ -2,9 +2,8 @@
  * it. The kernels are in kernels/gemm*.cl, the reference in reference/ref_gemm.c, weight layouts in pack.c. */
 #include "ops/clblast.h"
 #include "ops/gpu_tile.h"
-#include "ops/op.h"
 #include "ops/pack.h"
-#include "reference/reference.h"
+#include "ops/row.h"
 
 enum { M, N, K, BATCH, ACT, DIMS };
 enum { BIAS = 1, RESIDUAL = 2, WKN = 4, WBATCH = 8 };
@@ -44,27 +43,16 @@ static ldm_cost cost(const ldm_problem *p) {
 
 static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
     const int64_t *d = p->dim;
-    ref_out o = {which ? which->index : NULL,
-                 which ? which->count : d[BATCH] * d[M] * d[N],
-                 ldm_dtype_unit(p->dtype),
-                 ldm_dtype_tiny(p->dtype),
-                 y,
-                 bound};
     ref_gemm_dims r = {d[BATCH], d[M], d[N], d[K], (p->flags & WKN) != 0, (p->flags & WBATCH) != 0, (ref_act)d[ACT]};
-    ref_gemm(o, &r, in[SLOT_X], in[SLOT_W], in[SLOT_BIAS], in[SLOT_RESIDUAL]);
+    ref_gemm(ldm_row_out(which, d[BATCH] * d[M] * d[N], p->dtype, y, bound), &r, in[SLOT_X], in[SLOT_W], in[SLOT_BIAS],
+             in[SLOT_RESIDUAL]);
 }
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
-static void storage(const ldm_problem *p, ldm_recipe *r) {
-    if (p->dtype == LDM_F16) ldm_rec_option(r, "-DREAL=half");
-    if (p->wdtype != p->dtype) ldm_rec_option(r, p->wdtype == LDM_F16 ? "-DWREAL=half" : "-DWREAL=float");
-}
-
 static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim;
-    ldm_rec_kernel(r, "gemm.cl", "gemm_plain");
-    storage(p, r);
+    ldm_row_kernel(p, r, "gemm.cl", "gemm_plain");
     ldm_rec_slot(r, SLOT_Y);
     for (int i = 0; i < SLOT_Y; i++) ldm_rec_slot(r, i);
     ldm_rec_int(r, d[BATCH]);
@@ -109,8 +97,7 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     const ldm_tiling t = ldm_share_tiles(rows(p), params[0], d[K], d[K], panels);
     const bool wbatch = (p->flags & WBATCH) != 0;
     if (wbatch) {
-        ldm_rec_kernel(r, "gemm_cpu.cl", "gemm_panels");
-        storage(p, r);
+        ldm_row_kernel(p, r, "gemm_cpu.cl", "gemm_panels");
         ldm_rec_define(r, "TILE_ROWS", params[0]);
         ldm_rec_scratch(r, 0);
         ldm_rec_slot(r, SLOT_W);
@@ -119,8 +106,7 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
         ldm_rec_int(r, (p->flags & WKN) != 0);
         ldm_rec_range3(r, ldm_ceil_div(d[K], 64), panels, d[BATCH], 1, 1, 1);
     }
-    ldm_rec_kernel(r, "gemm_cpu.cl", "gemm_tile");
-    storage(p, r);
+    ldm_row_kernel(p, r, "gemm_cpu.cl", "gemm_tile");
     ldm_rec_define(r, "TILE_ROWS", params[0]);
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_slot(r, SLOT_X);
@@ -159,8 +145,7 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
     const int64_t *d = p->dim;
     const ldm_gpu_cut cut = gpu_cut(p, params);
     for (int merge = 0; merge <= (cut.splits > 1); merge++) {
-        ldm_rec_kernel(r, "gemm_gpu.cl", merge ? "gemm_merge" : "gemm_block");
-        storage(p, r);
+        ldm_row_kernel(p, r, "gemm_gpu.cl", merge ? "gemm_merge" : "gemm_block");
         ldm_gpu_tile_defines(params, r);
         ldm_rec_define(r, "VEC", d[N] % 4 == 0 && d[K] % 4 == 0);
         ldm_rec_define(r, "W_LAYOUT", !(p->flags & WBATCH) ? 0 : p->flags & WKN ? 1 : 2);
@@ -206,14 +191,13 @@ static const ldm_impl impls[] = {
          "tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split to fill the device",
      .family = LDM_GPU,
      .supports = gpu_supports,
-     .prefers = ldm_prefer_gpu,
      .tunables = ldm_gpu_tile_tunables,
      .legal = gpu_legal,
      .scratch = gpu_scratch,
      .pack = cpu_pack,
      .record = gpu_record,
      .exact = true},
-    {"gemm_tile", "8 rows x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, ldm_prefer_cpu,
+    {"gemm_tile", "8 rows x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, NULL,
      cpu_tunables, cpu_legal, cpu_scratch, cpu_pack, cpu_record, NULL, true},
     {.name = "gemm_clblast",
      .idea = "CLBlast's sgemm; bias, residual and activation after it",

@@ -68,8 +68,7 @@ static size_t plain_scratch(const ldm_problem *p, const int *params, const ldm_d
 
 static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim;
-    ldm_rec_kernel(r, "group_norm.cl", "group_norm_stats_plain");
-    ldm_row_storage(p, r);
+    ldm_row_kernel(p, r, "group_norm.cl", "group_norm_stats_plain");
     ldm_rec_scratch(r, 0);
     ldm_rec_slot(r, SLOT_X);
     ldm_rec_int(r, d[HW]);
@@ -77,8 +76,7 @@ static ldm_status plain_record(const ldm_problem *p, const int *params, const ld
     ldm_rec_int(r, d[GROUPS]);
     ldm_rec_float(r, p->flt[0]);
     ldm_rec_range2(r, d[GROUPS], d[N], 8, 1);
-    ldm_rec_kernel(r, "group_norm.cl", "group_norm_apply_plain");
-    ldm_row_storage(p, r);
+    ldm_row_kernel(p, r, "group_norm.cl", "group_norm_apply_plain");
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_slot(r, SLOT_X);
     ldm_rec_scratch(r, 0);
@@ -99,7 +97,8 @@ static size_t coef_offset(const ldm_problem *p) {
 }
 
 static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
-    if ((size_t)ldm_round_up(p->dim[C], 16) * 2 * sizeof(float) > d->local_bytes) return "two rows of sums do not fit local memory";
+    if ((size_t)ldm_round_up(p->dim[C], 16) * 2 * sizeof(float) > d->local_bytes)
+        return "two rows of sums do not fit local memory";
     return ldm_row_fits(elements(p));
 }
 
@@ -109,8 +108,7 @@ static size_t cpu_scratch(const ldm_problem *p, const int *params, const ldm_dev
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim, rows = block_rows(p);
-    ldm_rec_kernel(r, "group_norm_cpu.cl", "group_norm_stats_blocks");
-    ldm_row_storage(p, r);
+    ldm_row_kernel(p, r, "group_norm_cpu.cl", "group_norm_stats_blocks");
     ldm_rec_scratch(r, 0);
     ldm_rec_slot(r, SLOT_X);
     for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
@@ -118,8 +116,7 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     ldm_rec_local(r, (size_t)ldm_round_up(d[C], 16) * sizeof(float));
     ldm_rec_local(r, (size_t)ldm_round_up(d[C], 16) * sizeof(float));
     ldm_rec_range2(r, blocks(p), d[N], 1, 1);
-    ldm_rec_kernel(r, "group_norm_cpu.cl", "group_norm_stats_merge");
-    ldm_row_storage(p, r);
+    ldm_row_kernel(p, r, "group_norm_cpu.cl", "group_norm_stats_merge");
     ldm_rec_scratch(r, coef_offset(p));
     ldm_rec_scratch(r, 0);
     ldm_rec_slot(r, SLOT_GAMMA);
@@ -131,8 +128,7 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     ldm_rec_float(r, p->flt[0]);
     ldm_rec_int(r, p->flags & SCALESHIFT ? 1 : 0);
     ldm_rec_range2(r, d[GROUPS], d[N], 1, 1);
-    ldm_rec_kernel(r, "group_norm_cpu.cl", "group_norm_apply_rows");
-    ldm_row_storage(p, r);
+    ldm_row_kernel(p, r, "group_norm_cpu.cl", "group_norm_apply_rows");
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_slot(r, SLOT_X);
     ldm_rec_scratch(r, coef_offset(p));
@@ -163,12 +159,9 @@ static cut cut_of(const ldm_problem *p, int group) {
 }
 
 static const ldm_tunable gpu_tunables[] = {{"GROUP", "work-items of a work-group", {256, 128, 64}}, {0}};
-static bool gpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return ldm_row_group_legal(params[0], d);
-}
 
 static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
-    return ldm_row_group_legal(64, d) ? ldm_row_fits(elements(p)) : "needs work-groups of 64";
+    return ldm_row_group_supports(d, elements(p));
 }
 
 static size_t gpu_coef_offset(const ldm_problem *p, int group) {
@@ -181,8 +174,7 @@ static size_t gpu_scratch(const ldm_problem *p, const int *params, const ldm_dev
 }
 
 static void gpu_kernel(const ldm_problem *p, int group, const char *kernel, ldm_recipe *r) {
-    ldm_rec_kernel(r, "group_norm_gpu.cl", kernel);
-    ldm_row_storage(p, r);
+    ldm_row_kernel(p, r, "group_norm_gpu.cl", kernel);
     ldm_rec_define(r, "GROUP", group);
     ldm_rec_define(r, "VEC", p->dim[C] % 4 == 0);
 }
@@ -230,16 +222,14 @@ static const ldm_impl impls[] = {
      .idea = "columns of whole groups a work-group, 16 rows in registers, blocks merged by a fixed tree",
      .family = LDM_GPU,
      .supports = gpu_supports,
-     .prefers = ldm_prefer_gpu,
      .tunables = gpu_tunables,
-     .legal = gpu_legal,
+     .legal = ldm_row_group_legal,
      .scratch = gpu_scratch,
      .record = gpu_record},
     {.name = "group_norm_cpu",
      .idea = "blocks of rows in cache, 16 channels at a time, blocks merged in order",
      .family = LDM_CPU,
      .supports = cpu_supports,
-     .prefers = ldm_prefer_cpu,
      .scratch = cpu_scratch,
      .record = cpu_record},
     {.name = "group_norm_plain",

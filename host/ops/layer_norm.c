@@ -45,8 +45,8 @@ static bool fill(const ldm_problem *p, int slot, ldm_fill how, float *data, int6
 
 static const char *supports(const ldm_problem *p, const ldm_device *d) { return ldm_row_fits(elements(p)); }
 
-static void arguments(const ldm_problem *p, ldm_recipe *r, bool rows) {
-    ldm_row_storage(p, r);
+static void launch(const ldm_problem *p, ldm_recipe *r, const char *file, const char *kernel, bool rows) {
+    ldm_row_kernel(p, r, file, kernel);
     ldm_rec_slot(r, SLOT_Y);
     for (int i = SLOT_X; i < SLOT_Y; i++) ldm_rec_slot(r, i);
     if (rows) ldm_rec_int(r, p->dim[ROWS]);
@@ -55,32 +55,24 @@ static void arguments(const ldm_problem *p, ldm_recipe *r, bool rows) {
 }
 
 static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    ldm_rec_kernel(r, "layer_norm.cl", "layer_norm_plain");
-    arguments(p, r, true);
+    launch(p, r, "layer_norm.cl", "layer_norm_plain", true);
     ldm_rec_range1(r, p->dim[ROWS], 16);
     return r->status;
 }
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    ldm_rec_kernel(r, "layer_norm_cpu.cl", "layer_norm_row");
-    arguments(p, r, false);
+    launch(p, r, "layer_norm_cpu.cl", "layer_norm_row", false);
     ldm_rec_range1(r, p->dim[ROWS], 1);
     return r->status;
 }
 
-static const ldm_tunable gpu_tunables[] = {{"GROUP", "work-items a row", {128, 64, 256}}, {0}};
-static bool gpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return ldm_row_group_legal(params[0], d);
-}
-
 static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
-    return ldm_row_group_legal(64, d) ? supports(p, d) : "needs work-groups of 64";
+    return ldm_row_group_supports(d, elements(p));
 }
 
 static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    ldm_rec_kernel(r, "layer_norm_gpu.cl", "layer_norm_group");
+    launch(p, r, "layer_norm_gpu.cl", "layer_norm_group", false);
     ldm_rec_define(r, "GROUP", params[0]);
-    arguments(p, r, false);
     ldm_rec_range1(r, p->dim[ROWS] * params[0], params[0]);
     return r->status;
 }
@@ -89,15 +81,13 @@ static const ldm_impl impls[] = {{.name = "layer_norm_gpu",
                                   .idea = "a row a work-group, two passes, trees in local memory",
                                   .family = LDM_GPU,
                                   .supports = gpu_supports,
-                                  .prefers = ldm_prefer_gpu,
-                                  .tunables = gpu_tunables,
-                                  .legal = gpu_legal,
+                                  .tunables = ldm_row_group_tunables,
+                                  .legal = ldm_row_group_legal,
                                   .record = gpu_record},
                                  {.name = "layer_norm_cpu",
                                   .idea = "a row a work-item, 64 elements a step in registers",
                                   .family = LDM_CPU,
                                   .supports = supports,
-                                  .prefers = ldm_prefer_cpu,
                                   .record = cpu_record},
                                  {.name = "layer_norm_plain",
                                   .idea = "one work-item a row",

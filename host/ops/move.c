@@ -14,7 +14,6 @@ static const ldm_tunable plain_width[] = {
                                            .idea = "256 channels a work-item, 16 a step",                              \
                                            .family = LDM_CPU,                                                          \
                                            .supports = op##_supports,                                                  \
-                                           .prefers = ldm_prefer_cpu,                                                  \
                                            .tunables = cpu_width,                                                      \
                                            .record = op##_record,                                                      \
                                            .exact = true},                                                             \
@@ -30,9 +29,7 @@ static const ldm_tunable plain_width[] = {
 /* Kernel, output, inputs, the first `dims` dims, and a range of `rows` of c channels. */
 static ldm_status record(const ldm_problem *p, const int *params, ldm_recipe *r, const char *kernel, int inputs,
                          int dims, int64_t rows, int64_t c) {
-    ldm_rec_kernel(r, "move.cl", kernel);
-    ldm_row_storage(p, r);
-    if (p->wdtype != p->dtype) ldm_rec_option(r, p->wdtype == LDM_F16 ? "-DWREAL=half" : "-DWREAL=float");
+    ldm_row_kernel(p, r, "move.cl", kernel);
     ldm_rec_define(r, "WIDTH", params[0]);
     ldm_rec_define(r, "SPAN", params[1]);
     ldm_rec_slot(r, inputs);

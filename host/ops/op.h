@@ -100,8 +100,9 @@ struct ldm_impl {
     ldm_family family;
     /* NULL if it can run p on d, else the reason in words ("needs c % 4 == 0"). Also every kernel assumption. */
     const char *(*supports)(const ldm_problem *p, const ldm_device *d);
-    /* NULL if the automatic choice may take it, else why it is passed over although it can run ("the device is a GPU").
-     * A null pointer: always. By device facts, never by name; tests run such rows all the same. */
+    /* NULL if the automatic choice may take it, else why it is passed over although it can run ("the map is small"). A
+     * null pointer: nothing beyond what its family prefers. By device facts, never by name; tests run such rows all the
+     * same. */
     const char *(*prefers)(const ldm_problem *p, const ldm_device *d);
     const ldm_tunable *tunables;   /* ends with {0}; NULL for none */
     bool (*legal)(const ldm_problem *p, const int *params, const ldm_device *d); /* NULL: every combination */
@@ -137,10 +138,12 @@ typedef struct ldm_choice {
 ldm_status ldm_choose(const ldm_problem *p, const ldm_device *d, ldm_choice *out);
 /* The row called `name` (with defaults), or LDM_ERR_UNSUPPORTED with its reason. */
 ldm_status ldm_choose_named(const ldm_problem *p, const ldm_device *d, const char *name, ldm_choice *out);
-/* Why the automatic choice passes a row over: `supports`, then `prefers`; NULL if it does not (then the first such row wins). */
+/* Why a row cannot run p on d (`supports`), or NULL. */
+const char *ldm_cannot(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl);
+/* Why the automatic choice passes a row over: it cannot, or its family is for other devices, or `prefers`; NULL if it does
+ * not (then the first such row wins). */
 const char *ldm_why_not(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl);
-/* The usual `prefers` of a family's rows: GPU kernels for devices that are no CPU and have local memory of their own, CPU
- * kernels for CPU devices. */
+/* What families prefer: GPU kernels devices that are no CPU and have local memory of their own, CPU kernels CPU devices. */
 const char *ldm_prefer_gpu(const ldm_problem *p, const ldm_device *d);
 const char *ldm_prefer_cpu(const ldm_problem *p, const ldm_device *d);
 const char *ldm_choice_params(const ldm_choice *c, char *buf, size_t cap);   /* "TILE_M=8 TILE_N=32" */
@@ -176,6 +179,10 @@ void ldm_judge(const ldm_problem *p, const ldm_sample *which, const float *y, co
  * op has one, else ldm_judge. `want` and `bound` are the reference's. */
 void ldm_judge_impl(const ldm_problem *p, const ldm_impl *impl, const float *const *in, const ldm_sample *which, const float *y,
                       const double *want, const double *bound, ldm_verdict *v);
+
+/* A result (as ldm_oprun_result; all of it into y unless NULL) held against the reference at `which` outputs, by the op's own
+ * rule. `in` is what r was created with. A result outside its bound is a verdict, not a failure of this call. */
+ldm_status ldm_oprun_judge(ldm_oprun *r, const float *const *in, const ldm_sample *which, float *y, ldm_verdict *v);
 
 /* Allocates and fills all inputs of p (rounded to storage); in[i] freed with free() each. */
 ldm_status ldm_make_inputs(const ldm_problem *p, ldm_fill how, uint64_t seed, float **in);

@@ -22,10 +22,23 @@ const char *ldm_row_fits(int64_t elements) { return elements > INT32_MAX - 1024 
 
 void ldm_row_storage(const ldm_problem *p, ldm_recipe *r) {
     if (p->dtype == LDM_F16) ldm_rec_option(r, "-DREAL=half");
+    if (p->wdtype != p->dtype) ldm_rec_option(r, p->wdtype == LDM_F16 ? "-DWREAL=half" : "-DWREAL=float");
 }
 
-bool ldm_row_group_legal(int group, const ldm_device *d) {
-    return (size_t)group <= d->max_group && (size_t)group * 2 * sizeof(float) <= d->local_bytes;
+void ldm_row_kernel(const ldm_problem *p, ldm_recipe *r, const char *file, const char *kernel) {
+    ldm_rec_kernel(r, file, kernel);
+    ldm_row_storage(p, r);
+}
+
+const ldm_tunable ldm_row_group_tunables[] = {{"GROUP", "work-items of a work-group", {128, 64, 256}}, {0}};
+
+bool ldm_row_group_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    const size_t group = (size_t)params[0];
+    return group <= d->max_group && group * 2 * sizeof(float) <= d->local_bytes;
+}
+
+const char *ldm_row_group_supports(const ldm_device *d, int64_t elements) {
+    return ldm_row_group_legal(NULL, (int[]){64}, d) ? ldm_row_fits(elements) : "needs work-groups of 64";
 }
 
 ref_out ldm_row_out(const ldm_sample *which, int64_t elements, ldm_dtype t, double *y, double *bound) {

@@ -9,10 +9,15 @@
 ldm_status ldm_row_check(const ldm_problem *p, int sizes);
 /* An output's elements fit 32-bit numbers in a kernel; else the reason. */
 const char *ldm_row_fits(int64_t elements);
-/* -DREAL=half where activations are f16. */
+/* The next launch, with the options that say how p is stored: ldm_rec_kernel, then ldm_row_storage. */
+void ldm_row_kernel(const ldm_problem *p, ldm_recipe *r, const char *file, const char *kernel);
+/* -DREAL=half where activations are f16, -DWREAL where weights are stored otherwise. */
 void ldm_row_storage(const ldm_problem *p, ldm_recipe *r);
-/* A GPU row whose work-groups have `group` work-items and a float of local memory for each may run. */
-bool ldm_row_group_legal(int group, const ldm_device *d);
+/* GPU rows in which a work-group sums by a tree over two floats of local memory a work-item: their one tunable, how many
+ * work-items (the default 128), which of its values the device can run, and whether any on `elements` elements. */
+extern const ldm_tunable ldm_row_group_tunables[];
+bool ldm_row_group_legal(const ldm_problem *p, const int *params, const ldm_device *d);
+const char *ldm_row_group_supports(const ldm_device *d, int64_t elements);
 /* Where a reference of `elements` outputs stored as `t` writes. */
 ref_out ldm_row_out(const ldm_sample *which, int64_t elements, ldm_dtype t, double *y, double *bound);
 

@@ -12,12 +12,13 @@ static const uint32_t poisons[2] = {0x7fdf7fdf, 0x7f957f95};
 struct ldm_oprun {
     ldm_cl *cl;
     ldm_problem p;
+    const ldm_impl *impl;
     ldm_slot slot[LDM_MAX_SLOTS];
     int slots;
     ldm_buffer *buf[LDM_MAX_SLOTS], *fence, *scratch;
     size_t out_bytes, out_padded;
     ldm_step *step;
-    int results;   /* made so far */
+    int results; /* made so far */
 };
 
 static ldm_status upload(ldm_oprun *r, const ldm_choice *c, int i, const float *data) {
@@ -36,14 +37,15 @@ done:
     return st;
 }
 
-ldm_status ldm_oprun_create(ldm_cl *cl, const ldm_problem *p, const ldm_choice *c, const float *const *in, ldm_oprun **out) {
+ldm_status ldm_oprun_create(ldm_cl *cl, const ldm_problem *p, const ldm_choice *c, const float *const *in,
+                            ldm_oprun **out) {
     ldm_status st = LDM_OK;
     ldm_oprun *r = NULL;
     ldm_recipe *recipe = NULL;
     const ldm_device *d = ldm_cl_device(cl);
     TRY(ldm_alloc(sizeof *r, (void **)&r));
     TRY(ldm_alloc(sizeof *recipe, (void **)&recipe));
-    r->cl = cl, r->p = *p, r->slots = ldm_op_slots(p->op);
+    r->cl = cl, r->p = *p, r->impl = c->impl, r->slots = ldm_op_slots(p->op);
     TRY(p->op->infer(p, r->slot));
     for (int i = 0; i < r->slots - 1; i++)
         if (r->slot[i].present) TRY(upload(r, c, i, in[i]));
@@ -84,8 +86,8 @@ ldm_status ldm_oprun_result(ldm_oprun *r, float *y) {
         bool inside = i >= before && i < before + r->out_bytes;
         if (!inside && all[i] != ((const unsigned char *)&poison)[i & 3])
             TRY(ldm_fail(LDM_ERR_MISMATCH, "byte %lld %s the output of %zu bytes was overwritten",
-                         i < before ? (long long)(before - i) : (long long)(i - before - r->out_bytes), i < before ? "before" : "behind",
-                         r->out_bytes));
+                         i < before ? (long long)(before - i) : (long long)(i - before - r->out_bytes),
+                         i < before ? "before" : "behind", r->out_bytes));
     }
     size_t size = ldm_dtype_size(out->dtype);
     for (size_t i = 0; i < count && size > 1; i++)
@@ -94,6 +96,26 @@ ldm_status ldm_oprun_result(ldm_oprun *r, float *y) {
     ldm_to_f32(out->dtype, all + before, count, y);
 done:
     free(all);
+    return st;
+}
+
+ldm_status ldm_oprun_judge(ldm_oprun *r, const float *const *in, const ldm_sample *which, float *y, ldm_verdict *v) {
+    ldm_status st = LDM_OK;
+    size_t outputs = (size_t)ldm_shape_count(&r->slot[r->slots - 1].shape),
+           judged = which ? (size_t)which->count : outputs;
+    float *own = NULL;
+    double *want = NULL, *bound = NULL;
+    if (!y) TRY(ldm_alloc(outputs * sizeof *own, (void **)&own));
+    if (!y) y = own;
+    TRY(ldm_alloc(judged * sizeof *want, (void **)&want));
+    TRY(ldm_alloc(judged * sizeof *bound, (void **)&bound));
+    TRY(ldm_oprun_result(r, y));
+    r->p.op->reference(&r->p, in, which, want, bound);
+    ldm_judge_impl(&r->p, r->impl, in, which, y, want, bound, v);
+done:
+    free(own);
+    free(want);
+    free(bound);
     return st;
 }
 

@@ -26,8 +26,7 @@ static const char *guidance_supports(const ldm_problem *p, const ldm_device *d) 
 
 static ldm_status guidance_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
     (void)params;
-    ldm_rec_kernel(r, "sampler.cl", "guidance");
-    ldm_row_storage(p, r);
+    ldm_row_kernel(p, r, "sampler.cl", "guidance");
     ldm_rec_slot(r, 2), ldm_rec_slot(r, 0), ldm_rec_slot(r, 1);
     ldm_rec_int(r, p->dim[COUNT]);
     ldm_rec_range1(r, p->dim[COUNT], d->max_group < 64 ? 1 : 64);

@@ -58,46 +58,34 @@ static bool fill(const ldm_problem *p, int slot, ldm_fill how, float *data, int6
 
 static const char *supports(const ldm_problem *p, const ldm_device *d) { return ldm_row_fits(elements(p)); }
 
-static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    ldm_rec_kernel(r, "softmax.cl", "softmax_plain");
-    ldm_row_storage(p, r);
+static void launch(const ldm_problem *p, ldm_recipe *r, const char *file, const char *kernel, bool rows) {
+    ldm_row_kernel(p, r, file, kernel);
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_slot(r, SLOT_X);
-    ldm_rec_int(r, p->dim[ROWS]);
+    if (rows) ldm_rec_int(r, p->dim[ROWS]);
     ldm_rec_int(r, p->dim[COLS]);
     ldm_rec_float(r, p->flt[0]);
+}
+
+static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    launch(p, r, "softmax.cl", "softmax_plain", true);
     ldm_rec_range1(r, p->dim[ROWS], 16);
     return r->status;
 }
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    ldm_rec_kernel(r, "softmax_cpu.cl", "softmax_row");
-    ldm_row_storage(p, r);
-    ldm_rec_slot(r, SLOT_Y);
-    ldm_rec_slot(r, SLOT_X);
-    ldm_rec_int(r, p->dim[COLS]);
-    ldm_rec_float(r, p->flt[0]);
+    launch(p, r, "softmax_cpu.cl", "softmax_row", false);
     ldm_rec_range1(r, p->dim[ROWS], 1);
     return r->status;
 }
 
-static const ldm_tunable gpu_tunables[] = {{"GROUP", "work-items a row", {128, 64, 256}}, {0}};
-static bool gpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return ldm_row_group_legal(params[0], d);
-}
-
 static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
-    return ldm_row_group_legal(64, d) ? supports(p, d) : "needs work-groups of 64";
+    return ldm_row_group_supports(d, elements(p));
 }
 
 static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    ldm_rec_kernel(r, "softmax_gpu.cl", "softmax_group");
-    ldm_row_storage(p, r);
+    launch(p, r, "softmax_gpu.cl", "softmax_group", false);
     ldm_rec_define(r, "GROUP", params[0]);
-    ldm_rec_slot(r, SLOT_Y);
-    ldm_rec_slot(r, SLOT_X);
-    ldm_rec_int(r, p->dim[COLS]);
-    ldm_rec_float(r, p->flt[0]);
     ldm_rec_range1(r, p->dim[ROWS] * params[0], params[0]);
     return r->status;
 }
@@ -106,16 +94,14 @@ static const ldm_impl impls[] = {{.name = "softmax_gpu",
                                   .idea = "a row a work-group, trees in local memory",
                                   .family = LDM_GPU,
                                   .supports = gpu_supports,
-                                  .prefers = ldm_prefer_gpu,
-                                  .tunables = gpu_tunables,
-                                  .legal = gpu_legal,
+                                  .tunables = ldm_row_group_tunables,
+                                  .legal = ldm_row_group_legal,
                                   .record = gpu_record,
                                   .exact = true},
                                  {.name = "softmax_cpu",
                                   .idea = "a row a work-item, 16 columns a step",
                                   .family = LDM_CPU,
                                   .supports = supports,
-                                  .prefers = ldm_prefer_cpu,
                                   .record = cpu_record,
                                   .exact = true},
                                  {.name = "softmax_plain",

@@ -76,8 +76,7 @@ static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
 }
 
 static ldm_status record(const ldm_problem *p, ldm_recipe *r, bool lanes) {
-    ldm_rec_kernel(r, lanes ? "vq_lookup_cpu.cl" : "vq_lookup.cl", lanes ? "vq_lookup_lanes" : "vq_lookup_plain");
-    ldm_row_storage(p, r);
+    ldm_row_kernel(p, r, lanes ? "vq_lookup_cpu.cl" : "vq_lookup.cl", lanes ? "vq_lookup_lanes" : "vq_lookup_plain");
     if (lanes) ldm_rec_define(r, "CHANNELS", p->dim[C]);
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_slot(r, SLOT_X);
@@ -99,7 +98,6 @@ static const ldm_impl impls[] = {{.name = "vq_lookup_cpu",
                                   .idea = "16 rows as lanes against the whole book, c baked",
                                   .family = LDM_CPU,
                                   .supports = cpu_supports,
-                                  .prefers = ldm_prefer_cpu,
                                   .record = cpu_record,
                                   .exact = true},
                                  {.name = "vq_lookup_plain",

@@ -21,7 +21,8 @@ static int64_t tiles(const ldm_problem *p, int out) {
 
 enum { A_K, A_C, A_C2, A_OUT };
 
-/* G, [out + 2][3]: row i is (1, p, p^2) / prod_{j != i} (p - p_j) for the finite point p = p_i, the last is (0, 0, 1). */
+/* G, [out + 2][3]: row i is (1, p, p^2) / prod_{j != i} (p - p_j) for the finite point p = p_i, the last is (0, 0, 1).
+ */
 static void filter_matrix(int out, double g[6][3]) {
     static const double four[] = {0, 0.625, -0.625, 1.5, -1.5}, two[] = {0, 1, -1};
     const double *point = out == 4 ? four : two;
@@ -34,10 +35,12 @@ static void filter_matrix(int out, double g[6][3]) {
     g[out + 1][0] = g[out + 1][1] = 0, g[out + 1][2] = 1;
 }
 
-/* [chunk][place][panel][channels of the chunk][32], the chunks of x's channels, then of x2's; see pack.h for the zeros. */
+/* [chunk][place][panel][channels of the chunk][32], the chunks of x's channels, then of x2's; see pack.h for the zeros.
+ */
 static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
     const int out = (int)k->arg[A_OUT], side = out + 2;
-    const int64_t n = k->arg[A_K], c[2] = {k->arg[A_C], k->arg[A_C2]}, all = c[0] + c[1], panels = ldm_ceil_div(n, PANEL);
+    const int64_t n = k->arg[A_K], c[2] = {k->arg[A_C], k->arg[A_C2]}, all = c[0] + c[1],
+                  panels = ldm_ceil_div(n, PANEL);
     double g[6][3];
     float *to = dst;
     filter_matrix(out, g);
@@ -53,10 +56,12 @@ static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
                         const float *s = src + ((panel * PANEL + o) * all + source * c[0] + from + e) * 9;
                         double half[6][3];
                         for (int i = 0; i < side; i++)
-                            for (int j = 0; j < 3; j++) half[i][j] = g[i][0] * s[j] + g[i][1] * s[3 + j] + g[i][2] * s[6 + j];
+                            for (int j = 0; j < 3; j++)
+                                half[i][j] = g[i][0] * s[j] + g[i][1] * s[3 + j] + g[i][2] * s[6 + j];
                         for (int i = 0; i < side; i++)
                             for (int j = 0; j < side; j++)
-                                line[i * side + j][o] = (float)(half[i][0] * g[j][0] + half[i][1] * g[j][1] + half[i][2] * g[j][2]);
+                                line[i * side + j][o] =
+                                    (float)(half[i][0] * g[j][0] + half[i][1] * g[j][1] + half[i][2] * g[j][2]);
                     }
                     for (int64_t i = 0; i < places(out); i++)
                         memcpy(to + ((i * panels + panel) * count + e) * PANEL, line[i], sizeof line[i]);
@@ -71,11 +76,13 @@ static bool pack(int out, const ldm_problem *p, int slot, ldm_packing *k) {
     const int64_t zeros = ldm_round_up(widest * (int64_t)ldm_dtype_size(p->dtype), 64);
     *k = (ldm_packing){.dtype = LDM_F32, .arg = {d[K], d[C], d[C2], out}, .fn = turn_filters};
     k->bytes = (size_t)(places(out) * ldm_round_up(d[K], PANEL) * (d[C] + d[C2])) * sizeof(float) + (size_t)zeros;
-    snprintf(k->key, sizeof k->key, "winograd%d %lld+%lld 0:%lld", out, (long long)d[C], (long long)d[C2], (long long)zeros);
+    snprintf(k->key, sizeof k->key, "winograd%d %lld+%lld 0:%lld", out, (long long)d[C], (long long)d[C2],
+             (long long)zeros);
     return true;
 }
 
-/* ---- sharing out -------------------------------------------------------------------------------------------------- */
+/* ---- sharing out --------------------------------------------------------------------------------------------------
+ */
 
 typedef struct cut {
     int64_t block, group; /* tiles and panels of a job */
@@ -83,8 +90,8 @@ typedef struct cut {
     size_t slot;          /* bytes */
 } cut;
 
-/* As many tiles a block (so many uses of each weight read) as waste none, at most 32; all panels of outputs a job where there
- * are blocks for every unit (the tiles are turned once for all of them), fewer else, but at least 4. */
+/* As many tiles a block (so many uses of each weight read) as waste none, at most 32; all panels of outputs a job where
+ * there are blocks for every unit (the tiles are turned once for all of them), fewer else, but at least 4. */
 static cut cut_of(const ldm_problem *p, const ldm_device *d, int out) {
     const int64_t all = tiles(p, out), panels = ldm_ceil_div(p->dim[K], PANEL);
     cut c = {.block = 8};
@@ -115,9 +122,6 @@ static const char *supports(int out, const ldm_problem *p, const ldm_device *d) 
 static double cost(int64_t products, int64_t weights) { return 2.0 * (double)products + 6.5 * 4 * (double)weights; }
 
 static const char *prefers(int out, const ldm_problem *p, const ldm_device *d) {
-    const char *cpu = ldm_prefer_cpu(p, d);
-    if (cpu) return cpu;
-    if (d->exact) return "only rows that lose no accuracy are asked for";
     if (p->wdtype == LDM_F16) return "its filters would take up to eight times the memory they take as f16";
     if (p->dim[K] < 32 || p->dim[C] < 16) return "few channels: turning the tiles costs more than it saves";
     const double own = 1.15 * cost(places(out) * ldm_round_up(tiles(p, out), 8), places(out));
@@ -145,15 +149,23 @@ static ldm_status record(int out, const ldm_problem *p, const ldm_device *d, ldm
     return r->status;
 }
 
-static void judged(int out, const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *b) {
-    const ref_out o = {which ? which->index : NULL, which ? which->count : p->dim[N] * out_h(p) * out_w(p) * p->dim[K],
-                       ldm_dtype_unit(p->dtype), ldm_dtype_tiny(p->dtype), y, b};
+static void judged(int out, const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y,
+                   double *b) {
+    const ref_out o = {which ? which->index : NULL,
+                       which ? which->count : p->dim[N] * out_h(p) * out_w(p) * p->dim[K],
+                       ldm_dtype_unit(p->dtype),
+                       ldm_dtype_tiny(p->dtype),
+                       y,
+                       b};
     const ref_conv2d_dims r = ref_dims(p);
-    ref_conv2d_winograd(o, &r, out, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
+    ref_conv2d_winograd(o, &r, out, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC],
+                        in[SLOT_RESIDUAL]);
 }
 
 #define ROW(out)                                                                                                       \
-    const char *ldm_winograd##out##_supports(const ldm_problem *p, const ldm_device *d) { return supports(out, p, d); } \
+    const char *ldm_winograd##out##_supports(const ldm_problem *p, const ldm_device *d) {                              \
+        return supports(out, p, d);                                                                                    \
+    }                                                                                                                  \
     const char *ldm_winograd##out##_prefers(const ldm_problem *p, const ldm_device *d) { return prefers(out, p, d); }  \
     size_t ldm_winograd##out##_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {                 \
         return scratch(out, p, d);                                                                                     \
@@ -161,11 +173,12 @@ static void judged(int out, const ldm_problem *p, const float *const *in, const 
     bool ldm_winograd##out##_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *k) {                 \
         return pack(out, p, slot, k);                                                                                  \
     }                                                                                                                  \
-    ldm_status ldm_winograd##out##_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) { \
+    ldm_status ldm_winograd##out##_record(const ldm_problem *p, const int *params, const ldm_device *d,                \
+                                          ldm_recipe *r) {                                                             \
         return record(out, p, d, r);                                                                                   \
     }                                                                                                                  \
-    void ldm_winograd##out##_reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, \
-                                       double *b) {                                                                    \
+    void ldm_winograd##out##_reference(const ldm_problem *p, const float *const *in, const ldm_sample *which,          \
+                                       double *y, double *b) {                                                         \
         judged(out, p, in, which, y, b);                                                                               \
     }
 ROW(4)

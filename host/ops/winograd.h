@@ -10,15 +10,19 @@
     const char *ldm_winograd##out##_prefers(const ldm_problem *p, const ldm_device *d);                                \
     size_t ldm_winograd##out##_scratch(const ldm_problem *p, const int *params, const ldm_device *d);                  \
     bool ldm_winograd##out##_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *k);                  \
-    ldm_status ldm_winograd##out##_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r); \
-    void ldm_winograd##out##_reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, \
-                                       double *b);
+    ldm_status ldm_winograd##out##_record(const ldm_problem *p, const int *params, const ldm_device *d,                \
+                                          ldm_recipe *r);                                                              \
+    void ldm_winograd##out##_reference(const ldm_problem *p, const float *const *in, const ldm_sample *which,          \
+                                       double *y, double *b);
 LDM_WINOGRAD_FUNCTIONS(4)
 LDM_WINOGRAD_FUNCTIONS(2)
 
 #define LDM_WINOGRAD_ROW(out, does)                                                                                    \
-    {.name = "conv2d_winograd" #out, .idea = does, .family = LDM_CPU, .supports = ldm_winograd##out##_supports,        \
-     .prefers = ldm_winograd##out##_prefers, .scratch = ldm_winograd##out##_scratch, .pack = ldm_winograd##out##_pack, \
-     .record = ldm_winograd##out##_record, .reference = ldm_winograd##out##_reference}
+    {                                                                                                                  \
+        .name = "conv2d_winograd" #out, .idea = does, .family = LDM_CPU, .supports = ldm_winograd##out##_supports,     \
+        .prefers = ldm_winograd##out##_prefers, .scratch = ldm_winograd##out##_scratch,                                \
+        .pack = ldm_winograd##out##_pack, .record = ldm_winograd##out##_record,                                        \
+        .reference = ldm_winograd##out##_reference                                                                     \
+    }
 
 #endif
