@@ -73,8 +73,8 @@ oracle: ## remake tests/fixtures with PyTorch; CLONE=path of CompVis/latent-diff
 offline: ## compile the GPU kernels for real GPUs without one: no spills, at most 32 KiB of local memory; results/offline.txt
 	@tests/offline.sh
 
-oclgrind: tests ## small cases of the GPU kernels under the Oclgrind simulator: races, bounds, uninitialised reads
-	@tests/oclgrind.sh
+oclgrind: all tests ## small cases of every kernel under the Oclgrind simulator: races, bounds, uninitialised reads
+	@tests/test_oclgrind.sh
 
 asan: ## build everything with address and undefined-behaviour sanitizers (build/asan)
 	$(MAKE) CONFIG=asan all tests

@@ -17,7 +17,8 @@ struct ldm_oprun {
     ldm_buffer *buf[LDM_MAX_SLOTS], *fence, *scratch;
     size_t out_bytes, out_padded;
     ldm_step *step;
-    int results;   /* made so far */
+    int results; /* made so far */
+    bool leave_scratch;
 };
 
 static ldm_status upload(ldm_oprun *r, const ldm_choice *c, int i, const float *data) {
@@ -36,7 +37,8 @@ done:
     return st;
 }
 
-ldm_status ldm_oprun_create(ldm_cl *cl, const ldm_problem *p, const ldm_choice *c, const float *const *in, ldm_oprun **out) {
+ldm_status ldm_oprun_create(ldm_cl *cl, const ldm_problem *p, const ldm_choice *c, const float *const *in,
+                            ldm_oprun **out) {
     ldm_status st = LDM_OK;
     ldm_oprun *r = NULL;
     ldm_recipe *recipe = NULL;
@@ -66,6 +68,7 @@ done:
 }
 
 ldm_status ldm_oprun_enqueue(ldm_oprun *r) { return ldm_step_enqueue(r->step); }
+void ldm_oprun_leave_scratch(ldm_oprun *r) { r->leave_scratch = true; }
 double ldm_oprun_seconds(ldm_oprun *r) { return ldm_step_seconds(r->step); }
 
 ldm_status ldm_oprun_result(ldm_oprun *r, float *y) {
@@ -77,15 +80,16 @@ ldm_status ldm_oprun_result(ldm_oprun *r, float *y) {
     TRY(ldm_alloc(bytes, (void **)&all));
     const uint32_t poison = poisons[r->results++ % 2];
     TRY(ldm_buffer_fill(r->fence, 0, bytes, poison));
-    if (r->scratch) TRY(ldm_buffer_fill(r->scratch, 0, ldm_buffer_bytes(r->scratch) & ~(size_t)3, poison));
+    if (r->scratch && !r->leave_scratch)
+        TRY(ldm_buffer_fill(r->scratch, 0, ldm_buffer_bytes(r->scratch) & ~(size_t)3, poison));
     TRY(ldm_oprun_enqueue(r));
     TRY(ldm_buffer_read(r->fence, 0, all, bytes));
     for (size_t i = 0; i < bytes; i++) {
         bool inside = i >= before && i < before + r->out_bytes;
         if (!inside && all[i] != ((const unsigned char *)&poison)[i & 3])
             TRY(ldm_fail(LDM_ERR_MISMATCH, "byte %lld %s the output of %zu bytes was overwritten",
-                         i < before ? (long long)(before - i) : (long long)(i - before - r->out_bytes), i < before ? "before" : "behind",
-                         r->out_bytes));
+                         i < before ? (long long)(before - i) : (long long)(i - before - r->out_bytes),
+                         i < before ? "before" : "behind", r->out_bytes));
     }
     size_t size = ldm_dtype_size(out->dtype);
     for (size_t i = 0; i < count && size > 1; i++)
