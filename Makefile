@@ -43,6 +43,17 @@ $(B)/host/app/record.o: $(B)/gen/commit.h
 $(B)/host/app/record.o: CFLAGS += -I$(B)/gen
 $(B)/tests/test_record: $(B)/host/app/record.o
 $(B)/tests/test_shapes: $(B)/host/app/network.o
+ifneq ($(shell command -v protoc-c),) # without protobuf-c the test says that it was left out
+$(B)/gen/onnx.pb-c.c: tests/onnx.proto
+	@mkdir -p $(@D)
+	protoc-c --proto_path=tests --c_out=$(@D) $<
+$(B)/tests/test_onnx.o: $(B)/gen/onnx.pb-c.c
+$(B)/tests/test_onnx.o: CFLAGS += -DHAVE_PROTOBUF_C -I$(B)/gen
+$(B)/tests/test_onnx: $(B)/gen/onnx.pb-c.o
+$(B)/tests/test_onnx: LIBS += -lprotobuf-c
+$(B)/gen/%.o: $(B)/gen/%.c
+	$(CC) $(CFLAGS) -c -o $@ $<
+endif
 
 $(B)/reference/%.o: reference/%.c
 	@mkdir -p $(@D)
