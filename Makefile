@@ -22,7 +22,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o) $(REF_SRC:%.c=$(B)/%.o)
 APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 
-.PHONY: all offline oclgrind lib tests test help clean lint format asan oracle peers-venv FORCE
+.PHONY: all offline oclgrind lib tests test sweep help clean lint format asan oracle peers-venv FORCE
 all: lib $(B)/ldm ## build the library and the tool (build/release/ldm)
 
 lib: $(B)/libldm.a
@@ -43,6 +43,7 @@ $(B)/host/app/record.o: $(B)/gen/commit.h
 $(B)/host/app/record.o: CFLAGS += -I$(B)/gen
 $(B)/tests/test_record: $(B)/host/app/record.o
 $(B)/tests/test_shapes: $(B)/host/app/network.o
+$(B)/tests/test_convert.o: CFLAGS += -fopenmp
 ifneq ($(shell command -v protoc-c),) # without protobuf-c the test says that it was left out
 $(B)/gen/onnx.pb-c.c: tests/onnx.proto
 	@mkdir -p $(@D)
@@ -86,6 +87,9 @@ offline: ## compile the GPU kernels for real GPUs without one: no spills, at mos
 
 oclgrind: all tests ## small cases of every kernel under the Oclgrind simulator: races, bounds, uninitialised reads
 	@tests/test_oclgrind.sh
+
+sweep: tests ## f32 to f16 and bf16 of all 2^32 floats, host and device (minutes)
+	$(B)/tests/test_convert --all
 
 asan: ## build everything with address and undefined-behaviour sanitizers (build/asan)
 	$(MAKE) CONFIG=asan all tests
