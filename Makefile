@@ -22,7 +22,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o) $(REF_SRC:%.c=$(B)/%.o)
 APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 
-.PHONY: all offline oclgrind lib tests test help clean lint format asan oracle peers-venv FORCE
+.PHONY: all offline oclgrind lib tests test sweep help clean lint format asan oracle peers-venv FORCE
 all: lib $(B)/ldm ## build the library and the tool (build/release/ldm)
 
 lib: $(B)/libldm.a
@@ -43,6 +43,18 @@ $(B)/host/app/record.o: $(B)/gen/commit.h
 $(B)/host/app/record.o: CFLAGS += -I$(B)/gen
 $(B)/tests/test_record: $(B)/host/app/record.o
 $(B)/tests/test_shapes: $(B)/host/app/network.o
+$(B)/tests/test_convert.o: CFLAGS += -fopenmp
+ifneq ($(shell command -v protoc-c),) # without protobuf-c the test says that it was left out
+$(B)/gen/onnx.pb-c.c: tests/onnx.proto
+	@mkdir -p $(@D)
+	protoc-c --proto_path=tests --c_out=$(@D) $<
+$(B)/tests/test_onnx.o: $(B)/gen/onnx.pb-c.c
+$(B)/tests/test_onnx.o: CFLAGS += -DHAVE_PROTOBUF_C -I$(B)/gen
+$(B)/tests/test_onnx: $(B)/gen/onnx.pb-c.o
+$(B)/tests/test_onnx: LIBS += -lprotobuf-c
+$(B)/gen/%.o: $(B)/gen/%.c
+	$(CC) $(CFLAGS) -c -o $@ $<
+endif
 
 $(B)/reference/%.o: reference/%.c
 	@mkdir -p $(@D)
@@ -73,8 +85,11 @@ oracle: ## remake tests/fixtures with PyTorch; CLONE=path of CompVis/latent-diff
 offline: ## compile the GPU kernels for real GPUs without one: no spills, at most 32 KiB of local memory; results/offline.txt
 	@tests/offline.sh
 
-oclgrind: tests ## small cases of the GPU kernels under the Oclgrind simulator: races, bounds, uninitialised reads
-	@tests/oclgrind.sh
+oclgrind: all tests ## small cases of every kernel under the Oclgrind simulator: races, bounds, uninitialised reads
+	@tests/test_oclgrind.sh
+
+sweep: tests ## f32 to f16 and bf16 of all 2^32 floats, host and device (minutes)
+	$(B)/tests/test_convert --all
 
 asan: ## build everything with address and undefined-behaviour sanitizers (build/asan)
 	$(MAKE) CONFIG=asan all tests

@@ -27,6 +27,7 @@ typedef struct opcase {
     int64_t outputs;   /* elements of the output */
     ldm_sample sample; /* index NULL: all of them */
     double *want, *bound;
+    bool leave_scratch; /* ldm_oprun_leave_scratch */
 } opcase;
 
 static inline const char *opcase_fill_name(ldm_fill f) {
@@ -92,6 +93,7 @@ static inline ldm_status opcase_run(ldm_cl *cl, const opcase *c, const ldm_choic
     float *y = NULL, *again = NULL;
     TRY(ldm_alloc((size_t)c->outputs * sizeof *y, (void **)&y));
     TRY(ldm_oprun_create(cl, &c->p, choice, (const float *const *)c->in, &run));
+    if (c->leave_scratch) ldm_oprun_leave_scratch(run);
     TRY(ldm_oprun_result(run, y));
     if (twice) {
         TRY(ldm_alloc((size_t)c->outputs * sizeof *again, (void **)&again));

@@ -1,4 +1,4 @@
-/* test_base.c -- base/: conversions against the compiler's own half type, status and exit statuses, whole-or-nothing
+/* test_base.c -- base/: conversions by hand (test_convert has all of them), status and exit statuses, whole-or-nothing
  * files. */
 #include "test.h"
 #include <math.h>
@@ -6,40 +6,10 @@
 #include <unistd.h>
 
 static void conversions(void) {
-    int bad = 0;
-    CASE("f16 to f32, all 65536") {
-        for (uint32_t h = 0; h < 65536; h++) {
-            uint16_t bits = (uint16_t)h;
-            _Float16 v;
-            memcpy(&v, &bits, 2);
-            float want = (float)v, got = ldm_f16_to_f32(bits);
-            bad += isnan(want) ? !isnan(got) : want != got || signbit(want) != signbit(got);
-        }
-        CHECK(bad == 0, "%d values differ", bad);
-    }
-    CASE("f32 to f16, every 257th of 2^32 and all near ties") {
-        bad = 0;
-        for (uint64_t u = 0; u < 1ull << 32; u += 257) {
-            uint32_t bits = (uint32_t)u;
-            float f;
-            memcpy(&f, &bits, 4);
-            if (isnan(f)) continue;
-            _Float16 want = (_Float16)f;
-            uint16_t w;
-            memcpy(&w, &want, 2);
-            bad += ldm_f32_to_f16(f) != w;
-        }
-        for (uint32_t h = 0; h < 0x7c00; h++)
-            for (int d = -1; d <= 1; d++) {
-                float tie = (ldm_f16_to_f32((uint16_t)h) + ldm_f16_to_f32((uint16_t)(h + 1))) / 2;
-                if (h == 0x7bff) tie = 65520;
-                float f = d < 0 ? nextafterf(tie, 0) : d > 0 ? nextafterf(tie, INFINITY) : tie;
-                _Float16 want = (_Float16)f;
-                uint16_t w;
-                memcpy(&w, &want, 2);
-                bad += ldm_f32_to_f16(f) != w;
-            }
-        CHECK(bad == 0, "%d values differ", bad);
+    CASE("f16 round trip and ties to even (all of them: test_convert)") {
+        CHECK(ldm_f32_to_f16(1.0f) == 0x3c00 && ldm_f32_to_f16(65520) == 0x7c00, "one, the least infinity");
+        CHECK(ldm_f32_to_f16(1.0f + 0x1p-11f) == 0x3c00, "tie to even down");
+        CHECK(ldm_f32_to_f16(1.0f + 3 * 0x1p-11f) == 0x3c02, "tie to even up");
         CHECK(isnan(ldm_f16_to_f32(ldm_f32_to_f16(NAN))), "NaN is lost");
     }
     CASE("bf16 round trip and ties to even") {

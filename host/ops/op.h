@@ -161,6 +161,9 @@ ldm_status ldm_oprun_enqueue(ldm_oprun *r);
 double ldm_oprun_seconds(ldm_oprun *r);                     /* as ldm_step_seconds */
 /* Poisons the output with NaN patterns, runs once, checks canaries and poison, converts the result to float. */
 ldm_status ldm_oprun_result(ldm_oprun *r, float *y);
+/* From now on scratch is left as it is instead of poisoned: for a simulator that itself watches for reads of what was never
+ * written, and takes what the host fills for written. */
+void ldm_oprun_leave_scratch(ldm_oprun *r);
 void ldm_oprun_destroy(ldm_oprun *r);
 
 /* The verdict on y (as float) against reference values and bounds. */

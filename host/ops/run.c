@@ -19,6 +19,7 @@ struct ldm_oprun {
     size_t out_bytes, out_padded;
     ldm_step *step;
     int results; /* made so far */
+    bool leave_scratch;
 };
 
 static ldm_status upload(ldm_oprun *r, const ldm_choice *c, int i, const float *data) {
@@ -68,6 +69,7 @@ done:
 }
 
 ldm_status ldm_oprun_enqueue(ldm_oprun *r) { return ldm_step_enqueue(r->step); }
+void ldm_oprun_leave_scratch(ldm_oprun *r) { r->leave_scratch = true; }
 double ldm_oprun_seconds(ldm_oprun *r) { return ldm_step_seconds(r->step); }
 
 ldm_status ldm_oprun_result(ldm_oprun *r, float *y) {
@@ -79,7 +81,8 @@ ldm_status ldm_oprun_result(ldm_oprun *r, float *y) {
     TRY(ldm_alloc(bytes, (void **)&all));
     const uint32_t poison = poisons[r->results++ % 2];
     TRY(ldm_buffer_fill(r->fence, 0, bytes, poison));
-    if (r->scratch) TRY(ldm_buffer_fill(r->scratch, 0, ldm_buffer_bytes(r->scratch) & ~(size_t)3, poison));
+    if (r->scratch && !r->leave_scratch)
+        TRY(ldm_buffer_fill(r->scratch, 0, ldm_buffer_bytes(r->scratch) & ~(size_t)3, poison));
     TRY(ldm_oprun_enqueue(r));
     TRY(ldm_buffer_read(r->fence, 0, all, bytes));
     for (size_t i = 0; i < bytes; i++) {
