@@ -1,0 +1,199 @@
+/* test_winograd.c -- what the rows that lose accuracy do to pictures, against the same runs with exact rows only: a
+ * 20-step trajectory in pixels from a photograph, and a photograph through a trained autoencoder; and when such rows
+ * are chosen. */
+#include "io/io.h"
+#include "sample/loop.h"
+#include "test.h"
+#include <math.h>
+
+static ldm_cl *cl[2]; /* any row; exact rows only */
+enum { ANY, EXACT };
+static const char *const photo = "tests/data/photos/astronaut.png";
+
+/* ---- the choice ---------------------------------------------------------------------------------------------------
+ */
+
+static const char *chosen(const char *problem, int which) {
+    ldm_problem p;
+    ldm_choice c = {0};
+    CHECK_OK(ldm_problem_parse(problem, &p));
+    CHECK_OK(ldm_choose(&p, ldm_cl_device(cl[which]), &c));
+    return c.impl ? c.impl->name : "none";
+}
+
+#define CHOSEN(which, problem, row)                                                                                    \
+    CHECK(!strcmp(chosen("conv2d:" problem " pt=1 pb=1 pl=1 pr=1", which), row), "%s: chosen is %s, wanted %s",        \
+          problem, chosen("conv2d:" problem " pt=1 pb=1 pl=1 pr=1", which), row)
+
+static void choices(void) {
+    CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd4");
+    CHOSEN(ANY, "f16*f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd4");
+    CHOSEN(ANY, "f32 n=1 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd2");
+    CHOSEN(ANY, "f32 n=1 c=1024 h=4 w=4 k=1024 r=3 s=3", "conv2d_tile");
+    CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3 stride=2", "conv2d_tile");
+    CHOSEN(ANY, "f16 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile");
+    CHOSEN(EXACT, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile");
+}
+
+/* ---- runs ---------------------------------------------------------------------------------------------------------
+ */
+
+/* Steps of a plan whose rows have a bound of their own. */
+static int inexact(const ldm_exec *e) {
+    int n = 0;
+    for (int i = 0; i < ldm_exec_plan(e)->steps; i++) n += ldm_exec_choice(e, i)->impl->reference != NULL;
+    return n;
+}
+
+static ldm_status photograph(int64_t side, float **x) {
+    ldm_image im = {0};
+    ldm_status st = LDM_OK;
+    TRY(ldm_png_read(photo, &im));
+    TRY(ldm_alloc((size_t)(side * side * 3) * sizeof **x, (void **)x));
+    for (int64_t i = 0; i < side * side * 3; i++)
+        (*x)[i] =
+            im.data[((im.h - side) / 4 + i / 3 / side) * im.w * 3 + ((im.w - side) / 2 + i / 3 % side) * 3 + i % 3] /
+                127.5f -
+            1;
+done:
+    ldm_image_free(&im);
+    return st;
+}
+
+/* Share of values that differ by more than one level of 255. */
+static void check_levels(const float *a, const float *b, int64_t count, double level) {
+    int64_t off = 0;
+    double worst = 0, moved = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double d = fabs((double)a[i] - b[i]);
+        off += !(d <= level), worst = fmax(worst, d), moved += d > 0;
+    }
+    CHECK((double)off <= 0.001 * (double)count, "%lld of %lld values are more than a level apart, worst %.3g levels",
+          (long long)off, (long long)count, worst / level);
+    CHECK(moved > 0, "no value differs: both runs took the same rows");
+    printf("worst difference %.2g levels of 255\n", worst / level);
+}
+
+enum { SIDE = 64, PIXELS = SIDE * SIDE * 3, LAST = 20 };
+
+static ldm_status no_noise(void *user, int k, float *dst) { return (void)user, (void)k, (void)dst, LDM_OK; }
+
+/* The last 20 of 100 DDIM steps of an untrained UNet in pixels, from the photograph with noise of t = 190. */
+static ldm_status trajectory(int which, const float *picture, float *out, int *rows) {
+    static uint64_t seed = 11;
+    ldm_status st = LDM_OK;
+    ldm_plan *p = NULL;
+    ldm_exec *e = NULL;
+    ldm_randn *r = NULL;
+    ldm_sampler_step *steps = NULL;
+    ldm_schedule schedule;
+    ldm_source w = ldm_source_synthetic(&seed);
+    const ldm_device *d = ldm_cl_device(cl[which]);
+    float *x = NULL;
+    int count = 0;
+    ldm_loop_options o = {.n = 1, .h = SIDE, .w = SIDE, .count = LAST};
+    TRY(ldm_unet_config_parse("in_channels=3 out_channels=3 model_channels=64 num_res_blocks=1 channel_mult=1,2,4 "
+                              "attention_resolutions=4 num_head_channels=32",
+                              &o.unet));
+    TRY(ldm_schedule_linear(.0015, .0195, &schedule));
+    TRY(ldm_sampler_ddim(&schedule, LDM_PREDICT_EPS, 100, 0, &steps, &count));
+    o.steps = steps + count - LAST;
+    TRY(ldm_alloc(PIXELS * sizeof *x, (void **)&x));
+    TRY(ldm_randn_create(4, &r));
+    ldm_randn_fill(r, x, PIXELS);
+    const double a = schedule.alpha_bar[(int)o.steps[0].t];
+    for (int i = 0; i < PIXELS; i++) x[i] = (float)(sqrt(a) * picture[i] + sqrt(1 - a) * x[i]);
+    TRY(ldm_loop_plan(&o, &p));
+    TRY(ldm_plan_finish(p, d->max_alloc, d->base_align));
+    TRY(ldm_exec_create(cl[which], p, &w, NULL, &e));
+    *rows = inexact(e);
+    TRY(ldm_loop_start(&o, e, x, NULL, NULL, 1));
+    TRY(ldm_loop_run(&o, e, &(ldm_loop_hooks){no_noise, NULL, NULL}));
+    TRY(ldm_loop_latent(e, out));
+done:
+    free(x);
+    free(steps);
+    ldm_randn_destroy(r);
+    ldm_exec_destroy(e);
+    ldm_plan_destroy(p);
+    return st;
+}
+
+/* One half of TAEF2 on [1,side,side,3] or its latent. */
+static ldm_status taef2(int which, bool decode, const float *in, float *out, int *rows) {
+    ldm_status st = LDM_OK;
+    ldm_plan *p = NULL;
+    ldm_exec *e = NULL;
+    ldm_ckpt *weights = NULL;
+    ldm_binding *b = NULL;
+    const ldm_device *d = ldm_cl_device(cl[which]);
+    const ldm_stage_config *c = ldm_stage_find("taef2");
+    const int64_t side = decode ? 256 / 8 : 256, channels = decode ? 32 : 3;
+    TRY(ldm_ckpt_open(decode ? "tests/data/taef2/taef2_decoder.pth" : "tests/data/taef2/taef2_encoder.pth", &weights));
+    TRY(ldm_plan_create(LDM_F32, LDM_F32, &p));
+    ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, (int64_t)1, side, side, channels));
+    ldm_tensor y = decode ? ldm_stage_emit_decoder(p, c, x) : ldm_stage_emit_encoder(p, c, x);
+    ldm_plan_output(p, y, "y");
+    TRY(ldm_plan_finish(p, d->max_alloc, d->base_align));
+    TRY(ldm_bind(p, weights, NULL, &b));
+    ldm_source w = ldm_binding_source(b);
+    TRY(ldm_exec_create(cl[which], p, &w, NULL, &e));
+    *rows += inexact(e);
+    TRY(ldm_exec_write(e, x, in));
+    TRY(ldm_exec_run(e, 0));
+    TRY(ldm_exec_read(e, y, out));
+done:
+    ldm_exec_destroy(e);
+    ldm_binding_destroy(b);
+    ldm_plan_destroy(p);
+    ldm_ckpt_close(weights);
+    return st;
+}
+
+static void check_trajectory(void) {
+    float *picture = NULL, *out = calloc(2 * PIXELS, sizeof *out);
+    int rows[2] = {0, 0};
+    CHECK_OK(photograph(SIDE, &picture));
+    for (int i = 0; i < 2; i++) CHECK_OK(trajectory(i, picture, out + i * PIXELS, &rows[i]));
+    CHECK(rows[ANY] >= 10 && rows[EXACT] == 0, "%d and %d rows that lose accuracy, wanted 10 or more and none",
+          rows[ANY], rows[EXACT]);
+    check_levels(out, out + PIXELS, PIXELS, 2.0 / 255);
+    free(picture);
+    free(out);
+}
+
+static void check_roundtrip(void) {
+    enum { COUNT = 256 * 256 * 3 };
+    float *picture = NULL, *z = calloc(32 * 32 * 32, sizeof *z), *out = calloc(2 * COUNT, sizeof *out);
+    int rows[2] = {0, 0};
+    CHECK_OK(photograph(256, &picture));
+    for (int i = 0; i < COUNT; i++) picture[i] = (picture[i] + 1) / 2;
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(taef2(i, false, picture, z, &rows[i]));
+        CHECK_OK(taef2(i, true, z, out + i * COUNT, &rows[i]));
+    }
+    CHECK(rows[ANY] >= 10 && rows[EXACT] == 0, "%d and %d rows that lose accuracy, wanted 10 or more and none",
+          rows[ANY], rows[EXACT]);
+    check_levels(out, out + COUNT, COUNT, 1.0 / 255);
+    free(picture);
+    free(z);
+    free(out);
+}
+
+int main(int argc, char **argv) {
+    test_begin(argc, argv, "winograd");
+    CASE("device") {
+        CHECK_OK(ldm_cl_open(&(ldm_cl_options){.exact = false}, &cl[ANY]));
+        CHECK_OK(ldm_cl_open(&(ldm_cl_options){.exact = true}, &cl[EXACT]));
+    }
+    if (cl[EXACT] && ldm_cl_device(cl[ANY])->type != LDM_DEVICE_CPU) {
+        CASE("choice") SKIP("the rows that lose accuracy are for CPUs");
+    } else if (cl[EXACT]) {
+        CASE("choice") choices();
+        CASE("20 steps in pixels") check_trajectory();
+        CASE("a photograph through TAEF2") check_roundtrip();
+    }
+    ldm_cl_close(cl[ANY]);
+    ldm_cl_close(cl[EXACT]);
+    return test_end();
+}
