@@ -51,18 +51,20 @@ static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
 #pragma omp parallel for schedule(static)
             for (int64_t panel = 0; panel < panels; panel++)
                 for (int64_t e = 0; e < count; e++) {
-                    float line[MOST_PLACES][PANEL] = {{0}};
-                    for (int64_t o = 0; o < PANEL && panel * PANEL + o < n; o++) {
-                        const float *s = src + ((panel * PANEL + o) * all + source * c[0] + from + e) * 9;
-                        double half[6][3];
-                        for (int i = 0; i < side; i++)
-                            for (int j = 0; j < 3; j++)
-                                half[i][j] = g[i][0] * s[j] + g[i][1] * s[3 + j] + g[i][2] * s[6 + j];
-                        for (int i = 0; i < side; i++)
-                            for (int j = 0; j < side; j++)
-                                line[i * side + j][o] =
-                                    (float)(half[i][0] * g[j][0] + half[i][1] * g[j][1] + half[i][2] * g[j][2]);
-                    }
+                    double tap[9][PANEL] = {{0}}, half[6][3][PANEL];
+                    float line[MOST_PLACES][PANEL];
+                    for (int64_t o = 0; o < PANEL && panel * PANEL + o < n; o++)
+                        for (int t = 0; t < 9; t++)
+                            tap[t][o] = src[((panel * PANEL + o) * all + source * c[0] + from + e) * 9 + t];
+                    for (int i = 0; i < side; i++)
+                        for (int j = 0; j < 3; j++)
+                            for (int o = 0; o < PANEL; o++)
+                                half[i][j][o] = g[i][0] * tap[j][o] + g[i][1] * tap[3 + j][o] + g[i][2] * tap[6 + j][o];
+                    for (int i = 0; i < side; i++)
+                        for (int j = 0; j < side; j++)
+                            for (int o = 0; o < PANEL; o++)
+                                line[i * side + j][o] = (float)(half[i][0][o] * g[j][0] + half[i][1][o] * g[j][1] +
+                                                                half[i][2][o] * g[j][2]);
                     for (int64_t i = 0; i < places(out); i++)
                         memcpy(to + ((i * panels + panel) * count + e) * PANEL, line[i], sizeof line[i]);
                 }
