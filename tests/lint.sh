@@ -19,7 +19,7 @@ done
 for f in $(grep -lE '\bcl[A-Z][A-Za-z]+ *\(|#include <(CL/|clblast)' host/*/*.[ch] bench/*.c 2>/dev/null | grep -v '^host/cl/'); do breach "$f calls OpenCL; only host/cl may"; done
 for f in reference/*.[ch]; do grep -nE '#include "(base|cl|ops|plan|host)' "$f" && breach "$f includes host code"; done
 for f in host/*/*.[ch] reference/*.[ch] kernels/*.cl kernels/*.clh tests/*.[ch]; do head -c 2 "$f" | grep -q '/\*' || breach "$f does not open with a comment"; done
-for f in kernels/*.cl; do # comments aside
+for f in kernels/*.cl kernels/*.clh; do # comments aside
     sed -E 's,//.*,,; s,/\*.*\*/,,; /^ \*/d' "$f" | grep -nE '\b(mad|native_[a-z0-9]+|atom(ic)?_[a-z]+)\(' && breach "$f uses mad, native_* or atomics"
 done
 grep -rnE '\b(TODO|FIXME|XXX)\b' host reference kernels tests/*.[ch] bench 2>/dev/null && breach "a TODO"

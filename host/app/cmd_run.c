@@ -3,7 +3,6 @@
 #include "app/network.h"
 #include "io/io.h"
 #include "sample/sample.h"
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,6 +144,36 @@ done:
     return st;
 }
 
+/* Every parameter of the plan as .safetensors, f32, under its own name. */
+static ldm_status save_weights(app_network *net, const char *path) {
+    ldm_status st = LDM_OK;
+    const ldm_plan *p = net->plan;
+    ldm_st_writer *w = NULL;
+    float *data = NULL;
+    const char *meta[] = {"format", "pt", NULL};
+    TRY(ldm_st_create(path, meta, &w));
+    for (int i = 0; i < p->tensors; i++)
+        if (p->tensor[i].kind == LDM_PARAM) TRY(ldm_st_declare(w, p->tensor[i].name, LDM_F32, &p->tensor[i].shape));
+    ldm_progress bar;
+    ldm_progress_begin(&bar, "writing weights", "tensors", p->tensors);
+    for (int i = 0; i < p->tensors && !st; i++) {
+        if (p->tensor[i].kind != LDM_PARAM) continue;
+        st = ldm_alloc((size_t)ldm_shape_count(&p->tensor[i].shape) * sizeof *data, (void **)&data);
+        if (!st) st = net->source.load(net->source.self, &p->tensor[i], data);
+        if (!st) st = ldm_st_data(w, data);
+        if (!st) st = ldm_check_interrupt();
+        free(data), data = NULL;
+        ldm_progress_to(&bar, i + 1);
+    }
+    ldm_progress_end(&bar);
+    TRY(st);
+    TRY(ldm_st_commit(w));
+    w = NULL;
+done:
+    ldm_st_abandon(w);
+    return st;
+}
+
 APP_COMMAND(run) {
     char **ins = NULL, *config = NULL, *model = NULL, *out = NULL, *executor = NULL, *dtype = NULL, *dump = NULL,
          *profile = NULL, *impl = NULL, *save = NULL;
@@ -201,7 +230,7 @@ APP_COMMAND(run) {
     TRY(app_network_plan(&o, &net));
     TRY(app_network_weights(&o, &net));
     if (save) {
-        TRY(app_save_weights(&net, save));
+        TRY(save_weights(&net, save));
         if (!ins) goto done;
     }
     const ldm_shape *x = &ldm_plan_tensor(net.plan, ldm_plan_find(net.plan, part == APP_DECODER ? "z" : "x"))->shape;

@@ -42,9 +42,6 @@ void app_network_close(app_network *net); /* accepts {0} */
 /* A plan with its weights on the device, ready to run. Prints the memory plan as a note. */
 ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_exec **out);
 
-/* Every parameter of the plan as .safetensors, f32, under its own name. */
-ldm_status app_save_weights(app_network *net, const char *path);
-
 /* What the steps of one op took in the last run; segment -1: of all segments. */
 typedef struct app_op_time {
     int steps;

@@ -1,4 +1,4 @@
-/* profile.c -- what a run cost, step by step: a table per op kind, a trace file; and a network's weights as a file. */
+/* profile.c -- what a run cost, step by step: time per op, a table of it, a trace file. */
 #include "app/network.h"
 #include <jansson.h>
 #include <stdlib.h>
@@ -52,34 +52,5 @@ ldm_status app_write_profile(const ldm_plan *p, ldm_exec *e, const char *path) {
         dump ? ldm_write_file(path, dump, strlen(dump)) : ldm_fail(LDM_ERR_NOMEM, "profile: host memory is out");
     free(dump);
     json_decref(root);
-    return st;
-}
-
-ldm_status app_save_weights(app_network *net, const char *path) {
-    ldm_status st = LDM_OK;
-    const ldm_plan *p = net->plan;
-    ldm_st_writer *w = NULL;
-    float *data = NULL;
-    const char *meta[] = {"format", "pt", NULL};
-    TRY(ldm_st_create(path, meta, &w));
-    for (int i = 0; i < p->tensors; i++)
-        if (p->tensor[i].kind == LDM_PARAM) TRY(ldm_st_declare(w, p->tensor[i].name, LDM_F32, &p->tensor[i].shape));
-    ldm_progress bar;
-    ldm_progress_begin(&bar, "writing weights", "tensors", p->tensors);
-    for (int i = 0; i < p->tensors && !st; i++) {
-        if (p->tensor[i].kind != LDM_PARAM) continue;
-        st = ldm_alloc((size_t)ldm_shape_count(&p->tensor[i].shape) * sizeof *data, (void **)&data);
-        if (!st) st = net->source.load(net->source.self, &p->tensor[i], data);
-        if (!st) st = ldm_st_data(w, data);
-        if (!st) st = ldm_check_interrupt();
-        free(data), data = NULL;
-        ldm_progress_to(&bar, i + 1);
-    }
-    ldm_progress_end(&bar);
-    TRY(st);
-    TRY(ldm_st_commit(w));
-    w = NULL;
-done:
-    ldm_st_abandon(w);
     return st;
 }
