@@ -1,6 +1,6 @@
 #!/bin/sh
 # demo.sh -- what `./run demo` does once everything is built: a real photograph through a real autoencoder, the compression
-# ablation on six full-size networks, the plot. Everything it makes lies in demo/.
+# ablation on six full-size networks, the plot. Everything it makes lies in build/demo/.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-build/demo}

@@ -53,6 +53,7 @@ ldm_status app_parse_size(const char *text, const char *what, size_t *out); /* "
 ldm_status app_parse_dtype(const char *text, ldm_dtype *out);               /* "f32", "f16"; NULL is f32 */
 /* The device named by the options; runs the self-test the first time a device + driver is seen. */
 ldm_status app_open_device(ldm_cl **out);
+ldm_status app_open_untested(ldm_cl **out); /* the same without the self-test: for what judges the device itself, or runs nothing */
 
 /* ---- self-test ------------------------------------------------------------------------------------------------------
  */

@@ -15,7 +15,7 @@ static ldm_status why(const char *text) {
     char canonical[LDM_PROBLEM_TEXT], params[160];
     ldm_status st = LDM_OK;
     TRY(ldm_problem_parse(text, &p));
-    TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device, .exact = app_device.exact}, &cl));
+    TRY(app_open_untested(&cl));
     const ldm_device *d = ldm_cl_device(cl);
     printf("%s on %s\n", ldm_problem_text(&p, canonical, sizeof canonical), d->name);
     st = ldm_choose(&p, d, &c);

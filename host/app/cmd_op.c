@@ -63,7 +63,8 @@ APP_COMMAND(op) {
     TRY(p.op->infer(&p, slot));
     TRY(ldm_make_inputs(&p, (ldm_fill)how, (uint64_t)seed, in));
     for (char **a = ins; a && *a; a++) TRY(read_slot(&p, slot, *a, in));
-    TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device, .profile = true}, &cl));
+    app_device.profile = true;
+    TRY(app_open_untested(&cl));
     TRY(impl ? ldm_choose_named(&p, ldm_cl_device(cl), impl, &c) : ldm_choose(&p, ldm_cl_device(cl), &c));
     const ldm_slot *ys = &slot[ldm_op_slots(p.op) - 1];
     TRY(ldm_alloc((size_t)ldm_shape_count(&ys->shape) * sizeof *y, (void **)&y));

@@ -39,7 +39,7 @@ APP_COMMAND(plan) {
     app_network_options o = {
         .net = words[0], .config = config, .synthetic = 0, .n = batch, .h = height, .w = width, .tokens = tokens};
     TRY(app_parse_dtype(dtype, &o.dtype));
-    TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device}, &cl));
+    TRY(app_open_untested(&cl));
     TRY(app_network_plan(&o, &net));
     const ldm_device *d = ldm_cl_device(cl);
     TRY(ldm_plan_finish(net.plan, d->max_alloc, d->base_align));

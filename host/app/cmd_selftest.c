@@ -17,7 +17,7 @@ APP_COMMAND(selftest) {
         TRY(app_selftest_constants());
         goto done;
     }
-    TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device}, &cl));
+    TRY(app_open_untested(&cl));
     double start = ldm_now();
     st = app_selftest(cl, &out);
     if (out.s) fputs(out.s, stdout);

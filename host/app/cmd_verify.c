@@ -230,7 +230,7 @@ APP_COMMAND(verify) {
                              .n = batch,
                              .h = height};
     TRY(app_parse_dtype(dtype, &o.dtype));
-    TRY(ldm_cl_open(&(ldm_cl_options){.select = app_device.device}, &cl)); /* no self-test first: this is one */
+    TRY(app_open_untested(&cl));
     TRY(ops ? verify_ops(cl) : verify_network(&o, cl, impl, complete ? 1 : sampled ? 2 : 0, save, against));
 done:
     ldm_cl_close(cl);

@@ -84,12 +84,16 @@ static ldm_status first_time(ldm_cl *cl) {
     return LDM_OK;
 }
 
-ldm_status app_open_device(ldm_cl **out) {
+ldm_status app_open_untested(ldm_cl **out) {
     ldm_cl_options o = {.select = app_device.device, .profile = app_device.profile, .exact = app_device.exact};
-    ldm_cl *cl = NULL;
     ldm_status st =
         app_device.max_memory ? app_parse_size(app_device.max_memory, "--max-memory", &o.max_memory) : LDM_OK;
-    if (!st) st = ldm_cl_open(&o, &cl);
+    return st ? st : ldm_cl_open(&o, out);
+}
+
+ldm_status app_open_device(ldm_cl **out) {
+    ldm_cl *cl = NULL;
+    ldm_status st = app_open_untested(&cl);
     if (!st) st = first_time(cl);
     if (st) ldm_cl_close(cl);
     else *out = cl;
