@@ -28,6 +28,11 @@ done | sort -u | while read -r so; do
     *) cp -L "$so" "$out/lib/" ;;
     esac
 done
+# drivers made for an older glibc ask for its parts by name; they must be of the same glibc as libc
+glibc_dir=$(dirname "$(ldd "$build/ldm" | awk '$1 == "libc.so.6" { print $3 }')")
+for part in libpthread.so.0 libdl.so.2 librt.so.1 libutil.so.1 libresolv.so.2 libmvec.so.1; do
+    [ -e "$glibc_dir/$part" ] && cp -L "$glibc_dir/$part" "$out/lib/glibc/"
+done
 cat >"$out/tests/all" <<'END'
 #!/bin/sh
 # every test of the bundle; ends with "N passed, N failed, N skipped"
