@@ -39,17 +39,15 @@ static ldm_status no_row(const ldm_problem *p, const ldm_device *d, const char *
     return LDM_ERR_UNSUPPORTED;
 }
 
-const char *ldm_prefer_gpu(const ldm_problem *p, const ldm_device *d) {
-    (void)p;
-    if (d->type == LDM_DEVICE_CPU)
+/* GPU kernels are for devices that are no CPU and have local memory of their own, CPU kernels for CPU devices. */
+static const char *other_family(const ldm_impl *impl, const ldm_device *d) {
+    const bool cpu = d->type == LDM_DEVICE_CPU;
+    if (impl->family == LDM_LIBRARY) return "a library row runs only when named";
+    if (impl->family == LDM_CPU && !cpu) return "the device is no CPU: one work-item a tile would leave it idle";
+    if (impl->family == LDM_GPU && cpu)
         return "the device is a CPU, where staging through local memory costs more than it saves";
-    if (!d->local_is_real) return "the device has no local memory of its own";
+    if (impl->family == LDM_GPU && !d->local_is_real) return "the device has no local memory of its own";
     return NULL;
-}
-
-const char *ldm_prefer_cpu(const ldm_problem *p, const ldm_device *d) {
-    (void)p;
-    return d->type == LDM_DEVICE_CPU ? NULL : "the device is no CPU: one work-item a tile would leave it idle";
 }
 
 const char *ldm_cannot(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl) {
@@ -58,10 +56,9 @@ const char *ldm_cannot(const ldm_problem *p, const ldm_device *d, const ldm_impl
 
 const char *ldm_why_not(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl) {
     const char *reason = ldm_cannot(p, d, impl);
-    if (!reason && impl->family == LDM_LIBRARY) reason = "a library row runs only when named";
-    if (!reason && impl->family == LDM_GPU) reason = ldm_prefer_gpu(p, d);
-    if (!reason && impl->family == LDM_CPU) reason = ldm_prefer_cpu(p, d);
-    if (!reason && impl->reference && d->exact) reason = "it loses accuracy, and only rows that lose none are asked for";
+    if (!reason) reason = other_family(impl, d);
+    if (!reason && impl->reference && d->exact)
+        reason = "it loses accuracy, and only rows that lose none are asked for";
     if (!reason && impl->prefers) reason = impl->prefers(p, d);
     return reason;
 }

@@ -3,10 +3,9 @@
 #include "ops/clblast.h"
 #include "ops/conv2d.h"
 #include "ops/gpu_tile.h"
-#include "ops/op.h"
 #include "ops/pack.h"
+#include "ops/row.h"
 #include "ops/winograd.h"
-#include "reference/reference.h"
 
 enum { CLBLAST_COLUMNS = 512 << 20 }; /* bytes of scratch the library row may take */
 
@@ -55,22 +54,12 @@ static ldm_cost cost(const ldm_problem *p) {
 
 static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
     const int64_t *d = p->dim;
-    ref_out o = {which ? which->index : NULL,
-                 which ? which->count : d[N] * out_h(p) * out_w(p) * d[K],
-                 ldm_dtype_unit(p->dtype),
-                 ldm_dtype_tiny(p->dtype),
-                 y,
-                 bound};
     const ref_conv2d_dims r = ref_dims(p);
-    ref_conv2d(o, &r, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
+    ref_conv2d(ldm_row_out(which, d[N] * out_h(p) * out_w(p) * d[K], p->dtype, y, bound), &r, in[SLOT_X], in[SLOT_X2],
+               in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
 }
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
-
-static void storage(const ldm_problem *p, ldm_recipe *r) {
-    if (p->dtype == LDM_F16) ldm_rec_option(r, "-DREAL=half");
-    if (p->wdtype != p->dtype) ldm_rec_option(r, p->wdtype == LDM_F16 ? "-DWREAL=half" : "-DWREAL=float");
-}
 
 static void sizes(const ldm_problem *p, ldm_recipe *r) {
     const int order[] = {N, H, W, C, C2, K, R, S, STRIDE, UP, PT, PL};
@@ -110,8 +99,7 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     const int64_t *d = p->dim;
     const ldm_tiling t =
         ldm_share_tiles(d[N] * out_h(p) * out_w(p), params[0], d[C] + d[C2], depth(p), ldm_ceil_div(d[K], 32));
-    ldm_rec_kernel(r, "conv2d_cpu.cl", "conv2d_tile");
-    storage(p, r);
+    ldm_row_kernel(p, r, "conv2d_cpu.cl", "conv2d_tile");
     ldm_rec_define(r, "TILE_PIXELS", params[0]);
     arguments(p, r);
     ldm_rec_int(r, t.block);
@@ -139,16 +127,14 @@ static bool narrow_pack(const ldm_problem *p, const int *params, int slot, ldm_p
 }
 
 static ldm_status narrow_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    ldm_rec_kernel(r, "conv2d_cpu.cl", "conv2d_narrow");
-    storage(p, r);
+    ldm_row_kernel(p, r, "conv2d_cpu.cl", "conv2d_narrow");
     arguments(p, r);
     ldm_rec_range1(r, ldm_ceil_div(p->dim[N] * out_h(p) * out_w(p), 4), 1);
     return r->status;
 }
 
 static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    ldm_rec_kernel(r, "conv2d.cl", "conv2d_plain");
-    storage(p, r);
+    ldm_row_kernel(p, r, "conv2d.cl", "conv2d_plain");
     arguments(p, r);
     ldm_rec_range1(r, p->dim[N] * out_h(p) * out_w(p) * p->dim[K], 64);
     return r->status;
@@ -177,8 +163,7 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
     const int64_t *d = p->dim;
     const ldm_gpu_cut cut = gpu_cut(p, params);
     for (int merge = 0; merge <= (cut.splits > 1); merge++) {
-        ldm_rec_kernel(r, "conv2d_gpu.cl", merge ? "conv2d_merge" : "conv2d_block");
-        storage(p, r);
+        ldm_row_kernel(p, r, "conv2d_gpu.cl", merge ? "conv2d_merge" : "conv2d_block");
         ldm_gpu_tile_defines(params, r);
         ldm_rec_define(r, "C_VEC", d[C] % 4 == 0 && d[C2] % 4 == 0);
         ldm_rec_define(r, "VEC", d[K] % 4 == 0);

@@ -143,9 +143,6 @@ const char *ldm_cannot(const ldm_problem *p, const ldm_device *d, const ldm_impl
 /* Why the automatic choice passes a row over: it cannot, or its family is for other devices, or `prefers`; NULL if it does
  * not (then the first such row wins). */
 const char *ldm_why_not(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl);
-/* What families prefer: GPU kernels devices that are no CPU and have local memory of their own, CPU kernels CPU devices. */
-const char *ldm_prefer_gpu(const ldm_problem *p, const ldm_device *d);
-const char *ldm_prefer_cpu(const ldm_problem *p, const ldm_device *d);
 const char *ldm_choice_params(const ldm_choice *c, char *buf, size_t cap);   /* "TILE_M=8 TILE_N=32" */
 void ldm_default_params(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, int *params);
 

@@ -4,7 +4,7 @@
 #include "ops/winograd.h"
 #include "ops/conv2d.h"
 #include "ops/pack.h"
-#include "reference/reference.h"
+#include "ops/row.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,8 +133,7 @@ static const char *prefers(int out, const ldm_problem *p, const ldm_device *d) {
 
 static ldm_status record(int out, const ldm_problem *p, const ldm_device *d, ldm_recipe *r) {
     const cut c = cut_of(p, d, out);
-    ldm_rec_kernel(r, "conv2d_winograd_cpu.cl", "conv2d_winograd");
-    if (p->dtype == LDM_F16) ldm_rec_option(r, "-DREAL=half");
+    ldm_row_kernel(p, r, "conv2d_winograd_cpu.cl", "conv2d_winograd");
     ldm_rec_define(r, "OUT", out);
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_scratch(r, 0);
@@ -153,12 +152,7 @@ static ldm_status record(int out, const ldm_problem *p, const ldm_device *d, ldm
 
 static void judged(int out, const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y,
                    double *b) {
-    const ref_out o = {which ? which->index : NULL,
-                       which ? which->count : p->dim[N] * out_h(p) * out_w(p) * p->dim[K],
-                       ldm_dtype_unit(p->dtype),
-                       ldm_dtype_tiny(p->dtype),
-                       y,
-                       b};
+    const ref_out o = ldm_row_out(which, p->dim[N] * out_h(p) * out_w(p) * p->dim[K], p->dtype, y, b);
     const ref_conv2d_dims r = ref_dims(p);
     ref_conv2d_winograd(o, &r, out, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC],
                         in[SLOT_RESIDUAL]);
