@@ -4,10 +4,18 @@
  * f64 result.
  *
  * The bar (the rule of FlashAttention's tests): the largest error is at most twice that of a plain evaluation at the
- * same storage, plus 1e-6 of the result's peak, and the mean error at most 1.5 times. The plain evaluation is PyTorch's
- * own in f32 (its errors are in fixture.json) and our reference executor in f16. One run of it is one draw of its
- * rounding errors, and the largest of them has a long tail, above all after ten sampling steps: so in both cases it is
- * the worst of five runs, four of them with inputs moved by up to half an ulp of the storage type. */
+ * same storage, plus two ulps of the result's peak (the witness's numbers were rounded when they were stored, ours are
+ * stored too); the mean error at most 1.5 times in f16, twice in f32. The plain evaluation is PyTorch's own in f32 (its
+ * errors are in fixture.json) and our reference executor in f16. PyTorch sums in blocks; our plainest kernels, which
+ * add one product after the other, have up to 1.7 times its mean error, hence 2 (but at most 1.5 times and a millionth
+ * of the peak). One run is one draw of its rounding errors, and the largest of them has a long tail: so the plain error
+ * is in both cases the worst of five runs, four of them with inputs moved by up to half an ulp of the storage type.
+ *
+ * Sampling is held to it twice. Starting each of the ten steps from the witness's latent, an error is that step's own
+ * and nothing has grown. Ten steps in a row show what the network's slope makes of them, up to a hundred times as much;
+ * there every latent has the plain error of its own step, since an early one must be far better than the last. Against
+ * either a wrong time, noise, eta, token or scale stands out 2,800 to 560,000 times (moves_in_tolerances in the
+ * fixture). */
 #include "test.h"
 #include "io/io.h"
 #include "model/model.h"
@@ -198,11 +206,24 @@ static difference compare(const float *got, const float *want, int64_t count) {
     return d;
 }
 
-static void judge(const char *what, difference got, double plain_max, double plain_mean) {
-    double max = 2 * plain_max + 1e-6 * got.peak, mean = 1.5 * plain_mean + 1e-6 * got.peak;
-    printf("%s: %s: error / allowance: max %.2f, mean %.2f\n", test_case_name, what, got.max / max, got.mean / mean);
+/* The bar. `worst`: error / allowance so far, of the largest and of the mean error. */
+static void hold(const char *what, difference got, ldm_dtype t, difference plain, double worst[2]) {
+    const double max = 2 * plain.max + 0x1p-22 * got.peak,
+                 mean = fmin((t == LDM_F32 ? 2 : 1.5) * plain.mean, 1.5 * plain.mean + 1e-6 * got.peak);
+    if (!(got.max / max <= worst[0])) worst[0] = got.max / max;
+    if (!(got.mean / mean <= worst[1])) worst[1] = got.mean / mean;
     CHECK(got.max <= max && got.mean <= mean, "%s: error max %.3g mean %.3g of peak %.3g, allowed %.3g and %.3g", what,
           got.max, got.mean, got.peak, max, mean);
+}
+
+static void show(const char *what, const double worst[2]) {
+    printf("%s: %s: error / allowance: max %.2f, mean %.2f\n", test_case_name, what, worst[0], worst[1]);
+}
+
+static void judge(const char *what, difference got, ldm_dtype t, difference plain) {
+    double worst[2] = {0};
+    hold(what, got, t, plain, worst);
+    show(what, worst);
 }
 
 enum { PLAIN_RUNS = 5 };
@@ -266,11 +287,12 @@ static void check_run(const fixture *f, const json_t *run, ldm_ckpt *weights) {
     void *mem = NULL;
     CHECK_OK(ldm_alloc((size_t)count * sizeof(float), &mem));
     float *y = mem;
+    const difference witness = {number(run, "f32_max_error"), number(run, "f32_mean_error"), 0};
     for (int device = 0; device <= (cl != NULL); device++) {
         snprintf(what, sizeof what, "%s %s f32", text(run, "part"), device ? "device" : "reference");
         ldm_status st = evaluate(f, run, weights, device, LDM_F32, 0, &want, y);
         CHECK(!st, "%s: %s", what, ldm_message());
-        if (!st) judge(what, compare(y, want.data, count), number(run, "f32_max_error"), number(run, "f32_mean_error"));
+        if (!st) judge(what, compare(y, want.data, count), LDM_F32, witness);
     }
     difference plain = {0};
     for (int draw = 0; draw < PLAIN_RUNS; draw++) {
@@ -286,7 +308,7 @@ static void check_run(const fixture *f, const json_t *run, ldm_ckpt *weights) {
         snprintf(what, sizeof what, "%s device f16", text(run, "part"));
         ldm_status st = evaluate(f, run, weights, true, LDM_F16, 0, &want, y);
         CHECK(!st, "%s: %s", what, ldm_message());
-        if (!st) judge(what, compare(y, want.data, count), plain.max, plain.mean);
+        if (!st) judge(what, compare(y, want.data, count), LDM_F16, plain);
     }
     free(y);
     ldm_array_free(&want);
@@ -398,10 +420,12 @@ static void photographs(void) {
 /* ---- sampling
  * ---------------------------------------------------------------------------------------------------------- */
 
-/* The last ten steps of a sampler from the encoded photograph: x after each step into `out` [10,n,c,h,w]. */
+enum { STEPS = 10 };
+
+/* The last ten steps of a sampler from the encoded photograph: x after each step into `out` [10,n,c,h,w]. `forced`:
+ * what the witness has after each step; every step but the first starts there. NULL: where the one before it ended. */
 static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm_array *z0, bool device, ldm_dtype t,
-                             int draw, float *out) {
-    enum { STEPS = 10 };
+                             int draw, const float *forced, float *out) {
     fixture f = {0};
     network net = {0};
     ldm_array context[2] = {{0}, {0}};
@@ -466,6 +490,7 @@ static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm
             }
         }
         memcpy(out + s * images * each, x, (size_t)(images * each) * sizeof(float));
+        if (forced) memcpy(x, forced + s * images * each, (size_t)(images * each) * sizeof(float));
     }
 done:
     for (int i = 0; i < 8; i++) ldm_randn_destroy(noise[i]);
@@ -493,7 +518,7 @@ static void check_picture(const fixture *sample, const json_t *run, const float 
     TRY(ldm_exec_run(net.exec, 0));
     TRY(read_map(&net, mem, want.shape.dim));
     difference d = compare(mem, want.data, count);
-    double bound = 2 * number(run, "picture_f32_max_error") + 1e-6 * d.peak;
+    double bound = 2 * number(run, "picture_f32_max_error") + 0x1p-22 * d.peak;
     CHECK(d.max <= bound, "picture: error %.3g, allowed %.3g", d.max, bound);
     for (int64_t i = 0; i < count; i++) saturated += fabsf(((float *)mem)[i]) > 1;
     CHECK(saturated * 5 <= count, "%lld of %lld pixel values saturate", (long long)saturated, (long long)count);
@@ -505,26 +530,52 @@ done:
     fixture_close(&f);
 }
 
+/* Ten latents, each against its own step's plain error. */
+static void judge_steps(const char *what, const float *x, const ldm_array *want, ldm_dtype t,
+                        const difference plain[STEPS]) {
+    const int64_t each = ldm_shape_count(&want->shape) / STEPS;
+    double worst[2] = {0};
+    for (int s = 0; s < STEPS; s++)
+        hold(what, compare(x + s * each, (float *)want->data + s * each, each), t, plain[s], worst);
+    show(what, worst);
+}
+
+/* The plain errors of a fixture's f32 runs; `forced`: of those that start every step from the witness. */
+static void plain_steps(const json_t *run, bool forced, difference plain[STEPS]) {
+    const json_t *max = json_object_get(run, forced ? "forced_f32_max_error" : "f32_max_error");
+    const json_t *mean = json_object_get(run, forced ? "forced_f32_mean_error" : "f32_mean_error");
+    for (size_t s = 0; s < STEPS; s++)
+        plain[s] = (difference){.max = json_number_value(json_array_get(max, s)),
+                                .mean = json_number_value(json_array_get(mean, s))};
+}
+
+/* Twice: every step from the witness's latent, where an error is that step's own; and ten steps in a row, where it is
+ * what the network's slope makes of all before it (up to a hundred times as much, guided). */
 static void check_trajectory(const fixture *sample, const json_t *run, bool half) {
     ldm_array z0 = {0}, want = {0};
+    difference plain[STEPS];
     CHECK_OK(ldm_npy_read_f32(path_of(sample, text(sample->json, "z0")), &z0));
     CHECK_OK(ldm_npy_read_f32(path_of(sample, text(run, "output")), &want)); /* [10,n,c,h,w] */
     if (!z0.data || !want.data) return;
-    int64_t count = ldm_shape_count(&want.shape), last = count / want.shape.dim[0];
+    int64_t count = ldm_shape_count(&want.shape), last = count / STEPS;
     void *mem = NULL;
     CHECK_OK(ldm_alloc((size_t)count * sizeof(float), &mem));
     float *x = mem;
-    CHECK_OK(trajectory(sample, run, &z0, cl != NULL, LDM_F32, 0, x));
-    judge("f32", compare(x, want.data, count), number(run, "f32_max_error"), number(run, "f32_mean_error"));
+    for (int forced = 1; forced >= 0; forced--) {
+        CHECK_OK(trajectory(sample, run, &z0, cl != NULL, LDM_F32, 0, forced ? want.data : NULL, x));
+        plain_steps(run, forced, plain);
+        judge_steps(forced ? "f32, each step" : "f32, ten steps", x, &want, LDM_F32, plain);
+    }
     check_picture(sample, run, x + count - last, want.shape.dim + 1);
     if (cl && half) {
-        difference plain = {0};
+        memset(plain, 0, sizeof plain);
         for (int draw = 0; draw < PLAIN_RUNS; draw++) {
-            CHECK_OK(trajectory(sample, run, &z0, false, LDM_F16, draw, x));
-            worse(&plain, compare(x, want.data, count));
+            CHECK_OK(trajectory(sample, run, &z0, false, LDM_F16, draw, NULL, x));
+            for (int s = 0; s < STEPS; s++)
+                worse(&plain[s], compare(x + s * last, (float *)want.data + s * last, last));
         }
-        CHECK_OK(trajectory(sample, run, &z0, true, LDM_F16, 0, x));
-        judge("f16", compare(x, want.data, count), plain.max, plain.mean);
+        CHECK_OK(trajectory(sample, run, &z0, true, LDM_F16, 0, NULL, x));
+        judge_steps("f16, ten steps", x, &want, LDM_F16, plain);
     }
     free(x);
     ldm_array_free(&z0), ldm_array_free(&want);

@@ -23,12 +23,14 @@ def ddim(steps, eta):
     return out[::-1]
 
 
-def run(unet, dtype, kind, x, noises, steps, eta, evaluate):
-    """x after each of the last ten steps. evaluate(unet, x, t) -> eps."""
+def run(unet, dtype, kind, x, noises, steps, eta, evaluate, forced=None):
+    """x after each of the last ten steps. evaluate(unet, x, t) -> eps. forced: what another run has after each step; then
+    every step but the first starts there and not from the one before it."""
     beta, a = tables()
     out = []
     if kind == "ddim":
         for i, (t, at, prev, sigma) in enumerate(ddim(steps, eta)[-10:]):
+            x = forced[i - 1] if forced and i else x
             eps = evaluate(unet, x, t)
             x0 = (x - np.sqrt(1 - at) * eps) / np.sqrt(at)
             x = np.sqrt(prev) * x0 + np.sqrt(max(1 - prev - sigma**2, 0)) * eps
@@ -38,6 +40,7 @@ def run(unet, dtype, kind, x, noises, steps, eta, evaluate):
         return out
     for i, t in enumerate(range(9, -1, -1)):
         prev = a[t - 1] if t else 1.0
+        x = forced[i - 1] if forced and i else x
         eps = evaluate(unet, x, t)
         x0 = np.sqrt(1 / a[t]) * x - np.sqrt(1 / a[t] - 1) * eps
         x = beta[t] * np.sqrt(prev) / (1 - a[t]) * x0 + (1 - prev) * np.sqrt(1 - beta[t]) / (1 - a[t]) * x

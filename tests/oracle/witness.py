@@ -102,6 +102,12 @@ def errors(plain, y64):
             "f32_mean_error": max(v.mean().item() for v in e)}
 
 
+def errors_by_step(plain, x64, prefix):
+    """The same of trajectories: a list for each of what `errors` gives, one number a step."""
+    steps = [errors([p[i] for p in plain], x) for i, x in enumerate(x64)]
+    return {prefix + k: [s[k] for s in steps] for k in ("f32_max_error", "f32_mean_error")}
+
+
 class Fixture:
     def __init__(self, root, name, network, config, made_by):
         self.dir = os.path.join(root, name)
@@ -133,5 +139,6 @@ class Fixture:
             f.write("\n")
         size = sum(os.path.getsize(os.path.join(self.dir, p)) for p in os.listdir(self.dir))
         for r in self.info["runs"]:
-            print(f'{self.info["name"]:16} {r["part"]:10} peak {r["peak"]:9.3g}  f32 error max {r["f32_max_error"]:.2e} mean {r["f32_mean_error"]:.2e}')
+            worst = lambda key: max(r[key]) if isinstance(r[key], list) else r[key]
+            print(f'{self.info["name"]:16} {r["part"]:10} f32 error max {worst("f32_max_error"):.2e} mean {worst("f32_mean_error"):.2e}')
         print(f'{self.info["name"]:16} {size / 1e6:.2f} MB')
