@@ -1,29 +1,32 @@
 /* attention_cpu.cl -- y_i = sum_j softmax_j(scale q_i.k_j) v_j for each head on CPUs: fused, online softmax, a query a
  * lane.
- *   element e of head h of token i of sample s: q[(s nq + i) q_row + q_off + h head_step + e], k and v likewise with
- *   nkv tokens and kv_row, k_off, v_off; y [n, nq, heads, d]
+ *   element e of head h of token i of sample s: q[(s nq + i) q_row + q_off + h q_head + e], k and v likewise with nkv
+ *   tokens and kv_row, k_off, v_off, kv_head; y [n, nq, heads, d]
  *   reference  reference/ref_attention.c          host  host/ops/attention.c
  *
- *   attention_tile   one work-item (local size 1) makes `queries` queries (a multiple of 32) of one head. For a block
- *                    of KEYS keys it copies K and V to local memory as float, then for each strip of 32 queries:
+ *   attention_tile   one work-item (local size 1) makes `queries` queries (a multiple of 32) of one head. K and V are
+ *                    floats and are read where they lie, `block` keys a time (a multiple of 8), which all strips of 32
+ *                    queries use before the next:
  *                      S[j][32] = K Q^T    tiles of 8 keys x 32 queries: a broadcast of K times two vectors of Q^T
  *                      P = exp2(S - max)   lanes are queries, so maximum and sum never cross lanes
  *                      O^T[e][32] = O^T exp2(old max - max) + V^T P    tiles of 8 outputs x 32 queries
- *                    Q^T is scaled by scale log2(e) when it is turned. Maxima, sums and O^T stay float.
+ *                    Q^T is scaled by scale log2(e) when it is turned. Maxima, sums and O^T stay float. Rows of V hold d
+ *                    rounded up to 8 elements.
+ *   attention_rows   makes such K and V of any others: floats [n, nkv, heads, 2, d rounded up to 8], zeros behind d; one
+ *                    work-item a token
  *   attention_one_key_rows   one key: its softmax is 1, so y_i = v_0 (a NaN in q or k does not show); one work-item a query
  *
- * Local memory, in floats (host: attention.c, tile_floats), d16 = d rounded up to 16, ld an odd multiple of 16 >= d16
- * so that rows start in different cache sets:
- *   qt, ot [queries/32][d16][32]    sp [KEYS][32]    top, sum [queries]    kb, vb [KEYS][ld]
+ * Local memory, in floats (host: attention.c, tile_floats), d16 = d rounded up to 16:
+ *   qt, ot [queries/32][d16][32]    sp [block][32]    top, sum [queries]
  * All of it in whole float16, stored by assignment: vstore16 is four stores on PoCL, which the next load has to wait for.
+ * The products run at the speed of FMAs, so what counts is that nobody waits for memory: lines are asked for one block
+ * of keys, or one group of 16 queries, before they are used.
  *
  * MUTANTS: 1 scale 1/sqrt(d+1), 2 no maximum taken off, 3 last key of a block that is not full missing, 4 causal mask
- *          off by one, 5 sum not rescaled when the maximum moves, 6 padding keys counted, 7 values of two keys
- *          swapped, 8 last score term missing, 9 outputs not rescaled when the maximum moves, 10 scores kept in f16,
- *          11 f16 stored truncated, 12 second half of a strip takes the maximum of the first, 13 wrong head */
-#ifndef KEYS
-#define KEYS 48 /* keys of a block: a multiple of 8 */
-#endif
+ *          off by one, 5 sum not rescaled when the maximum moves, 6 last key counted again to fill a tile, 7 values of
+ *          two keys swapped, 8 last score term missing, 9 outputs not rescaled when the maximum moves, 10 scores kept in
+ *          f16, 11 f16 stored truncated, 12 second half of a strip takes the maximum of the first, 13 wrong head, 14
+ *          values in the place of keys in the rows of attention_rows */
 #define STEP 128 /* products of a score summed before they go to S: Q^T stays in L1, long sums stay accurate */
 
 /* 2^t for t <= 0: 2^round(t) by the exponent field, the rest by a polynomial of relative error 2e-9 with value 1 at 0;
@@ -82,41 +85,49 @@ static inline void store_some(float16 v, global real *p, int count) {
     }
 }
 
-/* `rows` rows of d elements, `from` apart, to rows of ld floats; zeros up to d16 and in the rows up to a multiple of
- * 8. */
-static inline void copy_block(local float *to, int ld, const global real *p, size_t from, int rows, int d) {
-    for (int j = 0; j < rows; j++)
-        for (int e = 0; e < d; e += 16) *(local float16 *)(to + j * ld + e) = load_some(p + j * from + e, d - e);
-    for (int j = rows; j < ((rows + 7) & ~7); j++)
-        for (int e = 0; e < d; e += 16) *(local float16 *)(to + j * ld + e) = 0;
-}
+/* Asks for the lines of element e of `rows` rows, to read or to write them later, where the compiler has a word for it:
+ * OpenCL's prefetch() is empty on PoCL. */
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#define FETCH(p, row, rows, e, write)                                                                                  \
+    for (int next = 0; next < (rows); next++)                                                                          \
+        __builtin_prefetch((const void *)(uintptr_t)((p) + (size_t)next * (row) + (e)), write, 2);
+#endif
+#endif
+#ifndef FETCH
+#define FETCH(p, row, rows, e, write)
+#endif
 
 #define EACH8(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 
-/* s[8][32] (+)= k[8][ld] qt[.][32] over products e0 .. e1. */
-static inline void score_tile(local float16 *s, const local float *k, int ld, const local float16 *qt, int e0, int e1) {
-#define START(j) float16 a##j = 0, b##j = 0;
-#define ADD(j)   a##j += s[2 * j], b##j += s[2 * j + 1];
+/* s[8][32] = k[8][row] qt[.][32] over `count` products, or more of them added; of the 8 keys those after `last` repeat
+ * it. */
+static inline void score_tile(local float16 *s, const global float *k, size_t row, int last, const local float16 *qt,
+                              int count, bool more) {
+#define START(j)                                                                                                       \
+    const global float *k##j = k + min(j, last) * row;                                                                 \
+    float16 a##j = 0, b##j = 0;
+#define ADD(j) a##j += s[2 * j], b##j += s[2 * j + 1];
 #define STEP_KEY(j)                                                                                                    \
     {                                                                                                                  \
-        const float16 kj = k[j * ld + e];                                                                              \
+        const float16 kj = k##j[e];                                                                                    \
         a##j = FMA(kj, qa, a##j), b##j = FMA(kj, qb, b##j);                                                            \
     }
 #define PUT(j) s[2 * j] = a##j, s[2 * j + 1] = b##j;
     EACH8(START)
-    for (int e = e0; e < e1; e++) {
-        const float16 qa = qt[2 * e], qb = qt[2 * e + 1];
+    for (int e = 0; e < count; e++, qt += 2) {
+        const float16 qa = qt[0], qb = qt[1];
         EACH8(STEP_KEY)
     }
-    if (e0) {
+    if (more) {
         EACH8(ADD)
     }
     EACH8(PUT)
 }
 
 /* o[8][32] = o (fade_a, fade_b) + sum_{j < keys} v[j][8] p[j][32]. */
-static inline void value_tile(local float16 *o, const local float *v, int ld, const local float16 *p, int keys,
-                              float16 fade_a, float16 fade_b) {
+static inline void value_tile(local float16 *o, const global float *v, size_t row, const local float16 *p, int keys,
+                              int last, float16 fade_a, float16 fade_b) {
 #define FADE(i) float16 a##i = o[2 * i] * fade_a, b##i = o[2 * i + 1] * fade_b;
 #define STEP_OUT(i)                                                                                                    \
     {                                                                                                                  \
@@ -125,41 +136,40 @@ static inline void value_tile(local float16 *o, const local float *v, int ld, co
     }
 #define PUT_OUT(i) o[2 * i] = a##i, o[2 * i + 1] = b##i;
     EACH8(FADE)
-    for (int j = 0; j < keys; j++) {
-        const float16 pa = p[2 * j], pb = p[2 * j + 1];
+    for (int j = 0; j < keys; j++, p += 2) {
+        const float16 pa = p[0], pb = p[1];
 #if MUTANT == 7
-        const local float *vj = v + (j < 2 && keys > 1 ? 1 - j : j) * ld;
+        const global float *vj = v + (j < 2 && keys > 1 ? 1 - j : j) * row;
+#elif MUTANT == 6
+        const global float *vj = v + min(j, last) * row;
 #else
-        const local float *vj = v + j * ld;
+        const global float *vj = v + j * row;
 #endif
         EACH8(STEP_OUT)
     }
     EACH8(PUT_OUT)
 }
 
-/* Turns S[keys][32] into P in place; key j0 + j is seen by query i if j0 + j <= i + reach. Returns the factors of what
- * was summed before. */
+/* Turns S[keys][32] into P in place; with a mask query i of the strip sees key j while j < first_hidden + i. Returns the
+ * factors of what was summed before. */
 static inline void soften(local float16 *s, int keys, bool masked, int first_hidden, local float16 *top, local float16 *sum,
                           float16 *fade_a, float16 *fade_b) {
     const int16 lane = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const float16 old_a = top[0], old_b = top[1];
     float16 new_a = old_a, new_b = old_b, sum_a = 0, sum_b = 0;
-    for (int j = 0; j < keys; j++) {
-        float16 a = s[2 * j], b = s[2 * j + 1];
-        if (masked) { /* query `lane` sees key j while j < first_hidden + lane */
-            a = (lane <= j - first_hidden) ? (float16)(-INFINITY) : a;
-            b = (lane + 16 <= j - first_hidden) ? (float16)(-INFINITY) : b;
-            s[2 * j] = a, s[2 * j + 1] = b;
+    if (masked)
+        for (int j = 0; j < keys; j++) {
+            s[2 * j] = (lane <= j - first_hidden) ? (float16)(-INFINITY) : s[2 * j];
+            s[2 * j + 1] = (lane + 16 <= j - first_hidden) ? (float16)(-INFINITY) : s[2 * j + 1];
         }
 #if MUTANT == 10
-        ushort bits[32];
-        half *kept = (half *)bits;
-        vstore_half16_rte(a, 0, kept), vstore_half16_rte(b, 1, kept);
-        a = vload_half16(0, kept), b = vload_half16(1, kept);
-        s[2 * j] = a, s[2 * j + 1] = b;
-#endif
-        new_a = max(new_a, a), new_b = max(new_b, b);
+    for (int j = 0; j < 2 * keys; j++) {
+        ushort16 bits;
+        vstore_half16_rte(s[j], 0, (half *)&bits);
+        s[j] = vload_half16(0, (half *)&bits);
     }
+#endif
+    for (int j = 0; j < keys; j++) new_a = max(new_a, s[2 * j]), new_b = max(new_b, s[2 * j + 1]);
 #if MUTANT == 2
     new_a = 0, new_b = 0;
 #endif
@@ -181,22 +191,22 @@ static inline void soften(local float16 *s, int keys, bool masked, int first_hid
 }
 
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-attention_tile(global real *y, global const real *q, global const real *k, global const real *v, int heads, int nq,
-               int nkv, int d, int q_row, int kv_row, int q_off, int k_off, int v_off, int head_step, float scale,
-               int causal, int queries, local float16 *memory) {
+attention_tile(global real *y, global const real *q, global const float *k, global const float *v, int heads, int nq,
+               int nkv, int d, int q_row, int q_off, int q_head, int kv_row, int k_off, int v_off, int kv_head,
+               float scale, int causal, int queries, int block, local float16 *memory) {
     const int h = get_global_id(1), sample = get_global_id(2), i0 = get_global_id(0) * queries,
               count = min(queries, nq - i0);
-    const int d16 = (d + 15) & ~15, ld = d16 + (d16 & 16 ? 0 : 16), strips = (count + 31) / 32, reach = nkv - nq;
-    local float16 *qt = memory, *ot = qt + queries / 16 * d16, *sp = ot + queries / 16 * d16, *top = sp + KEYS * 2,
+    const int d16 = (d + 15) & ~15, strips = (count + 31) / 32, reach = nkv - nq;
+    const size_t row = kv_row, y_row = (size_t)heads * d;
+    local float16 *qt = memory, *ot = qt + queries / 16 * d16, *sp = ot + queries / 16 * d16, *top = sp + block * 2,
                   *sum = top + queries / 16;
-    local float *kb = (local float *)(sum + queries / 16), *vb = kb + KEYS * ld;
 #if MUTANT == 13
-    k_off += (h + 1 < heads ? head_step : 0);
+    k_off += (h + 1 < heads ? kv_head : 0);
 #endif
-    q += (size_t)(sample * nq + i0) * q_row + q_off + h * head_step;
-    k += (size_t)sample * nkv * kv_row + k_off + h * head_step;
-    v += (size_t)sample * nkv * kv_row + v_off + h * head_step;
-    y += ((size_t)(sample * nq + i0) * heads + h) * d;
+    q += (size_t)(sample * nq + i0) * q_row + q_off + h * q_head;
+    k += (size_t)sample * nkv * row + k_off + h * kv_head;
+    v += (size_t)sample * nkv * row + v_off + h * kv_head;
+    y += (sample * nq + i0) * y_row + h * d;
 #if MUTANT == 1
     scale *= sqrt((float)d / (d + 1));
 #endif
@@ -206,6 +216,7 @@ attention_tile(global real *y, global const real *q, global const real *k, globa
         local float16 *strip = qt + (i >> 5) * d16 * 2 + (i >> 4 & 1);
         for (int e = 0; e < d; e += 16) {
             float16 r[16];
+            FETCH(q + (size_t)(i + 16) * q_row, q_row, min(16, count - i - 16), e, 0)
 #pragma unroll
             for (int t = 0; t < 16; t++)
                 r[t] = i + t < count ? load_some(q + (size_t)(i + t) * q_row + e, d - e) * to_log2 : (float16)(0);
@@ -218,17 +229,15 @@ attention_tile(global real *y, global const real *q, global const real *k, globa
     for (int i = 0; i < strips * 2; i++) top[i] = -INFINITY, sum[i] = 0;
 
     const int seen = causal ? min(nkv, i0 + count + reach) : nkv; /* keys any of these queries sees */
-    for (int j0 = 0; j0 < seen; j0 += KEYS) {
-        const int full = min(KEYS, nkv - j0);
+    for (int j0 = 0; j0 < seen; j0 += block, k += block * row, v += block * row) {
+        const int full = min(block, nkv - j0);
 #if MUTANT == 3
-        const int keys = full < KEYS && full > 1 ? full - 1 : full;
+        const int keys = full < block && full > 1 ? full - 1 : full;
 #elif MUTANT == 6
         const int keys = (full + 7) & ~7;
 #else
         const int keys = full;
 #endif
-        copy_block(kb, ld, k + (size_t)j0 * kv_row, kv_row, full, d);
-        copy_block(vb, ld, v + (size_t)j0 * kv_row, kv_row, full, d);
         for (int strip = 0; strip < strips; strip++) {
             /* with a mask the strip's first query sees keys below `hidden` of this block, the next one more each */
 #if MUTANT == 4
@@ -245,13 +254,20 @@ attention_tile(global real *y, global const real *q, global const real *k, globa
 #endif
             for (int e = 0; e < products; e += STEP)
                 for (int j = 0; j < keys; j += 8)
-                    score_tile(sp + j * 2, kb + j * ld, ld, qs, e, min(e + STEP, products));
+                    score_tile(sp + j * 2, k + j * row + e, row, full - 1 - j, qs + e * 2, min(STEP, products - e), e > 0);
             float16 fade_a, fade_b;
             soften(sp, keys, causal && hidden < keys, hidden, top + strip * 2, sum + strip * 2, &fade_a, &fade_b);
 #if MUTANT == 9
             fade_a = 1, fade_b = 1;
 #endif
-            for (int e = 0; e < d; e += 8) value_tile(os + e * 2, vb + e, ld, sp, keys, fade_a, fade_b);
+            /* meanwhile this strip's share of the next block comes */
+            const int share = (block + strips - 1) / strips, from = block + strip * share,
+                      rows = min(share, seen - j0 - from);
+            for (int e = 0; e < d; e += 8) {
+                FETCH(k + from * row, row, rows, e, 0)
+                FETCH(v + from * row, row, rows, e, 0)
+                value_tile(os + e * 2, v + e, row, sp, keys, full - 1, fade_a, fade_b);
+            }
         }
     }
 
@@ -260,14 +276,26 @@ attention_tile(global real *y, global const real *q, global const real *k, globa
         const float16 share = 1 / sum[i >> 4];
         for (int e = 0; e < d; e += 16) {
             float16 r[16];
+            FETCH(y + (i + 16) * y_row, y_row, min(16, count - i - 16), e, 1)
 #pragma unroll
             for (int t = 0; t < 16; t++) r[t] = strip[(e + t) * 2] * share;
             transpose16(r);
 #pragma unroll
             for (int t = 0; t < 16; t++)
-                if (i + t < count) store_some(r[t], y + (size_t)(i + t) * heads * d + e, d - e);
+                if (i + t < count) store_some(r[t], y + (i + t) * y_row + e, d - e);
         }
     }
+}
+
+kernel void attention_rows(global float *rows, global const real *k, global const real *v, int heads, int nkv, int d,
+                           int kv_row, int k_off, int v_off, int kv_head) {
+    const int d8 = (d + 7) & ~7;
+    const size_t token = (size_t)get_global_id(1) * nkv + get_global_id(0);
+    k += token * kv_row + (MUTANT == 14 ? v_off : k_off);
+    v += token * kv_row + v_off;
+    rows += token * heads * 2 * d8;
+    for (int h = 0; h < heads; h++, k += kv_head, v += kv_head, rows += 2 * d8)
+        for (int e = 0; e < d8; e += 8) vstore8(load_some(k + e, min(8, d - e)).lo, 0, rows + e), vstore8(load_some(v + e, min(8, d - e)).lo, 0, rows + d8 + e);
 }
 
 kernel void attention_one_key_rows(global real *y, global const real *v, int heads, int nq, int d, int kv_row,

@@ -173,44 +173,87 @@ static ldm_status one_key_record(const ldm_problem *p, const int *params, const 
     return r->status;
 }
 
-enum { KEYS }; /* tunables of attention_cpu */
-static const ldm_tunable cpu_tunables[] = {{"KEYS", "keys of a block held in local memory", {48, 64, 32, 16}}, {0}};
+/* attention_cpu reads K and V as floats, rows of V by 8 elements: others are made such rows in scratch first. */
+static bool cpu_reads_direct(const ldm_problem *p) { return p->dtype == LDM_F32 && p->dim[D] % 8 == 0; }
+
+static size_t cpu_scratch(const ldm_problem *p, const int *params, const ldm_device *dev) {
+    const int64_t *d = p->dim;
+    return cpu_reads_direct(p) ? 0 : (size_t)(d[N] * d[NKV] * d[HEADS] * 2 * ldm_round_up(d[D], 8)) * sizeof(float);
+}
+
+/* Keys of a block: K and V of it stay in the second-level cache, its scores in the first. */
+static int64_t tile_block(const ldm_problem *p) {
+    const int64_t keys = 24576 / p->dim[D] / 8 * 8;
+    return keys < 32 ? 32 : keys > 128 ? 128 : keys;
+}
 
 /* Floats of local memory a work-item with `queries` queries needs: attention_cpu.cl, top. */
-static int64_t tile_floats(int64_t d, int64_t queries, int64_t keys) {
-    const int64_t d16 = ldm_round_up(d, 16), ld = d16 + (d16 & 16 ? 0 : 16);
-    return 2 * queries * d16 + 2 * keys * ld + 32 * keys + 2 * queries;
+static int64_t tile_floats(const ldm_problem *p, int64_t queries) {
+    return 2 * queries * ldm_round_up(p->dim[D], 16) + 32 * tile_block(p) + 2 * queries;
 }
 
 /* As many queries a work-item as leave every core four of them, within 512 KiB of Q and O, so that a pass over the
  * keys is shared by many queries. Results do not depend on it. */
-static int64_t tile_queries(const ldm_problem *p, int64_t keys, const ldm_device *dev) {
+static int64_t tile_queries(const ldm_problem *p, const ldm_device *dev) {
     const int64_t *d = p->dim;
     for (int64_t queries = 256; queries > 32; queries /= 2)
         if (d[N] * d[HEADS] * ldm_ceil_div(d[NQ], queries) >= 4 * dev->units && 2 * queries * d[D] <= 131072 &&
-            tile_floats(d[D], queries, keys) * 4 <= (int64_t)dev->local_bytes)
+            tile_floats(p, queries) * 4 <= (int64_t)dev->local_bytes)
             return queries;
     return 32;
 }
 
-static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return tile_floats(p->dim[D], 32, params[KEYS]) * 4 <= (int64_t)d->local_bytes;
-}
-
 static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
-    if (tile_floats(p->dim[D], 32, 16) * 4 > (int64_t)d->local_bytes)
-        return "32 queries and 16 keys of this head width do not fit local memory";
+    if (tile_floats(p, 32) * 4 > (int64_t)d->local_bytes) return "32 queries of this head width do not fit local memory";
+    if (!cpu_reads_direct(p) && cpu_scratch(p, NULL, d) > d->max_alloc) return "K and V as floats exceed the largest buffer";
     return fits(p);
 }
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    const int64_t queries = tile_queries(p, params[KEYS], dev);
+    const int64_t *d = p->dim, queries = tile_queries(p, dev), d8 = ldm_round_up(d[D], 8);
+    const ref_attention_dims g = geometry(p);
+    const int from = p->dim[LAYOUT] == SPLIT;
+    const bool direct = cpu_reads_direct(p);
+    if (!direct) {
+        ldm_rec_kernel(r, "attention_cpu.cl", "attention_rows");
+        ldm_row_storage(p, r);
+        ldm_rec_scratch(r, 0);
+        ldm_rec_slot(r, from ? SLOT_K : SLOT_Q);
+        ldm_rec_slot(r, from ? SLOT_V : SLOT_Q);
+        ldm_rec_int(r, d[HEADS]);
+        ldm_rec_int(r, d[NKV]);
+        ldm_rec_int(r, d[D]);
+        ldm_rec_int(r, g.k_row);
+        ldm_rec_int(r, g.k_off);
+        ldm_rec_int(r, g.v_off);
+        ldm_rec_int(r, g.k_head);
+        ldm_rec_range2(r, d[NKV], d[N], 1, 1);
+    }
     ldm_rec_kernel(r, "attention_cpu.cl", "attention_tile");
-    ldm_rec_define(r, "KEYS", params[KEYS]);
-    arguments(p, r);
+    ldm_row_storage(p, r);
+    ldm_rec_slot(r, SLOT_Y);
+    ldm_rec_slot(r, SLOT_Q);
+    if (direct) {
+        ldm_rec_slot(r, from ? SLOT_K : SLOT_Q);
+        ldm_rec_slot(r, from ? SLOT_V : SLOT_Q);
+    } else {
+        ldm_rec_scratch(r, 0);
+        ldm_rec_scratch(r, 0);
+    }
+    for (int i = HEADS; i <= D; i++) ldm_rec_int(r, d[i]);
+    ldm_rec_int(r, g.q_row);
+    ldm_rec_int(r, g.q_off);
+    ldm_rec_int(r, g.q_head);
+    ldm_rec_int(r, direct ? g.k_row : d[HEADS] * 2 * d8);
+    ldm_rec_int(r, direct ? g.k_off : 0);
+    ldm_rec_int(r, direct ? g.v_off : d8);
+    ldm_rec_int(r, direct ? g.k_head : 2 * d8);
+    ldm_rec_float(r, g.scale);
+    ldm_rec_int(r, d[CAUSAL]);
     ldm_rec_int(r, queries);
-    ldm_rec_local(r, (size_t)tile_floats(p->dim[D], queries, params[KEYS]) * sizeof(float));
-    ldm_rec_range3(r, ldm_ceil_div(p->dim[NQ], queries), p->dim[HEADS], p->dim[N], 1, 1, 1);
+    ldm_rec_int(r, tile_block(p));
+    ldm_rec_local(r, (size_t)tile_floats(p, queries) * sizeof(float));
+    ldm_rec_range3(r, ldm_ceil_div(d[NQ], queries), d[HEADS], d[N], 1, 1, 1);
     return r->status;
 }
 
@@ -275,11 +318,10 @@ static const ldm_impl impls[] = {
      .record = gpu_record,
      .exact = true},
     {.name = "attention_cpu",
-     .idea = "fused; strips of 32 queries as lanes against blocks of keys in local memory, two tile products",
+     .idea = "fused; strips of 32 queries as lanes against blocks of keys, two products of register tiles",
      .family = LDM_CPU,
      .supports = cpu_supports,
-     .tunables = cpu_tunables,
-     .legal = cpu_legal,
+     .scratch = cpu_scratch,
      .record = cpu_record,
      .exact = true},
     {.name = "attention_plain",
