@@ -76,8 +76,9 @@ include bench/bench.mk
 include tests/fuzz.mk
 
 PYTHON ?= .venv/bin/python
-peers-venv: ## a Python environment with PyTorch and diffusers in .venv (witness and bench peers)
+peers-venv: ## a Python environment in .venv: PyTorch and diffusers (witness), and the peers of bench-networks
 	python3 -m venv .venv && .venv/bin/pip install -q -r tests/oracle/requirements.txt
+	@while read p; do .venv/bin/pip install -q "$$p" || echo "peers-venv: $$p left out"; done <bench/requirements.txt
 
 oracle: ## remake tests/fixtures with PyTorch; CLONE=path of CompVis/latent-diffusion remakes all of them
 	$(PYTHON) tests/oracle/oracle.py $(if $(CLONE),--clone $(CLONE)) $(ORACLE_ARGS)

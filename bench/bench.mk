@@ -26,13 +26,13 @@ shapes: $(B)/ldm ## rewrite bench/shapes from the networks' plans
 	{ echo "# the distinct problems of $$net, from \`ldm plan $$net --shapes\`"; $(B)/ldm plan $$net --shapes; } >$$file || exit 1; \
 	echo "$$file: $$(grep -c ' x ' $$file) problems"; done
 
-.PHONY: shapes bench-peers bench-torch plots bundle
-bench-peers: $(B)/ldm-bench $(B)/peer_onednn $(B)/peer_openblas ## ours, oneDNN, OpenBLAS and CLBlast interleaved; and PyTorch after `make peers-venv`
+.PHONY: shapes bench-peers bench-networks plots bundle
+bench-peers: $(B)/ldm-bench $(B)/peer_onednn $(B)/peer_openblas ## kernels: ours, oneDNN, OpenBLAS and CLBlast interleaved; then bench-networks
 	python3 bench/peers.py --build $(B) $(PEERS_ARGS)
-	@if [ -x .venv/bin/python ]; then $(MAKE) bench-torch; else echo "bench-peers: PyTorch left out: no .venv (make peers-venv)"; fi
+	@if [ -x .venv/bin/python ]; then $(MAKE) bench-networks; else echo "bench-peers: whole networks left out: no .venv (make peers-venv)"; fi
 
-bench-torch: all $(B)/ldm-bench ## whole UNet steps, ours and PyTorch eager interleaved; NETS='cin-ldm-8 cin-ldm-4'
-	$(PYTHON) bench/peers_torch.py --build $(B) $(NETS)
+bench-networks: all $(B)/ldm-bench ## whole networks: ours, PyTorch, OpenVINO, ONNX Runtime and MNN; NETWORKS_ARGS='--only cin-ldm-8'
+	$(PYTHON) bench/networks.py --build $(B) $(NETWORKS_ARGS)
 
 plots: ## redraw plots/*.png from results/ alone (gnuplot)
 	@mkdir -p $(B)/plots

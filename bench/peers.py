@@ -6,8 +6,7 @@ stopped by signal, so that a pool that spins cannot slow whoever runs. A shape i
 medians count. OpenBLAS runs twice where the CPU has AVX-512: with the core it detects and with SkylakeX, because it falls
 back to old kernels on CPUs it does not know; the better one counts. CLBlast is our own row gemm_clblast.
 Writes results/peers-<device>-<date>.json and prints a table. Standard library only."""
-import argparse, datetime, fnmatch, json, os, re, signal, statistics, subprocess, sys
-
+import argparse, atexit, datetime, fnmatch, json, os, re, signal, statistics, subprocess, sys
 
 
 class Server:
@@ -15,6 +14,7 @@ class Server:
         self.name = name
         full = dict(os.environ, OMP_WAIT_POLICY="passive", **(env or {}))
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=full)
+        atexit.register(self.process.kill)  # a stopped process outlives us otherwise
         self.stop()
 
     def stop(self):

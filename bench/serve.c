@@ -36,7 +36,8 @@ static ldm_status open_problem(served *s, const char *text, json_t *answer) {
     json_object_set_new(answer, "flops", json_real(s->c[0].cost.flops));
     json_object_set_new(answer, "bytes", json_real(s->c[0].cost.bytes));
     for (const ldm_impl *i = p.op->impls; i->name && s->cases < SERVED; i++)
-        if (i->family == LDM_LIBRARY && !bench_case_init(&s->c[s->cases], s->cl, &p, i->name) && !bench_case_open(&s->c[s->cases]))
+        if (i->family == LDM_LIBRARY && !bench_case_init(&s->c[s->cases], s->cl, &p, i->name) &&
+            !bench_case_open(&s->c[s->cases]))
             json_array_append_new(names, json_string(s->c[s->cases++].choice.impl->name));
     return LDM_OK;
 }
@@ -44,12 +45,15 @@ static ldm_status open_problem(served *s, const char *text, json_t *answer) {
 /* Inputs are uniform in [-1, 1), class ids and the like zero: the time does not depend on them. */
 static ldm_status open_net(served *s, const char *words, json_t *answer) {
     ldm_status st = LDM_OK;
-    char name[200], weights[4000], *end;
+    char name[200], dtype[20], weights[4000], *end;
+    int n, h, w;
     float *data = NULL;
-    if (sscanf(words, "%199s %3999[^\n]", name, weights) != 2)
-        return ldm_fail(LDM_ERR_ARG, "'net %s': wanted net NAME WEIGHTS", words);
-    app_network_options o = {.net = name, .dtype = LDM_F32, .synthetic = strtoll(weights, &end, 10)};
+    if (sscanf(words, "%199s %dx%dx%d %19s %3999[^\n]", name, &n, &h, &w, dtype, weights) != 6)
+        return ldm_fail(LDM_ERR_ARG, "'net %s': wanted net NAME NxHxW DTYPE WEIGHTS", words);
+    app_network_options o = {.net = name, .n = n, .h = h, .w = w, .synthetic = strtoll(weights, &end, 10)};
     if (*end) o.model = weights, o.synthetic = -1;
+    if (!ldm_dtype_parse(dtype, strlen(dtype), &o.dtype))
+        return ldm_fail(LDM_ERR_ARG, "'net %s': no such dtype", words);
     TRY(app_network_plan(&o, &s->net));
     TRY(app_network_weights(&o, &s->net));
     TRY(app_network_exec(&s->net, s->cl, NULL, &s->exec));
@@ -83,12 +87,12 @@ static ldm_status time_variant(served *s, const char *variant, json_t *answer) {
     bool net = s->exec && !strcmp(variant, "net");
     while (i < s->cases && strcmp(s->c[i].choice.impl->name, variant)) i++;
     if (!net && i == s->cases) return ldm_fail(LDM_ERR_ARG, "'%s' is not open", variant);
-    TRY(net ? run_net(s) : bench_case_time(&s->c[i], &seconds));
+    if (!net) TRY(bench_case_time(&s->c[i], &seconds));
     start = ldm_now();
     do {
         TRY(net ? run_net(s) : bench_case_time(&s->c[i], &seconds));
         runs += net ? 1 : s->c[i].batch;
-    } while (ldm_now() - start < TIMED_SECONDS);
+    } while (!net && ldm_now() - start < TIMED_SECONDS);
     json_object_set_new(answer, "seconds", json_real((ldm_now() - start) / runs));
 done:
     return st;
@@ -105,7 +109,8 @@ static ldm_status answer_line(served *s, const char *line, json_t *answer) {
     close_all(s);
     if (!strncmp(line, "open ", 5)) return open_problem(s, line + 5, answer);
     if (!strncmp(line, "net ", 4)) return open_net(s, line + 4, answer);
-    return strcmp(line, "close") ? ldm_fail(LDM_ERR_ARG, "'%s': wanted header, open, net, time or close", line) : LDM_OK;
+    return strcmp(line, "close") ? ldm_fail(LDM_ERR_ARG, "'%s': wanted header, open, net, time or close", line)
+                                 : LDM_OK;
 }
 
 int bench_serve(ldm_cl *cl) {

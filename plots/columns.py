@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 """columns.py RESULTS OUT -- results/*.json to the columns gnuplot reads, and the list of pictures to draw.
 
-A file's kind is seen from its rows: ablation (speedup), bench (roof_percent), peers (speed_over_best). Of each kind,
+A file's kind is seen from its rows: ablation (speedup), bench (roof_percent), peers (speed_over_best), networks
+(step_speed_over_peers). Of each kind,
 family and device type the newest file counts. Writes OUT/<picture>-<which>.dat and .vars (gnuplot assignments), and
 OUT/list with "picture which" a line; `make plots` runs plots/<picture>.gp on each. Standard library only."""
 import glob, json, os, re, sys
 
 KINDS = ("conv2d", "gemm", "attention", "group_norm", "layer_norm", "other")
-COMPARED = ("attention", "gemm", "conv2d", "network")  # bottom to top
+COMPARED = ("attention", "gemm", "conv2d")  # bottom to top
+PARTIES = {"torch": "PyTorch eager", "torch-channels-last": "PyTorch eager", "torch-compile": "torch.compile", "openvino": "OpenVINO",
+           "onnxruntime": "ONNX Runtime", "mnn": "MNN"}  # the faster of the two eager ones counts
 BARS = 40  # the shapes that cost most, each by its uses
 
 
 def kind_of(doc):
     row = next((r for r in doc.get("rows", []) if "failed" not in r), {})
     return "ablation" if "speedup" in row else "bench" if "roof_percent" in row else \
-        "peers" if "speed_over_best" in row else "torch" if "step_speed_over_torch" in row else None
+        "peers" if "speed_over_best" in row else "networks" if "step_speed_over_peers" in row else None
 
 
 def newest(folder):
@@ -106,31 +109,50 @@ def bench(out, which, doc):
     return ["roofline"]
 
 
-def peers(out, which, doc, torch):
-    rows = [r for r in doc["rows"] if "speed_over_best" in r] if doc else []
+def peers(out, which, doc):
+    rows = [r for r in doc["rows"] if "speed_over_best" in r]
     rows = sorted(rows, key=lambda r: -r["seconds"] * sum(r["uses"].values()))[:BARS]
     rows.sort(key=lambda r: (COMPARED.index(r["op"]), r["flops"]))
     bars = [(r.get("speed_over_best_direct", r["speed_over_best"]), r["speed_over_best"], r["op"], short(r["problem"]),
              re.sub(r"_skylakex|_sgemm.*|gemm_", "", r.get("best_peer_direct", r["best_peer"]))) for r in rows]
-    for r in torch["rows"] if torch else []:
-        bars.append((r["step_speed_over_torch"],) * 2 + ("network", f"{r['network']} step", "PyTorch " + r["best_torch"]))
     lines = [f"{i} {direct:.4g} {best:.4g} {COMPARED.index(op)} {quoted(label)} {quoted(who)}"
              for i, (direct, best, op, label, who) in enumerate(bars)]
-    write(out, f"peers-{which}", lines, {"count": len(bars), "where_text": quoted(where((doc or torch)["header"]))})
+    write(out, f"peers-{which}", lines, {"count": len(bars), "where_text": quoted(where(doc["header"]))})
     return ["peers"]
+
+
+def parties(row):
+    """{"OpenVINO": its entry} of those that ran, each library's fastest way."""
+    found = {}
+    for key, entry in row["peers"].items():
+        name = PARTIES[key]
+        if "absent" not in entry and (name not in found or entry["seconds"] < found[name]["seconds"]):
+            found[name] = entry
+    return found
+
+
+def networks(out, which, doc):
+    rows = [r for r in doc["rows"] if r["fastest"]][::-1]
+    names = list(dict.fromkeys(PARTIES.values()))
+    lines = []
+    for i, r in enumerate(rows):
+        there, best = parties(r), r["peers"][r["fastest"]]
+        ratios = [f"{there[n]['ratio']:.4g}" if n in there else "NaN" for n in names]
+        note = f"{best['ours_s']:.3g} s, {PARTIES[r['fastest']]} {best['seconds']:.3g} s"
+        lines.append(" ".join([str(i), f"{r['step_speed_over_peers']:.4g}", quoted(r["about"]), quoted(note)] + ratios))
+    write(out, f"networks-{which}", lines, {"count": len(rows), "names": quoted(" ".join(f"'{n}'" for n in names)),
+                                            "where_text": quoted(where(doc["header"]))})
+    return ["networks"]
 
 
 def main():
     results, out = sys.argv[1:3]
     os.makedirs(out, exist_ok=True)
     found = newest(results)
+    draw = {"ablation": ablation, "bench": bench, "peers": peers, "networks": networks}
     with open(os.path.join(out, "list"), "w") as f:
         for kind, which in sorted(found):
-            doc = found[kind, which]
-            pictures = ablation(out, which, doc) if kind == "ablation" else bench(out, which, doc) if kind == "bench" else \
-                peers(out, which, found.get(("peers", which)), found.get(("torch", which))) if kind == "peers" or ("peers", which) not in found \
-                else []
-            f.writelines(f"{picture} {which}\n" for picture in pictures)
+            f.writelines(f"{picture} {which}\n" for picture in draw[kind](out, which, found[kind, which]))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 """readme.py RESULTS README -- rewrites what stands between the results marks of the README from results/*.json: the newest file
 of each kind counts, and each table says where its figures come from. Standard library only."""
 import glob, json, os, sys
-from columns import newest, where
+from columns import PARTIES, newest, parties, where
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -41,18 +41,38 @@ def peers(doc, which, folder):
     return lines + ["", f"![kernels against peers](plots/peers-{which}.png)"]
 
 
-def torch(doc, which, folder):
-    lines = [f"**Against PyTorch eager**, whole UNet steps with the same weights, interleaved ({where(doc['header'])}; `{source(doc, folder)}`):", ""]
-    return lines + table(["network", "ours, s", "PyTorch's best, s", "ratio"],
-                         [[r["network"], f"{r['ours_s']:.3f}", f"{r['torch_' + r['best_torch'] + '_s']:.3f} ({r['best_torch'].replace('_', ' ')})",
-                           f"{r['step_speed_over_torch']:.2f}"] for r in doc["rows"]])
+def networks(doc, which, folder):
+    names = list(dict.fromkeys(PARTIES.values()))
+    rows = [r for r in doc["rows"] if r["fastest"]]
+    there = {r["work"]: parties(r) for r in rows}
+    versions = {n: e["version"].split("-")[0].split("+")[0] for t in there.values() for n, e in t.items()}
+    lines = [f"**Whole networks**, ours against other libraries: same weights, inputs and {doc['header']['threads']} threads, seconds, best of "
+             f"interleaved pairs ({where(doc['header'])}; `{source(doc, folder)}`, bench/README.md says how to repeat it; "
+             f"{', '.join(f'{n} {versions[n]}' for n in names if n in versions)}):", ""]
+    lines += table(["network, batch 1 unless said", "GFLOP", "ours"] + names + ["fastest / ours"],
+                   [[r["about"], f"{r['flops'] * 1e-9:.0f}", f"{r['peers'][r['fastest']]['ours_s']:.3f}"] +
+                    [f"{there[r['work']][n]['seconds']:.3f}" if n in there[r["work"]] else "-" for n in names] +
+                    [f"**{r['step_speed_over_peers']:.2f}**"] for r in rows])
+    lines += ["", "Peak of anonymous and device memory (file mappings not counted), and time from the start of the process to the first step done, "
+              "checkpoint on disk, caches warm:", ""]
+    body = []
+    for r in (r for r in rows if "leanest" in r):
+        lean, quick = r["peers"][r["leanest"]], r["peers"][r["quickest"]]
+        low = r["ours"].get("low_memory", {}).get("peak_anonymous_bytes")
+        mib = lambda v: f"{v / 2**20:.0f}" if v else "-"
+        body.append([r["about"], mib(r["ours"]["peak_anonymous_bytes"]), mib(low), f"{mib(lean['peak_anonymous_bytes'])} ({PARTIES[r['leanest']]})",
+                     f"{r['memory_over_leanest']:.2f}", f"{r['ours']['start_s']:.2f}", f"{quick['start_s']:.2f} ({PARTIES[r['quickest']]})",
+                     f"{r['start_speed_over_peers']:.2f}"])
+    lines += table(["network", "ours, MiB", "--low-memory", "leanest, MiB", "ours / leanest", "our start, s", "quickest, s", "quickest / ours"], body)
+    absent = sorted({f"{k}: {e['absent']} ({r['about']})" for r in doc["rows"] for k, e in r["peers"].items() if "absent" in e})
+    return lines + (["", "Absent: " + "; ".join(absent) + "."] if absent else []) + ["", f"![whole networks against peers](plots/networks-{which}.png)"]
 
 
 def main():
     folder, readme = sys.argv[1:3]
     found = newest(folder)
     blocks = []
-    for kind, make in (("ablation", ablation), ("peers", peers), ("torch", torch)):
+    for kind, make in (("ablation", ablation), ("peers", peers), ("networks", networks)):
         for (k, which), doc in sorted(found.items()):
             if k == kind:
                 blocks += make(doc, which, folder) + [""]

@@ -141,8 +141,9 @@ def unet_map(model, c):
     return out
 
 
-def load(model, names, state, heads_of=None):
-    """Fills a diffusers model from the authors' tensors. heads_of(channels): heads of a packed qkv."""
+def load(model, names, state, heads_of=None, assign=False):
+    """Fills a diffusers model from the authors' tensors. heads_of(channels): heads of a packed qkv. assign: the tensors
+    themselves become the model's, which may then have been made on the meta device."""
     new = {}
     for key, value in model.state_dict().items():
         name, third = names[key]
@@ -151,7 +152,7 @@ def load(model, names, state, heads_of=None):
             heads = heads_of(w.shape[0] // 3)
             w = w.reshape(heads, 3, -1, *w.shape[1:])[:, third].reshape(w.shape[0] // 3, *w.shape[1:])
         new[key] = w.reshape(value.shape)
-    model.load_state_dict(new)
+    model.load_state_dict(new, assign=assign)
     return model.eval()
 
 
