@@ -54,8 +54,8 @@ race="Read-write data race at local memory"
 wrong "$race" --data-races -DMUTANT=3 "gemm:f32 m=16 n=16 k=40" gemm_gpu
 wrong "$race" --data-races -DMUTANT=3 "conv2d:f32 n=1 c=40 h=3 w=3 k=8 r=1 s=1" conv2d_gpu
 wrong "$race" --data-races -DMUTANT=8 "attention:f32 n=1 heads=1 nq=4 nkv=4 d=3" attention_gpu
-wrong "$race" --data-races -DMUTANT=6 "group_norm:f32 n=1 hw=9 c=4 groups=2" group_norm_gpu
-wrong "$race" --data-races -DMUTANT=9 "layer_norm:f32 rows=2 c=77" layer_norm_gpu
+wrong "$race" --data-races -DMUTANT=8 "group_norm:f32 n=1 hw=9 c=4 groups=2" group_norm_gpu
+wrong "$race" --data-races -DMUTANT=4 "layer_norm:f32 rows=2 c=77" layer_norm_gpu
 wrong "$race" --data-races -DMUTANT=4 "softmax:f32 rows=2 cols=77" softmax_gpu
 wrong "Uninitialized value" --uninitialized "-O0 -DMUTANT=9" "attention:f32 n=1 heads=1 nq=4 nkv=4 d=3" attention_gpu
 mkdir "$work/kernels" && cp kernels/* "$work/kernels" && sed -i '/if (row >= rows) return;/d' "$work/kernels/move.cl"
