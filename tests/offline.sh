@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 quiet=; [ "${1:-}" = -q ] && quiet=1 && shift
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 rows=$work/rows skips=$work/skips failed=0
+commit=$(git describe --always --dirty 2>/dev/null || echo unknown) # before results/ change
 : >"$rows"; : >"$skips"
 
 first() { for t in "$@"; do command -v "$t" && return; [ -x "$t" ] && echo "$t" && return; done; }
@@ -137,7 +138,7 @@ table() {
 }
 if [ $# -gt 0 ]; then table; else
     mkdir -p results && table >results/offline.txt
-    awk -F'\t' -v date="$(date -u +%F)" -v commit="$(git describe --always --dirty 2>/dev/null || echo unknown)" \
+    awk -F'\t' -v date="$(date -u +%F)" -v commit="$commit" \
         -v clang="$([ -n "$CLANG" ] && "$CLANG" --version | head -1)" -v ptxas="$([ -n "$PTXAS" ] && "$PTXAS" --version | grep release)" \
         -v ocloc="$(dpkg-query -W -f '${Version}' intel-opencl-icd 2>/dev/null)" '
         function q(s) { gsub(/\\/, "\\\\", s); gsub(/"/, "\\\"", s); return "\"" s "\"" }
