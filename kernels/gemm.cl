@@ -1,17 +1,18 @@
 /* gemm.cl -- matrix product, the plain kernel: any OpenCL 1.2 device, any shape
  *   y [batch,m,n]   x [batch,m,k]   w [n,k], or [k,n] if wkn; with wbatch one for each of the batch   bias [n] or absent
- *   residual [batch,m,n] or absent   y = act(x w^T + bias + residual)
+ *   vec [batch,n], residual [batch,m,n] or absent   y = act(x w^T + bias + vec + residual)
  *   reference  reference/ref_gemm.c          host  host/ops/gemm.c
  *
  *   gemm_plain   one work-item per output element, no assumptions
  *
  * MUTANTS: 1 last product dropped, 2 first product doubled, 3 row of the neighbour, 4 bias missing, 5 neighbour's bias,
  *   6 residual missing, 7 activation dropped, 8 products swapped, 9 batch of w ignored, 10 f16 store truncated, 11 sum kept
- *   in f16, 12 w transposed, 13 x cut to f16, 14 x cut to bf16 */
+ *   in f16, 12 w transposed, 13 x cut to f16, 14 x cut to bf16, 15 vec missing, 16 vec of the first of the batch */
 
 __kernel void gemm_plain(__global real *restrict y, __global const real *restrict x, __global const wreal *restrict w,
-                         __global const float *restrict bias, __global const real *restrict residual, int batch, int m,
-                         int n, int k, int wkn, int wbatch, int act) {
+                         __global const float *restrict bias, __global const real *restrict vec,
+                         __global const real *restrict residual, int batch, int m, int n, int k, int wkn, int wbatch,
+                         int act) {
     const size_t id = get_global_id(0);
     if (id >= (size_t)batch * m * n) return;
     const size_t col = id % n, row = MUTANT == 3 ? (id / n) ^ ((id / n | 1) < (size_t)batch * m) : id / n, b = id / n / m;
@@ -28,6 +29,7 @@ __kernel void gemm_plain(__global real *restrict y, __global const real *restric
         if (MUTANT == 11) sum = half_of(sum);
     }
     if (bias && MUTANT != 4) sum += bias[MUTANT == 5 ? (col + 1) % n : col];
+    if (vec && MUTANT != 15) sum += LOAD(vec, (MUTANT == 16 ? 0 : b * n) + col);
     if (residual && MUTANT != 6) sum += LOAD(residual, id);
     float v = activate(sum, MUTANT == 7 ? ACT_NONE : act);
     if (MUTANT == 10) v = CUT(v);

@@ -1,6 +1,6 @@
 /* gemm_cpu.cl -- matrix product for CPUs, from weights packed in panels
  *   y [batch,m,n]   x [batch,m,k]   w panels of 32 outputs [n/32][k][32], with wbatch one set for each of the batch
- *   bias [n], residual [batch,m,n] or absent   y = act(x w^T + bias + residual)
+ *   bias [n], vec [batch,n], residual [batch,m,n] or absent   y = act(x w^T + bias + vec + residual)
  *   reference  reference/ref_gemm.c          host  host/ops/gemm.c, layouts in host/ops/pack.c
  *
  *   gemm_panels   lays an activation w ([n,k] or [k,n]) out in panels; one work-item: 64 products of one panel
@@ -12,7 +12,7 @@
  * MUTANTS: 1 last product dropped, 2 first product doubled, 3 row of the neighbour, 4 bias missing, 5 neighbour's bias,
  *   6 residual missing, 7 activation dropped, 8 products swapped, 9 batch of w ignored, 10 f16 store truncated, 11 sums kept
  *   in f16, 12 w transposed while packing, 13 second half of a panel is the first again, 14 tail of a strip dropped (REAL
- *   half), 15 last row of a tile repeats its neighbour */
+ *   half), 15 last row of a tile repeats its neighbour, 16 vec missing, 17 vec of the first of the batch */
 #ifndef TILE_ROWS
 #define TILE_ROWS 8 /* rows of a tile, 1..14; 2 float16 sums each */
 #endif
@@ -45,10 +45,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_panels(__globa
         for (int o = 0; o < 32; o++) STORE(panel * 32 + o < n ? LOAD(source, o * o_step + e * e_step) : 0.0f, out, (long)e * 32 + o);
 }
 
-/* block <= MOST_TILES. `group` blocks of rows go panel by panel before the next group: their x stays in cache. */
+/* m rows of each product, `per` of them to a row of vec. block <= MOST_TILES. `group` blocks of rows go panel by panel before the next group: their x stays in cache. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
     __global real *restrict y, __global const real *restrict x, __global const wreal *restrict w,
-    __global const float *restrict bias, __global const real *restrict residual, int m, int n, int k, int act, int block, int group) {
+    __global const float *restrict bias, __global const real *restrict vec, __global const real *restrict residual, int m,
+    int per, int n, int k, int act, int block, int group) {
     const int panels = (n + 31) / 32, blocks = (m + TR * block - 1) / (TR * block), b = get_global_id(1);
     const int id = get_global_id(0), set = id / (group * panels), in_set = min(group, blocks - set * group);
     const int panel = (id - set * group * panels) / in_set, place = set * group + (id - set * group * panels) % in_set;
@@ -103,15 +104,18 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
     }
 
     if (MUTANT == 7) act = ACT_NONE;
+    if (MUTANT == 16) vec = 0;
     for (int t = 0; t < tiles; t++)
         for (int i = 0; i < TR; i++) {
             const int r = first + t * TR + i;
             if (r >= m) break;
+            const long vec_row = vec && MUTANT != 17 ? (yb + r) / per * n : 0;
             for (int o = panel * 32, v = 0; v < 2 && o < n; v++, o += 16) {
                 float16 sum = part[t][MUTANT == 15 && i == TR - 1 ? max(i - 1, 0) : i][v];
                 const long at = (yb + r) * n + o;
                 if (MUTANT != 5 && o + 16 <= n) {
                     if (bias && MUTANT != 4) sum += vload16(0, bias + o);
+                    if (vec) sum += LOAD16(vec, vec_row + o);
                     if (residual && MUTANT != 6) sum += LOAD16(residual, at);
                     sum = activate16(sum, act);
                     if (MUTANT == 10) sum = as_float16(as_uint16(sum) & 0xffffe000u);
@@ -123,6 +127,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
                 for (int e = 0; e < min(16, n - o); e++) {
                     float u = lane[e];
                     if (bias && MUTANT != 4) u += bias[MUTANT == 5 ? (o + e + 1) % n : o + e];
+                    if (vec) u += LOAD(vec, vec_row + o + e);
                     if (residual && MUTANT != 6) u += LOAD(residual, at + e);
                     u = activate(u, act);
                     if (MUTANT == 10) u = as_float(as_uint(u) & 0xffffe000u);

@@ -1,9 +1,9 @@
 /* ref_gemm.c -- matrix product with epilogue, torch.nn.functional.linear (w [n,k]) and torch.bmm (wkn, wbatch):
- *   y[b,m,n] = act(bias[n] + residual[b,m,n] + sum_k x[b,m,k] W[n,k])
- * Bound: 2 sqrt(K) u (sum |x W| + |bias| + |residual|), K the products plus the addends, then through act. */
+ *   y[b,m,n] = act(bias[n] + vec[b,n] + residual[b,m,n] + sum_k x[b,m,k] W[n,k])
+ * Bound: 2 sqrt(K) u (sum |x W| + |bias| + |vec| + |residual|), K the products plus the addends, then through act. */
 #include "ref_common.h"
 
-void ref_gemm(ref_out o, const ref_gemm_dims *d, const float *x, const float *w, const float *bias,
+void ref_gemm(ref_out o, const ref_gemm_dims *d, const float *x, const float *w, const float *bias, const float *vec,
               const float *residual) {
     int64_t N = d->n, K = d->k;
     int64_t step = d->wkn ? N : 1, column = d->wkn ? 1 : K; /* W[n,k] lies at w[n column + k step] */
@@ -19,6 +19,7 @@ void ref_gemm(ref_out o, const ref_gemm_dims *d, const float *x, const float *w,
             mag += fabs(product);
         }
         if (bias) sum += bias[n], mag += fabs(bias[n]), terms++;
+        if (vec) sum += vec[b * N + n], mag += fabs(vec[b * N + n]), terms++;
         if (residual) sum += residual[at], mag += fabs(residual[at]), terms++;
         ref_act_value(d->act, sum, ref_sum_error(terms, mag), &y, &err);
         ref_put(&o, i, y, err);
