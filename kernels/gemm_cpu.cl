@@ -6,7 +6,8 @@
  *   gemm_panels   lays an activation w ([n,k] or [k,n]) out in panels; one work-item: 64 products of one panel
  *   gemm_tile     any shape. A work-item makes `block` tiles of TILE_ROWS rows x 32 outputs, CHUNK products of all tiles before
  *                 the next, so that the panel comes from the second-level cache whatever k is; the sums wait in `part`.
- *                 With one row it reads each weight once, in order, at the speed of memory.
+ *                 With one row it reads each weight once, in order, at the speed of memory. A tile's outputs are written
+ *                 behind its last product, so that they leave while the next tile is computed.
  * Both: local size 1. x and w kept as f16 go through strips of floats, since converting costs as much as an FMA.
  *
  * MUTANTS: 1 last product dropped, 2 first product doubled, 3 row of the neighbour, 4 bias missing, 5 neighbour's bias,
@@ -45,7 +46,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_panels(__globa
         for (int o = 0; o < 32; o++) STORE(panel * 32 + o < n ? LOAD(source, o * o_step + e * e_step) : 0.0f, out, (long)e * 32 + o);
 }
 
-/* m rows of each product, `per` of them to a row of vec. block <= MOST_TILES. `group` blocks of rows go panel by panel before the next group: their x stays in cache. */
+/* m rows of each product, `per` of them to a row of vec. block <= MOST_TILES. `group` blocks of rows go panel by panel
+ * before the next group: their x stays in cache. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
     __global real *restrict y, __global const real *restrict x, __global const wreal *restrict w,
     __global const float *restrict bias, __global const real *restrict vec, __global const real *restrict residual, int m,
@@ -58,9 +60,9 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
     __global const real *xb = x + (long)b * m * k;
     const long yb = (long)b * m;
 
+    if (MUTANT == 7) act = ACT_NONE;
+    if (MUTANT == 16) vec = 0;
     float16 part[MOST_TILES][TR][2];
-    for (int t = 0; t < tiles; t++)
-        for (int i = 0; i < TR; i++) part[t][i][0] = part[t][i][1] = (float16)0.0f;
     for (int from = 0; from < k; from += CHUNK) {
         const int count = min(CHUNK, k - from);
         __global const wreal *wt = wp + (long)from * 32;
@@ -99,40 +101,42 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
                     acc[i][1] = summed(FMA(v, w1, acc[i][1]));
                 }
             }
-            EACH_ROW(i) part[t][i][0] += acc[i][0], part[t][i][1] += acc[i][1];
-        }
-    }
+            if (from > 0) {
+                EACH_ROW(i) part[t][i][0] += acc[i][0], part[t][i][1] += acc[i][1];
+            } else {
+                EACH_ROW(i) part[t][i][0] = acc[i][0], part[t][i][1] = acc[i][1];
+            }
+            if (from + count < k) continue;
 
-    if (MUTANT == 7) act = ACT_NONE;
-    if (MUTANT == 16) vec = 0;
-    for (int t = 0; t < tiles; t++)
-        for (int i = 0; i < TR; i++) {
-            const int r = first + t * TR + i;
-            if (r >= m) break;
-            const long vec_row = vec && MUTANT != 17 ? (yb + r) / per * n : 0;
-            for (int o = panel * 32, v = 0; v < 2 && o < n; v++, o += 16) {
-                float16 sum = part[t][MUTANT == 15 && i == TR - 1 ? max(i - 1, 0) : i][v];
-                const long at = (yb + r) * n + o;
-                if (MUTANT != 5 && o + 16 <= n) {
-                    if (bias && MUTANT != 4) sum += vload16(0, bias + o);
-                    if (vec) sum += LOAD16(vec, vec_row + o);
-                    if (residual && MUTANT != 6) sum += LOAD16(residual, at);
-                    sum = activate16(sum, act);
-                    if (MUTANT == 10) sum = as_float16(as_uint16(sum) & 0xffffe000u);
-                    STORE16(sum, y, at);
-                    continue;
-                }
-                float lane[16];
-                vstore16(sum, 0, lane);
-                for (int e = 0; e < min(16, n - o); e++) {
-                    float u = lane[e];
-                    if (bias && MUTANT != 4) u += bias[MUTANT == 5 ? (o + e + 1) % n : o + e];
-                    if (vec) u += LOAD(vec, vec_row + o + e);
-                    if (residual && MUTANT != 6) u += LOAD(residual, at + e);
-                    u = activate(u, act);
-                    if (MUTANT == 10) u = as_float(as_uint(u) & 0xffffe000u);
-                    STORE(u, y, at + e);
+            for (int i = 0; i < TR; i++) {
+                const int r = first + t * TR + i;
+                if (r >= m) break;
+                const long vec_row = vec && MUTANT != 17 ? (yb + r) / per * n : 0;
+                for (int o = panel * 32, v = 0; v < 2 && o < n; v++, o += 16) {
+                    float16 sum = part[t][MUTANT == 15 && i == TR - 1 ? max(i - 1, 0) : i][v];
+                    const long at = (yb + r) * n + o;
+                    if (MUTANT != 5 && o + 16 <= n) {
+                        if (bias && MUTANT != 4) sum += vload16(0, bias + o);
+                        if (vec) sum += LOAD16(vec, vec_row + o);
+                        if (residual && MUTANT != 6) sum += LOAD16(residual, at);
+                        sum = activate16(sum, act);
+                        if (MUTANT == 10) sum = as_float16(as_uint16(sum) & 0xffffe000u);
+                        STORE16(sum, y, at);
+                        continue;
+                    }
+                    float lane[16];
+                    vstore16(sum, 0, lane);
+                    for (int e = 0; e < min(16, n - o); e++) {
+                        float u = lane[e];
+                        if (bias && MUTANT != 4) u += bias[MUTANT == 5 ? (o + e + 1) % n : o + e];
+                        if (vec) u += LOAD(vec, vec_row + o + e);
+                        if (residual && MUTANT != 6) u += LOAD(residual, at + e);
+                        u = activate(u, act);
+                        if (MUTANT == 10) u = as_float(as_uint(u) & 0xffffe000u);
+                        STORE(u, y, at + e);
+                    }
                 }
             }
         }
+    }
 }
