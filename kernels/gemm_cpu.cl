@@ -1,6 +1,8 @@
 /* gemm_cpu.cl -- matrix product for CPUs, from weights packed in panels
  *   y [batch,m,n]   x [batch,m,k]   w panels of 32 outputs [n/32][k][32], with wbatch one set for each of the batch
  *   bias [n], vec [batch,n], residual [batch,m,n] or absent   y = act(x w^T + bias + vec + residual)
+ *   or, with act geglu, y [batch,m,n/2] = v gelu(g), v the first and g the second half of x w^T + bias: a panel then holds
+ *   16 values and their 16 gates
  *   reference  reference/ref_gemm.c          host  host/ops/gemm.c, layouts in host/ops/pack.c
  *
  *   gemm_panels   lays an activation w ([n,k] or [k,n]) out in panels; one work-item: 64 products of one panel
@@ -13,7 +15,8 @@
  * MUTANTS: 1 last product dropped, 2 first product doubled, 3 row of the neighbour, 4 bias missing, 5 neighbour's bias,
  *   6 residual missing, 7 activation dropped, 8 products swapped, 9 batch of w ignored, 10 f16 store truncated, 11 sums kept
  *   in f16, 12 w transposed while packing, 13 second half of a panel is the first again, 14 tail of a strip dropped (REAL
- *   half), 15 last row of a tile repeats its neighbour, 16 vec missing, 17 vec of the first of the batch */
+ *   half), 15 last row of a tile repeats its neighbour, 16 vec missing, 17 vec of the first of the batch,
+ *   18 value and gate exchanged, 19 gate's bias missing */
 #ifndef TILE_ROWS
 #define TILE_ROWS 8 /* rows of a tile, 1..14; 2 float16 sums each */
 #endif
@@ -108,7 +111,24 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
             }
             if (from + count < k) continue;
 
-            for (int i = 0; i < TR; i++) {
+            for (int i = 0; i < TR && act == ACT_GEGLU; i++) {
+                const int r = first + t * TR + i, half_n = n / 2, o = panel * 16;
+                if (r >= m) break;
+                float16 value = part[t][i][MUTANT == 18], gate = part[t][i][MUTANT != 18];
+                const long at = (yb + r) * half_n + o;
+                if (o + 16 <= half_n) {
+                    if (bias) value += vload16(0, bias + o), gate += MUTANT == 19 ? 0 : vload16(0, bias + half_n + o);
+                    STORE16(value * gelu16(gate), y, at);
+                    continue;
+                }
+                float lane[2][16];
+                vstore16(value, 0, lane[0]), vstore16(gate, 0, lane[1]);
+                for (int e = 0; e < half_n - o; e++) {
+                    if (bias) lane[0][e] += bias[o + e], lane[1][e] += bias[half_n + o + e];
+                    STORE(lane[0][e] * gelu(lane[1][e]), y, at + e);
+                }
+            }
+            for (int i = 0; i < TR && act != ACT_GEGLU; i++) {
                 const int r = first + t * TR + i;
                 if (r >= m) break;
                 const long vec_row = vec && MUTANT != 17 ? (yb + r) / per * n : 0;

@@ -1,5 +1,7 @@
 /* gemm_gpu.cl -- matrix product for GPUs: y[b,m,:] = act(bias + vec[b,:] + residual[b,m,:] + sum_k x[b,m,k] W[k,:])
  *   x [batch,m,k]   y, residual [batch,m,n]   vec [batch,n]   bias [n]; bias, vec and residual may be absent
+ *   or, with ACT_GEGLU, y [batch,m,n/2] = v gelu(g), v the first and g the second half of x w^T + bias: then columns come as
+ *   value, gate, value, gate
  *   w  by W_LAYOUT: PANELS [ceil(n/32)][k][32] packed, zeros beyond n; or as it lies in memory, KN [k][n] or NK [n][k], then
  *      one matrix a batch element
  *   part [splits][batch,m,n] float, used where K is split over work-groups
@@ -12,7 +14,22 @@
  * MUTANTS: 1 last product dropped, 2 last step of K dropped, 3 no barrier between steps, 4 bias missing,
  *   5 residual missing, 6 activation dropped, 7 local tail left as it was, 8 last part dropped, 9 neighbour's bias,
  *   10 stored as f16 cut short, 11 two products swapped, 12 batch element 0 of w always,
- *   13 vec missing, 14 vec of the first of the batch. */
+ *   13 vec missing, 14 vec of the first of the batch, 15 value and gate exchanged,
+ *   16 gate's bias missing. */
+#if ACT == ACT_GEGLU
+/* For gpu_tile.clh: columns col.. are value, gate, value, gate. y is at the first pair of the tile. */
+void finish_pairs(__global real *y, __global const float *bias, __global const real *vec, __global const real *residual,
+                  float4 v, long at, int sample, int col, int cols) {
+    if (MUTANT == 15) v = v.s1032;
+    for (int e = 0, pair = col / 2, half_n = cols / 2; e < 2 && pair + e < half_n; e++) {
+        float value = e ? v.s2 : v.s0, gate = e ? v.s3 : v.s1;
+        if (bias) value += bias[pair + e], gate += MUTANT == 16 ? 0 : bias[half_n + pair + e];
+        STORE(value * gelu(gate), y, at / 2 + e);
+    }
+}
+#define FINISH finish_pairs
+#define Y_AT(at) ((at) / 2)
+#endif
 #include "gpu_tile.clh"
 #define PANELS 0
 #define KN 1

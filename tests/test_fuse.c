@@ -164,6 +164,42 @@ static void one_token(void) {
     }
 }
 
+/* ---- GEGLU --------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct feed {
+    bool residual, act, of_input; /* the rewrite needs other layers than these */
+    bool read_proj, output_proj;  /* somebody else needs what would go */
+} feed;
+
+static ldm_plan *feed_plan(const feed *f) {
+    ldm_plan *p = fresh();
+    ldm_map x = input(p, "x", 2, SIDE, WIDTH), wide = input(p, "wide", 2, SIDE, 6 * WIDTH);
+    ldm_map proj = ldm_emit_linear(p, "proj", x, 6 * WIDTH,
+                                   LDM_LINEAR(.residual = f->residual ? &wide : NULL, .act = f->act ? "silu" : NULL));
+    if (f->read_proj) copy_out(p, proj, "z");
+    if (f->output_proj) ldm_plan_output(p, proj.t, "z");
+    ldm_plan_output(p, ldm_emit_geglu(p, f->of_input ? wide : proj).t, "y");
+    return p;
+}
+
+static void gated(void) {
+    CASE("geglu: in the product's epilogue") {
+        ldm_plan *p = feed_plan(&(feed){0});
+        CHECK_OK(ldm_plan_fuse(p));
+        CHECK(!strcmp(ops_of(p, 0), "gemm"), "steps: %s", ops_of(p, 0));
+        CHECK(has_step(p, "gemm:f32 m=18 n=192 k=32 act=geglu +bias"), "not the problem wanted");
+        same_result(feed_plan(&(feed){0}), p);
+    }
+    CASE("geglu: not where the product is something else, or somebody else's") {
+        untouched("a residual", feed_plan(&(feed){.residual = true}));
+        untouched("an activation", feed_plan(&(feed){.act = true}));
+        untouched("of an input", feed_plan(&(feed){.of_input = true}));
+        untouched("another reader", feed_plan(&(feed){.read_proj = true}));
+        untouched("an output", feed_plan(&(feed){.output_proj = true}));
+    }
+}
+
 /* ---- segments ---------------------------------------------------------------------------------------------------- */
 
 /* Attention from x to context; `once`: the context belongs to segment 0. x is overwritten, so that two runs of segment
@@ -216,6 +252,7 @@ int main(int argc, char **argv) {
     test_begin(argc, argv, "fuse");
     if (ldm_cl_open(&(ldm_cl_options){0}, &cl)) printf("note: references only: %s\n", ldm_message());
     one_token();
+    gated();
     segments();
     ldm_cl_close(cl);
     return test_end();

@@ -138,6 +138,14 @@ static void gemm(void) {
         float vec[2] = {100, 200}; /* one number for all rows of a batch element */
         ref_gemm(all_f32(), &b, x, w, NULL, vec, NULL);
         EXPECT("vector", 0, 98, 198);
+        /* rows (1,2,3), (4,5,6) against (1,0,-1) and (2,1,0): values -2, -2; gates 4, 13, of which gelu is 3.99987, 13
+         */
+        ref_gemm_dims g = {.batch = 1, .m = 2, .n = 2, .k = 3, .geglu = true};
+        ref_gemm(all_f32(), &g, x, w, NULL, NULL, NULL);
+        double h = 4 * 0.99996832875816688, slope = 0.99996832875816688 + 4 * exp(-8) / sqrt(2 * acos(-1));
+        EXPECT("geglu", 1e-14, -2 * h, -2 * 13.0);
+        double ev = 2 * sqrt(3) * U * 4, eg = 2 * sqrt(3) * U * 4; /* |1| + |-3|; |2| + |2| */
+        expect_bound("geglu", 0, U * 2 * h + ev * h + 2 * (eg * slope + 20 * U * 4) + U * 2 * h);
     }
 }
 

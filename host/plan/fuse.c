@@ -118,6 +118,21 @@ static bool one_token(ldm_plan *p, int i) {
     return true;
 }
 
+/* The gated feed-forward, geglu(gemm(x)): a product whose columns meet in pairs. */
+static bool gated(ldm_plan *p, int i) {
+    const ldm_step_info *s = &p->step[i];
+    if (!is(s, "geglu")) return false;
+    const int m = maker(p, in(s, "x"));
+    if (m < 0 || sole_reader(p, m, "x") != i) return false;
+    const ldm_step_info *proj = &p->step[m];
+    if (!is_linear(p, proj) || has(proj, "residual") || !may_wait(p, m, i)) return false;
+    ldm_plan_replace(p, i, proj->scope, out(s),
+                     (ldm_tensor[]){in(proj, "x"), in(proj, "w"), in(proj, "bias"), LDM_NONE, LDM_NONE}, 5,
+                     "gemm m=%lld n=%lld k=%lld act=geglu%s", (long long)dim(proj, "m"), (long long)dim(proj, "n"),
+                     (long long)dim(proj, "k"), flag(has(proj, "bias"), " +bias"));
+    return true;
+}
+
 /* ---- the pass ---------------------------------------------------------------------------------------------------- */
 
 /* Drops every step whose result nobody reads. */
@@ -170,7 +185,7 @@ static ldm_status hoist(ldm_plan *p) {
 }
 
 ldm_status ldm_plan_fuse(ldm_plan *p) {
-    static bool (*const rewrites[])(ldm_plan *, int) = {one_token};
+    static bool (*const rewrites[])(ldm_plan *, int) = {one_token, gated};
     if (p->status) return p->status;
     for (size_t k = 0; k < sizeof rewrites / sizeof *rewrites; k++)
         for (int i = 0; i < p->steps;) {
