@@ -1,5 +1,7 @@
-/* gemm_gpu.cl -- matrix product for GPUs: y[b,m,:] = act(bias + residual[b,m,:] + sum_k x[b,m,k] W[k,:])
- *   x [batch,m,k]   y, residual [batch,m,n]   bias [n]; bias and residual may be absent
+/* gemm_gpu.cl -- matrix product for GPUs: y[b,m,:] = act(bias + vec[b,:] + residual[b,m,:] + sum_k x[b,m,k] W[k,:])
+ *   x [batch,m,k]   y, residual [batch,m,n]   vec [batch,n]   bias [n]; bias, vec and residual may be absent
+ *   or, with ACT_GEGLU, y [batch,m,n/2] = v gelu(g), v the first and g the second half of x w^T + bias: then columns come as
+ *   value, gate, value, gate
  *   w  by W_LAYOUT: PANELS [ceil(n/32)][k][32] packed, zeros beyond n; or as it lies in memory, KN [k][n] or NK [n][k], then
  *      one matrix a batch element
  *   part [splits][batch,m,n] float, used where K is split over work-groups
@@ -11,7 +13,23 @@
  *
  * MUTANTS: 1 last product dropped, 2 last step of K dropped, 3 no barrier between steps, 4 bias missing,
  *   5 residual missing, 6 activation dropped, 7 local tail left as it was, 8 last part dropped, 9 neighbour's bias,
- *   10 stored as f16 cut short, 11 two products swapped, 12 batch element 0 of w always. */
+ *   10 stored as f16 cut short, 11 two products swapped, 12 batch element 0 of w always,
+ *   13 vec missing, 14 vec of the first of the batch, 15 value and gate exchanged,
+ *   16 gate's bias missing. */
+#if ACT == ACT_GEGLU
+/* For gpu_tile.clh: columns col.. are value, gate, value, gate. y is at the first pair of the tile. */
+void finish_pairs(__global real *y, __global const float *bias, __global const real *vec, __global const real *residual,
+                  float4 v, long at, int sample, int col, int cols) {
+    if (MUTANT == 15) v = v.s1032;
+    for (int e = 0, pair = col / 2, half_n = cols / 2; e < 2 && pair + e < half_n; e++) {
+        float value = e ? v.s2 : v.s0, gate = e ? v.s3 : v.s1;
+        if (bias) value += bias[pair + e], gate += MUTANT == 16 ? 0 : bias[half_n + pair + e];
+        STORE(value * gelu(gate), y, at / 2 + e);
+    }
+}
+#define FINISH finish_pairs
+#define Y_AT(at) ((at) / 2)
+#endif
 #include "gpu_tile.clh"
 #define PANELS 0
 #define KN 1
@@ -25,8 +43,8 @@ QUAD_OF(w_quad, wreal, WLOAD, AWLOAD4, VEC)
 
 __kernel WORK_GROUP(GROUP)
 void gemm_block(__global real *y, __global float *part, __global const real *restrict x, __global const wreal *restrict w,
-                __global const float *bias, __global const real *residual, int m, int n, int k, int batch,
-                int k_range) {
+                __global const float *bias, __global const real *vec, __global const real *residual, int m, int per, int n,
+                int k, int batch, int k_range) {
     __local float4 x_tile[2 * TILE_K * X_ROW], w_tile[2 * TILE_K * W_ROW];
     const int lid = get_local_id(0), item_m = lid / ITEMS_N, item_n = lid % ITEMS_N;
     const int row0 = get_group_id(0) * TILE_M, col0 = get_group_id(1) * TILE_N;
@@ -71,12 +89,13 @@ void gemm_block(__global real *y, __global float *part, __global const real *res
 
     MULTIPLY_RANGE(from, to)
     const long first = (long)b * m * n; /* of this product's outputs */
-    put_tile(acc, y + first, part + (long)split * batch * m * n + first, bias, 0, residual ? residual + first : 0,
-             k_range < k, item_m, item_n, row0, col0, m, n, 1);
+    if (vec && MUTANT != 14) vec += (long)b * n;
+    put_tile(acc, y + first, part + (long)split * batch * m * n + first, bias, MUTANT == 13 ? 0 : vec,
+             residual ? residual + first : 0, k_range < k, item_m, item_n, row0, col0, m, n, MUTANT == 14 ? INT_MAX : per);
 }
 
-/* A work-item: 4 columns of one of `rows` = batch m rows. */
+/* A work-item: 4 columns of one of `rows` = batch m rows, `per` of them to a row of vec. */
 __kernel void gemm_merge(__global real *y, __global const float *restrict part, __global const float *bias,
-                         __global const real *residual, int rows, int n, int splits) {
-    merge_parts(y, part, bias, 0, residual, get_global_id(0), rows, n, 1, splits);
+                         __global const real *vec, __global const real *residual, int rows, int per, int n, int splits) {
+    merge_parts(y, part, bias, vec, residual, get_global_id(0), rows, n, per, splits);
 }

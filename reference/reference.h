@@ -39,14 +39,16 @@ void ref_conv2d(ref_out o, const ref_conv2d_dims *d, const float *x, const float
 void ref_conv2d_winograd(ref_out o, const ref_conv2d_dims *d, int m, const float *x, const float *x2, const float *w,
                          const float *bias, const float *vec, const float *residual);
 
-/* y[b,m,n] = act(bias[n] + residual[b,m,n] + sum_k x[b,m,k] W[n,k]); w is [n,k], or [k,n] if wkn; with wbatch w has a
- * leading batch axis. torch.nn.functional.linear / torch.bmm. */
+/* y[b,m,n] = act(bias[n] + vec[b,n] + residual[b,m,n] + sum_k x[b,m,k] W[n,k]); w is [n,k], or [k,n] if wkn; with wbatch w
+ * has a leading batch axis. bias, vec, residual [opt]. torch.nn.functional.linear / torch.bmm. With geglu y is [b,m,n/2]:
+ * the first half of the columns times gelu of the second. */
 typedef struct ref_gemm_dims {
     int64_t batch, m, n, k;
-    bool wkn, wbatch;
+    bool wkn, wbatch, geglu; /* geglu: act REF_NONE, no vec, no residual */
     ref_act act;
 } ref_gemm_dims;
-void ref_gemm(ref_out o, const ref_gemm_dims *d, const float *x, const float *w, const float *bias, const float *residual);
+void ref_gemm(ref_out o, const ref_gemm_dims *d, const float *x, const float *w, const float *bias, const float *vec,
+              const float *residual);
 
 /* Group norm over [n, hw, c]: z = (x - mean)/sqrt(var + eps) per sample and group (biased variance), y = z gamma + beta,
  * then y (1 + scale) + shift if ss (ss[n] = c scales, then c shifts), then act (NONE or SILU). gamma, beta [c]; ss [n,2c] [opt].

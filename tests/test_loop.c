@@ -1,6 +1,6 @@
-/* test_loop.c -- the denoising loop on the device against the same steps taken one network call at a time with the
- * arithmetic on the host in double; guidance as one batch of two; and that nothing allocates or compiles once the loop
- * runs. */
+/* test_loop.c -- the denoising loop on the device, fused, against the same steps taken one network call at a time with
+ * the arithmetic on the host in double; guidance as one batch of two; and that nothing allocates or compiles once the
+ * loop runs. */
 #include "sample/loop.h"
 #include "test.h"
 #include <math.h>
@@ -48,6 +48,7 @@ static void run_loop(const ldm_loop_options *o, const float *x0, const float *co
     const ldm_device *d = ldm_cl_device(cl);
     ldm_status st = LDM_OK;
     TRY(ldm_loop_plan(o, &p));
+    TRY(ldm_plan_fuse(p));
     TRY(ldm_plan_finish(p, d->max_alloc, d->base_align));
     TRY(ldm_exec_create(cl, p, &s, NULL, &e));
     TRY(ldm_loop_start(o, e, x0, NULL, context, scale));

@@ -1,7 +1,7 @@
 /* test_networks.c -- whole networks against an independent witness: tests/fixtures holds what PyTorch made of small
  * networks of every block type (tests/oracle says how). Each is built from its configuration, loads its weights through
- * the checkpoint reader, runs on the device in f32 and f16 and on the references, and is compared with the witness's
- * f64 result.
+ * the checkpoint reader, runs on the device in f32 and f16 and on the references, as written and fused (plan/fuse.c),
+ * and is compared with the witness's f64 result.
  *
  * The bar (the rule of FlashAttention's tests): the largest error is at most twice that of a plain evaluation at the
  * same storage, plus two ulps of the result's peak (the witness's numbers were rounded when they were stored, ours are
@@ -24,7 +24,8 @@
 #include <math.h>
 
 static const char *root = "tests/fixtures";
-static ldm_cl *cl; /* NULL: no device */
+static ldm_cl *cl;        /* NULL: no device */
+static bool fused = true; /* networks opened from here on */
 
 /* ---- a fixture
  * --------------------------------------------------------------------------------------------------------- */
@@ -110,6 +111,7 @@ static ldm_status network_finish(network *n, ldm_ckpt *weights, bool cut, bool d
     ldm_source source = {cut_load, weights};
     const ldm_device *d = cl ? ldm_cl_device(cl) : NULL;
     ldm_plan_output(n->plan, n->y, "y");
+    if (fused) TRY(ldm_plan_fuse(n->plan));
     TRY(ldm_plan_finish(n->plan, d ? d->max_alloc : SIZE_MAX / 2, d ? d->base_align : 64));
     if (!cut) {
         TRY(ldm_bind(n->plan, weights, &(ldm_bind_options){.allow_extra = true}, &n->binding));
@@ -288,12 +290,15 @@ static void check_run(const fixture *f, const json_t *run, ldm_ckpt *weights) {
     CHECK_OK(ldm_alloc((size_t)count * sizeof(float), &mem));
     float *y = mem;
     const difference witness = {number(run, "f32_max_error"), number(run, "f32_mean_error"), 0};
-    for (int device = 0; device <= (cl != NULL); device++) {
-        snprintf(what, sizeof what, "%s %s f32", text(run, "part"), device ? "device" : "reference");
-        ldm_status st = evaluate(f, run, weights, device, LDM_F32, 0, &want, y);
+    for (int k = 0; k < (cl ? 4 : 2); k++) {
+        fused = k & 1;
+        snprintf(what, sizeof what, "%s %s f32%s", text(run, "part"), k & 2 ? "device" : "reference",
+                 fused ? " fused" : "");
+        ldm_status st = evaluate(f, run, weights, k & 2, LDM_F32, 0, &want, y);
         CHECK(!st, "%s: %s", what, ldm_message());
         if (!st) judge(what, compare(y, want.data, count), LDM_F32, witness);
     }
+    fused = false;
     difference plain = {0};
     for (int draw = 0; draw < PLAIN_RUNS; draw++) {
         ldm_status st = evaluate(f, run, weights, false, LDM_F16, draw, &want, y);
@@ -304,12 +309,14 @@ static void check_run(const fixture *f, const json_t *run, ldm_ckpt *weights) {
      * should */
     CHECK(plain.max < 0.03 * plain.peak, "%s reference f16: error %.3g of peak %.3g", text(run, "part"), plain.max,
           plain.peak);
-    if (cl) {
-        snprintf(what, sizeof what, "%s device f16", text(run, "part"));
+    for (int k = 0; cl && k < 2; k++) {
+        fused = k;
+        snprintf(what, sizeof what, "%s device f16%s", text(run, "part"), fused ? " fused" : "");
         ldm_status st = evaluate(f, run, weights, true, LDM_F16, 0, &want, y);
         CHECK(!st, "%s: %s", what, ldm_message());
         if (!st) judge(what, compare(y, want.data, count), LDM_F16, plain);
     }
+    fused = true;
     free(y);
     ldm_array_free(&want);
 }
@@ -569,11 +576,13 @@ static void check_trajectory(const fixture *sample, const json_t *run, bool half
     check_picture(sample, run, x + count - last, want.shape.dim + 1);
     if (cl && half) {
         memset(plain, 0, sizeof plain);
+        fused = false;
         for (int draw = 0; draw < PLAIN_RUNS; draw++) {
             CHECK_OK(trajectory(sample, run, &z0, false, LDM_F16, draw, NULL, x));
             for (int s = 0; s < STEPS; s++)
                 worse(&plain[s], compare(x + s * last, (float *)want.data + s * last, last));
         }
+        fused = true;
         CHECK_OK(trajectory(sample, run, &z0, true, LDM_F16, 0, NULL, x));
         judge_steps("f16, ten steps", x, &want, LDM_F16, plain);
     }

@@ -120,21 +120,32 @@ static void gemm(void) {
     CASE("gemm: linear, transposed weight, batch") {
         float w[6] = {1, 0, -1, 2, 1, 0}; /* as [n=2,k=3] */
         ref_gemm_dims d = {.batch = 1, .m = 2, .n = 2, .k = 3};
-        ref_gemm(all_f32(), &d, x, w, NULL, NULL);
+        ref_gemm(all_f32(), &d, x, w, NULL, NULL, NULL);
         EXPECT("linear", 0, -2, 4, -2, 13);
         expect_bound("row 0", 0, U * 2 + 2 * sqrt(3) * U * 4); /* |1| + |0| + |-3| */
         d.wkn = true; /* the same six numbers as [k=3,n=2]: columns (1,-1,1) and (0,2,0) */
-        ref_gemm(all_f32(), &d, x, w, NULL, NULL);
+        ref_gemm(all_f32(), &d, x, w, NULL, NULL, NULL);
         EXPECT("wkn", 0, 2, 4, 5, 10);
         float bias[2] = {10, 20}, res[4] = {1, 2, 3, 4};
-        ref_gemm(all_f32(), &d, x, w, bias, res);
+        ref_gemm(all_f32(), &d, x, w, bias, NULL, res);
         EXPECT("addends", 0, 13, 26, 18, 34);
         ref_gemm_dims b = {.batch = 2, .m = 1, .n = 1, .k = 3, .wbatch = true};
-        ref_gemm(all_f32(), &b, x, w, NULL, NULL);
+        ref_gemm(all_f32(), &b, x, w, NULL, NULL, NULL);
         EXPECT("two products", 0, -2, 13);
         b.wbatch = false;
-        ref_gemm(all_f32(), &b, x, w, NULL, NULL);
+        ref_gemm(all_f32(), &b, x, w, NULL, NULL, NULL);
         EXPECT("one weight", 0, -2, -2);
+        float vec[2] = {100, 200}; /* one number for all rows of a batch element */
+        ref_gemm(all_f32(), &b, x, w, NULL, vec, NULL);
+        EXPECT("vector", 0, 98, 198);
+        /* rows (1,2,3), (4,5,6) against (1,0,-1) and (2,1,0): values -2, -2; gates 4, 13, of which gelu is 3.99987, 13
+         */
+        ref_gemm_dims g = {.batch = 1, .m = 2, .n = 2, .k = 3, .geglu = true};
+        ref_gemm(all_f32(), &g, x, w, NULL, NULL, NULL);
+        double h = 4 * 0.99996832875816688, slope = 0.99996832875816688 + 4 * exp(-8) / sqrt(2 * acos(-1));
+        EXPECT("geglu", 1e-14, -2 * h, -2 * 13.0);
+        double ev = 2 * sqrt(3) * U * 4, eg = 2 * sqrt(3) * U * 4; /* |1| + |-3|; |2| + |2| */
+        expect_bound("geglu", 0, U * 2 * h + ev * h + 2 * (eg * slope + 20 * U * 4) + U * 2 * h);
     }
 }
 
@@ -294,7 +305,7 @@ static void elementwise(void) {
         /* gemm with one product 2*1 and silu: e = 2u*2, f'(2) = s (1 + 2(1-s)) */
         float a[1] = {2}, w[1] = {1};
         ref_gemm_dims d = {.batch = 1, .m = 1, .n = 1, .k = 1, .act = REF_SILU};
-        ref_gemm(all_f32(), &d, a, w, NULL, NULL);
+        ref_gemm(all_f32(), &d, a, w, NULL, NULL, NULL);
         double s = 1 / (1 + exp(-2)), f = 2 * s;
         EXPECT("value", 1e-15, f);
         expect_bound("slope", 0, 4 * U * s * (1 + 2 * (1 - s)) + 16 * U * f + U * f);

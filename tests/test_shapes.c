@@ -1,5 +1,5 @@
-/* test_shapes.c -- bench/shapes: every line parses, has an implementation, and the files made from networks (`make shapes`)
- * are what those networks need today: we bench what we run. */
+/* test_shapes.c -- bench/shapes: every line parses, has an implementation, and the files made from networks (`make
+ * shapes`) are what those networks need today: we bench what we run. */
 #include "app/network.h"
 #include "test.h"
 #include <glob.h>
@@ -32,9 +32,10 @@ static void compare(const char *path, const char *name) {
     if (from && sscanf(from, "`ldm plan %99s", net) == 1) {
         app_network_options o = {.net = net, .dtype = LDM_F32};
         CHECK_OK(app_network_plan(&o, &n));
-        if (n.plan) CHECK_OK(ldm_plan_finish(n.plan, 1u << 31, 64));
+        if (n.plan) CHECK_OK(app_network_finish(&n, NULL));
         if (n.plan) ldm_plan_shapes(n.plan, &made);
-        CHECK(made.s && kept.s && !strcmp(made.s, kept.s), "%s: is not what the network needs now; run make shapes", name);
+        CHECK(made.s && kept.s && !strcmp(made.s, kept.s), "%s: is not what the network needs now; run make shapes",
+              name);
     }
     app_network_close(&n);
     ldm_text_free(&kept);

@@ -24,7 +24,7 @@ typedef struct row {
     const ldm_config *config;
     const ldm_stage_config *stage;
     int64_t params;
-    double unet_flops, decode_flops;                            /* one call, whole batch */
+    double unet_flops, decode_flops;                            /* one call, whole batch, before the plan's rewrites */
     double step, step_low, step_high, first_step, decode, loop; /* seconds; loop: really run, --full */
     size_t bytes;
     int programs;
@@ -141,10 +141,10 @@ static ldm_status measure_decoder(const options *o, ldm_cl *cl, row *r) {
                              .h = o->size / r->f};
     TRY(app_network_plan(&n, &net));
     TRY(app_network_weights(&n, &net));
+    r->decode_flops = ldm_plan_cost(net.plan, 0).flops;
     TRY(app_network_exec(&net, cl, NULL, &e));
     TRY(ldm_exec_memory(net.plan, ldm_cl_device(cl), &m));
     if (m.weights + m.activations + m.scratch > r->bytes) r->bytes = m.weights + m.activations + m.scratch;
-    r->decode_flops = ldm_plan_cost(net.plan, 0).flops;
     int64_t count = (int64_t)n.n * n.h * n.h * r->stage->embed_dim;
     TRY(ldm_alloc((size_t)count * sizeof *z, (void **)&z));
     for (int64_t i = 0; i < count; i++) z[i] = ldm_uniform(1, 3, (uint64_t)i);
@@ -243,6 +243,7 @@ APP_COMMAND(ablate) {
         {"full", 0, POPT_ARG_NONE, &full, 0, "really run the whole sampling loop", NULL},
         {"output", 'o', POPT_ARG_STRING, &out, 0,
          "also write the figures (a name ending in / gets a file name of its own)", "FILE.json"},
+        APP_PLAN,
         APP_DEVICE,
         APP_END};
     const char **words;

@@ -225,6 +225,7 @@ APP_COMMAND(encode) {
     struct poptOption table[] = {
         {"seed", 's', POPT_ARG_LONGLONG, &o.seed, 0, "KL: a sample of the posterior with this seed, not its mean", "S"},
         STAGE,
+        APP_PLAN,
         APP_DEVICE,
         APP_END};
     job j = {0};
@@ -251,6 +252,7 @@ APP_COMMAND(decode) {
     struct poptOption table[] = {{"width", 'W', POPT_ARG_INT, &o.width, 0, "crop the picture", "PIXELS"},
                                  {"height", 'H', POPT_ARG_INT, &o.height, 0, "crop the picture", "PIXELS"},
                                  STAGE,
+                                 APP_PLAN,
                                  APP_DEVICE,
                                  APP_END};
     job j = {0};
@@ -302,7 +304,7 @@ static double psnr(const ldm_image *im, const float *v, int64_t stride, bool rou
 
 APP_COMMAND(roundtrip) {
     o = (picture_options){.synthetic = -1, .seed = -1};
-    struct poptOption table[] = {STAGE, APP_DEVICE, APP_END};
+    struct poptOption table[] = {STAGE, APP_PLAN, APP_DEVICE, APP_END};
     job j = {0};
     double t_encode, t_decode;
     ldm_status st = LDM_OK;

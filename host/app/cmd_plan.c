@@ -16,6 +16,7 @@ APP_COMMAND(plan) {
         {"shapes", 0, POPT_ARG_NONE, &shapes, 0, "print the distinct problems with their counts, as in bench/shapes",
          NULL},
         {"list", 0, POPT_ARG_NONE, &list, 0, "list the known configurations and first stages", NULL},
+        APP_PLAN,
         APP_DEVICE,
         APP_END};
     const char **words;
@@ -42,7 +43,7 @@ APP_COMMAND(plan) {
     TRY(app_open_untested(&cl));
     TRY(app_network_plan(&o, &net));
     const ldm_device *d = ldm_cl_device(cl);
-    TRY(ldm_plan_finish(net.plan, d->max_alloc, d->base_align));
+    TRY(app_network_finish(&net, d));
     if (shapes) ldm_plan_shapes(net.plan, &out);
     else TRY(ldm_plan_print(net.plan, d, &out));
     fputs(out.s ? out.s : "", stdout);

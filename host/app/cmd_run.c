@@ -197,6 +197,7 @@ APP_COMMAND(run) {
         {"profile", 0, POPT_ARG_STRING, &profile, 0, "write a trace (chrome://tracing, Perfetto), print time per op",
          "FILE.json"},
         {"save-weights", 0, POPT_ARG_STRING, &save, 0, "write the network's weights", "FILE.safetensors"},
+        APP_PLAN,
         APP_DEVICE,
         APP_END};
     const char **words;
@@ -239,7 +240,7 @@ APP_COMMAND(run) {
                      "input of %lld channels, the network takes %lld (layout is [n, channels, height, width])",
                      (long long)in.x.shape.dim[1], (long long)x->dim[3]));
     if (reference) {
-        TRY(ldm_plan_finish(net.plan, SIZE_MAX / 4, 64));
+        TRY(app_network_finish(&net, NULL));
         TRY(ldm_exec_create_reference(net.plan, &net.source, &e));
     } else {
         app_device.profile = profile != NULL;

@@ -26,7 +26,8 @@ static ldm_status draw(void *user, int k, float *dst) {
     return LDM_OK;
 }
 
-/* After every step the latent is looked at: a network that overflows is named by its step, and no picture is made of it. */
+/* After every step the latent is looked at: a network that overflows is named by its step, and no picture is made of
+ * it. */
 static ldm_status each(void *user, int k, double seconds) {
     noise_source *s = user;
     char what[80];
@@ -111,6 +112,7 @@ APP_COMMAND(sample) {
         {"width", 'W', POPT_ARG_INT, &width, 0, "likewise", "PIXELS"},
         {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
         {"latent", 0, POPT_ARG_STRING, &latent_out, 0, "also write the final latent, NCHW", "FILE.npy"},
+        APP_PLAN,
         APP_DEVICE,
         APP_END};
     const char **words;

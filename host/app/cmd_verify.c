@@ -215,6 +215,7 @@ APP_COMMAND(verify) {
         {"impl", 0, POPT_ARG_STRING, &impl, 0, "force implementations, e.g. conv2d=conv2d_gpu", "LIST"},
         {"save", 0, POPT_ARG_STRING, &save, 0, "keep a digest of every step's output", "FILE"},
         {"against", 0, POPT_ARG_STRING, &against, 0, "compare with digests kept before", "FILE"},
+        APP_PLAN,
         APP_DEVICE,
         APP_END};
     const char **words;

@@ -4,6 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int no_fuse;
+struct poptOption app_plan_table[] = {
+    {"no-fuse", 0, POPT_ARG_NONE, &no_fuse, 0, "run the network's own steps, without the plan's rewrites", NULL},
+    POPT_TABLEEND};
+
 static ldm_status part_of(const char *word, app_part *out) {
     static const char *const words[] = {"unet", "encoder", "decoder"};
     for (int i = 0; i < 3; i++)
@@ -145,10 +150,15 @@ void app_network_close(app_network *net) {
     *net = (app_network){0};
 }
 
+ldm_status app_network_finish(app_network *net, const ldm_device *d) {
+    ldm_status st = no_fuse ? LDM_OK : ldm_plan_fuse(net->plan);
+    return st ? st : ldm_plan_finish(net->plan, d ? d->max_alloc : SIZE_MAX / 4, d ? d->base_align : 64);
+}
+
 ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_exec **out) {
     const ldm_device *d = ldm_cl_device(cl);
     ldm_memory m;
-    ldm_status st = ldm_plan_finish(net->plan, d->max_alloc, d->base_align);
+    ldm_status st = app_network_finish(net, d);
     if (!st) st = ldm_exec_memory(net->plan, d, &m);
     if (st) return st;
     ldm_note("device memory: weights %.1f MiB + activations %.1f MiB + scratch %.1f MiB", (double)m.weights / 0x1p20,

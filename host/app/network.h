@@ -39,6 +39,13 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net);
 ldm_status app_network_weights(const app_network_options *o, app_network *net);
 void app_network_close(app_network *net); /* accepts {0} */
 
+/* --no-fuse, of the commands that make plans. */
+extern struct poptOption app_plan_table[];
+#define APP_PLAN                                                                                                       \
+    { NULL, 0, POPT_ARG_INCLUDE_TABLE, app_plan_table, 0, "Plan:", NULL }
+
+/* Fuses the plan unless --no-fuse was given, and lays out its memory for a device, or for the references (NULL). */
+ldm_status app_network_finish(app_network *net, const ldm_device *d);
 /* A plan with its weights on the device, ready to run. Prints the memory plan as a note. */
 ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_exec **out);
 
@@ -57,7 +64,8 @@ ldm_status app_write_profile(const ldm_plan *p, ldm_exec *e, const char *path);
 void app_image_to_map(const ldm_stage_config *s, const uint8_t *px, int64_t count, float *x);
 void app_map_to_image(const ldm_stage_config *s, const float *x, int64_t count, uint8_t *px);
 
-/* What latents are multiplied by: the configuration's factor, or the checkpoint's buffer "scale_factor" where training set it. */
+/* What latents are multiplied by: the configuration's factor, or the checkpoint's buffer "scale_factor" where training
+ * set it. */
 ldm_status app_scale_factor(const app_network *net, const ldm_ckpt *ckpt, double *out);
 
 /* First value that is NaN or infinite is reported as LDM_ERR_NONFINITE in `what`. */

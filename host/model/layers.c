@@ -59,8 +59,9 @@ ldm_map ldm_emit_conv(ldm_plan *p, const char *name, ldm_map x, int64_t k, const
 ldm_map ldm_emit_linear(ldm_plan *p, const char *name, ldm_map x, int64_t k, const ldm_linear *o) {
     ldm_shape shape = {2 + (int)o->stored, {k, x.c, 1, 1}};
     ldm_tensor w = param(p, name, "weight", shape, LDM_FILL_WEIGHT, o->gain);
-    ldm_tensor in[] = {x.t, w, o->no_bias ? LDM_NONE : bias(p, name, k), o->residual ? o->residual->t : LDM_NONE};
-    ldm_tensor y = ldm_plan_emit(p, in, 4, "gemm m=%lld n=%lld k=%lld act=%s%s%s", LL(x.n * x.h * x.w), LL(k), LL(x.c),
+    ldm_tensor b = o->no_bias ? LDM_NONE : bias(p, name, k);
+    ldm_tensor in[] = {x.t, w, b, LDM_NONE, o->residual ? o->residual->t : LDM_NONE};
+    ldm_tensor y = ldm_plan_emit(p, in, 5, "gemm m=%lld n=%lld k=%lld act=%s%s%s", LL(x.n * x.h * x.w), LL(k), LL(x.c),
                                  o->act ? o->act : "none", o->no_bias ? "" : " +bias", o->residual ? " +residual" : "");
     return made(p, y, x.n, x.h, x.w, k);
 }

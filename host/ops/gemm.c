@@ -5,9 +5,13 @@
 #include "ops/pack.h"
 #include "ops/row.h"
 
-enum { M, N, K, BATCH, ACT, DIMS };
-enum { BIAS = 1, RESIDUAL = 2, WKN = 4, WBATCH = 8 };
-enum { SLOT_X, SLOT_W, SLOT_BIAS, SLOT_RESIDUAL, SLOT_Y };
+enum { M, N, K, BATCH, ACT };
+enum { GEGLU = 5 }; /* act: the first half of the columns times gelu of the second */
+enum { BIAS = 1, RESIDUAL = 2, WKN = 4, WBATCH = 8, VEC = 16 };
+enum { SLOT_X, SLOT_W, SLOT_BIAS, SLOT_VEC, SLOT_RESIDUAL, SLOT_Y };
+
+/* of y */
+static int64_t columns(const ldm_problem *p) { return p->dim[ACT] == GEGLU ? p->dim[N] / 2 : p->dim[N]; }
 
 static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
     static const char *const name[ACT] = {"m", "n", "k", "batch"};
@@ -19,15 +23,19 @@ static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
         return ldm_fail(LDM_ERR_ARG, "gemm: storage is %s*%s, wanted f32 or f16", ldm_dtype_name(p->dtype),
                         ldm_dtype_name(p->wdtype));
     bool wbatch = (p->flags & WBATCH) != 0;
+    if (d[ACT] == GEGLU && (d[N] % 2 || p->flags & (WBATCH | VEC | RESIDUAL)))
+        return ldm_fail(LDM_ERR_ARG, "gemm: geglu takes an even n and neither wbatch, vec nor residual; n is %lld",
+                        (long long)d[N]);
     if (wbatch && p->wdtype != p->dtype)
         return ldm_fail(LDM_ERR_ARG, "gemm: with wbatch w is an activation: storage is %s*%s, wanted one type",
                         ldm_dtype_name(p->dtype), ldm_dtype_name(p->wdtype));
-    ldm_shape y = ldm_shape_of(3, d[BATCH], d[M], d[N]);
+    ldm_shape y = ldm_shape_of(3, d[BATCH], d[M], columns(p));
     int64_t rows = p->flags & WKN ? d[K] : d[N], cols = p->flags & WKN ? d[N] : d[K];
     slot[SLOT_X] = (ldm_slot){true, false, p->dtype, ldm_shape_of(3, d[BATCH], d[M], d[K])};
     slot[SLOT_W] = (ldm_slot){true, !wbatch, p->wdtype,
                               wbatch ? ldm_shape_of(3, d[BATCH], rows, cols) : ldm_shape_of(2, rows, cols)};
     slot[SLOT_BIAS] = (ldm_slot){(p->flags & BIAS) != 0, true, LDM_F32, ldm_shape_of(1, d[N])};
+    slot[SLOT_VEC] = (ldm_slot){(p->flags & VEC) != 0, false, p->dtype, ldm_shape_of(2, d[BATCH], d[N])};
     slot[SLOT_RESIDUAL] = (ldm_slot){(p->flags & RESIDUAL) != 0, false, p->dtype, y};
     slot[SLOT_Y] = (ldm_slot){true, false, p->dtype, y};
     return LDM_OK;
@@ -35,17 +43,25 @@ static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
 
 static ldm_cost cost(const ldm_problem *p) {
     const int64_t *d = p->dim;
-    double y = (double)d[BATCH] * (double)d[M] * (double)d[N], x = (double)d[BATCH] * (double)d[M] * (double)d[K];
+    double products = (double)d[BATCH] * (double)d[M] * (double)d[N] * (double)d[K];
+    double y = (double)d[BATCH] * (double)d[M] * (double)columns(p), x = (double)d[BATCH] * (double)d[M] * (double)d[K];
     double w = (double)d[N] * (double)d[K] * (p->flags & WBATCH ? (double)d[BATCH] : 1);
-    return (ldm_cost){2 * y * (double)d[K], (double)ldm_dtype_size(p->dtype) * (x + y * (p->flags & RESIDUAL ? 2 : 1)) +
-                                                (double)ldm_dtype_size(p->wdtype) * w};
+    return (ldm_cost){2 * products, (double)ldm_dtype_size(p->dtype) * (x + y * (p->flags & RESIDUAL ? 2 : 1)) +
+                                        (double)ldm_dtype_size(p->wdtype) * w};
 }
 
 static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
     const int64_t *d = p->dim;
-    ref_gemm_dims r = {d[BATCH], d[M], d[N], d[K], (p->flags & WKN) != 0, (p->flags & WBATCH) != 0, (ref_act)d[ACT]};
-    ref_gemm(ldm_row_out(which, d[BATCH] * d[M] * d[N], p->dtype, y, bound), &r, in[SLOT_X], in[SLOT_W], in[SLOT_BIAS],
-             in[SLOT_RESIDUAL]);
+    ref_gemm_dims r = {.batch = d[BATCH],
+                       .m = d[M],
+                       .n = d[N],
+                       .k = d[K],
+                       .wkn = (p->flags & WKN) != 0,
+                       .wbatch = (p->flags & WBATCH) != 0,
+                       .act = d[ACT] == GEGLU ? REF_NONE : (ref_act)d[ACT],
+                       .geglu = d[ACT] == GEGLU};
+    ref_gemm(ldm_row_out(which, d[BATCH] * d[M] * columns(p), p->dtype, y, bound), &r, in[SLOT_X], in[SLOT_W],
+             in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
 }
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
@@ -62,7 +78,7 @@ static ldm_status plain_record(const ldm_problem *p, const int *params, const ld
     ldm_rec_int(r, (p->flags & WKN) != 0);
     ldm_rec_int(r, (p->flags & WBATCH) != 0);
     ldm_rec_int(r, d[ACT]);
-    ldm_rec_range1(r, d[BATCH] * d[M] * d[N], 64);
+    ldm_rec_range1(r, d[BATCH] * d[M] * columns(p), 64);
     return r->status;
 }
 
@@ -89,6 +105,8 @@ static size_t cpu_scratch(const ldm_problem *p, const int *params, const ldm_dev
 
 static bool cpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
     if (slot != SLOT_W) return false;
+    if (p->dim[ACT] == GEGLU)
+        return ldm_pack_gated_panels(p->wdtype, p->dim[N], p->dim[K], (p->flags & WKN) != 0, 16, out);
     return ldm_pack_panels(p->wdtype, p->dim[N], p->dim[K], 0, 1, (p->flags & WKN) != 0, 0, out);
 }
 
@@ -112,9 +130,9 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     ldm_rec_slot(r, SLOT_X);
     if (wbatch) ldm_rec_scratch(r, 0);
     else ldm_rec_slot(r, SLOT_W);
-    ldm_rec_slot(r, SLOT_BIAS);
-    ldm_rec_slot(r, SLOT_RESIDUAL);
+    for (int i = SLOT_BIAS; i < SLOT_Y; i++) ldm_rec_slot(r, i);
     ldm_rec_int(r, rows(p));
+    ldm_rec_int(r, d[M]);
     ldm_rec_int(r, d[N]);
     ldm_rec_int(r, d[K]);
     ldm_rec_int(r, d[ACT]);
@@ -124,7 +142,13 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-/* GPU: without wbatch the weights are packed in the CPU rows' panels, else they are read as they lie. */
+/* GPU: without wbatch the weights are packed in the CPU rows' panels, gates beside their values, else they are read as
+ * they lie. */
+static bool gpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
+    if (slot != SLOT_W || p->dim[ACT] != GEGLU) return cpu_pack(p, params, slot, out);
+    return ldm_pack_gated_panels(p->wdtype, p->dim[N], p->dim[K], (p->flags & WKN) != 0, 1, out);
+}
+
 static int64_t products(const ldm_problem *p) { return p->flags & WBATCH ? p->dim[BATCH] : 1; }
 
 static ldm_gpu_cut gpu_cut(const ldm_problem *p, const int *params) {
@@ -139,7 +163,9 @@ static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
     return ldm_gpu_tile_supports(d, rows(p) * products(p), p->dim[N], p->dim[K]);
 }
 
-static size_t gpu_scratch(const ldm_problem *p, const int *params, const ldm_device *d) { return gpu_cut(p, params).scratch; }
+static size_t gpu_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return gpu_cut(p, params).scratch;
+}
 
 static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim;
@@ -154,9 +180,9 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
         ldm_rec_scratch(r, 0);
         if (!merge) ldm_rec_slot(r, SLOT_X);
         if (!merge) ldm_rec_slot(r, SLOT_W);
-        ldm_rec_slot(r, SLOT_BIAS);
-        ldm_rec_slot(r, SLOT_RESIDUAL);
+        for (int i = SLOT_BIAS; i < SLOT_Y; i++) ldm_rec_slot(r, i);
         ldm_rec_int(r, merge ? rows(p) * products(p) : rows(p));
+        ldm_rec_int(r, d[M]);
         ldm_rec_int(r, d[N]);
         if (merge) {
             ldm_rec_int(r, cut.splits);
@@ -172,6 +198,7 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
 }
 
 static const char *clblast_supports(const ldm_problem *p, const ldm_device *d) {
+    if (p->dim[ACT] == GEGLU) return "geglu is no part of what stands around the library's product";
     return ldm_clblast_supports(p, rows(p) * products(p), p->dim[N], p->dim[K]);
 }
 
@@ -180,8 +207,8 @@ static ldm_status clblast_record(const ldm_problem *p, const int *params, const 
     ldm_clblast_product(&(ldm_clblast_gemm){SLOT_X, SLOT_W, SLOT_Y, rows(p), d[N], d[K], products(p),
                                             .kn = (p->flags & WKN) != 0, .b_batch = (p->flags & WBATCH) != 0},
                         r);
-    ldm_clblast_epilogue((p->flags & (BIAS | RESIDUAL)) || d[ACT], SLOT_Y, SLOT_BIAS, LDM_MAX_SLOTS, SLOT_RESIDUAL,
-                         rows(p) * products(p), d[N], 1, d[ACT], r);
+    ldm_clblast_epilogue((p->flags & (BIAS | VEC | RESIDUAL)) || d[ACT], SLOT_Y, SLOT_BIAS, SLOT_VEC, SLOT_RESIDUAL,
+                         rows(p) * products(p), d[N], d[M], d[ACT], r);
     return r->status;
 }
 
@@ -194,13 +221,13 @@ static const ldm_impl impls[] = {
      .tunables = ldm_gpu_tile_tunables,
      .legal = gpu_legal,
      .scratch = gpu_scratch,
-     .pack = cpu_pack,
+     .pack = gpu_pack,
      .record = gpu_record,
      .exact = true},
-    {"gemm_tile", "8 rows x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, NULL,
-     cpu_tunables, cpu_legal, cpu_scratch, cpu_pack, cpu_record, NULL, true},
+    {"gemm_tile", "8 rows x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, NULL, cpu_tunables,
+     cpu_legal, cpu_scratch, cpu_pack, cpu_record, NULL, true},
     {.name = "gemm_clblast",
-     .idea = "CLBlast's sgemm; bias, residual and activation after it",
+     .idea = "CLBlast's sgemm; bias, vector, residual and activation after it",
      .family = LDM_LIBRARY,
      .supports = clblast_supports,
      .record = clblast_record,
@@ -227,9 +254,17 @@ static const char *const cases[] = {"gemm m=1 n=1 k=1",
                                     "gemm m=129 n=129 k=129 +bias +residual",
                                     "gemm m=1000 n=40 k=8",
                                     "gemm batch=3 m=5 n=20 k=12 +bias +residual",
+                                    "gemm batch=3 m=7 n=49 k=33 +bias +vec +residual",
+                                    "gemm m=19 n=36 k=40 act=silu +vec",
+                                    "gemm batch=2 m=6 n=17 k=9 +wbatch +vec",
                                     "gemm batch=3 m=33 n=65 k=40 +wbatch",
                                     "gemm batch=2 m=77 n=31 k=70 +wkn +wbatch +residual",
                                     "gemm m=20 n=50 k=130 act=gelu +bias +wkn",
+                                    "gemm m=9 n=64 k=40 act=geglu +bias",
+                                    "gemm m=21 n=38 k=17 act=geglu",
+                                    "gemm m=1 n=2 k=3 act=geglu +bias",
+                                    "gemm batch=2 m=35 n=200 k=70 act=geglu +bias +wkn",
+                                    "gemm m=200 n=640 k=1100 act=geglu +bias",
                                     "gemm m=77 n=320 k=768 +bias",
                                     "gemm m=256 n=640 k=640 +bias +residual",
                                     "gemm m=64 n=1280 k=1280 +bias",
@@ -240,6 +275,9 @@ static const char *const cases[] = {"gemm m=1 n=1 k=1",
                                     "gemm:f16 m=8 n=96 k=256 act=gelu +bias",
                                     "gemm:f16 m=17 n=77 k=521 act=quick_gelu +bias +residual",
                                     "gemm:f16 m=129 n=127 k=1025 +bias",
+                                    "gemm:f16 batch=2 m=9 n=72 k=48 +bias +vec +residual",
+                                    "gemm:f16 m=20 n=160 k=300 act=geglu +bias",
+                                    "gemm:f32*f16 m=5 n=70 k=33 act=geglu +bias",
                                     "gemm:f16 batch=2 m=33 n=65 k=40 +wbatch",
                                     "gemm:f16 batch=2 m=10 n=31 k=70 +wkn +wbatch +residual",
                                     "gemm:f16 m=77 n=320 k=768 +bias +residual",
@@ -250,6 +288,7 @@ static const char *const cases[] = {"gemm m=1 n=1 k=1",
 
 static const char *const exact_cases[] = {"gemm m=13 n=77 k=1500 +bias +residual",
                                           "gemm m=1 n=129 k=20480 +bias",
+                                          "gemm batch=2 m=11 n=37 k=90 +bias +vec +residual",
                                           "gemm:f16 m=33 n=40 k=77 +bias",
                                           "gemm:f32*f16 m=17 n=31 k=2049 +residual",
                                           "gemm batch=3 m=9 n=34 k=65 +wbatch +residual",
@@ -258,10 +297,10 @@ static const char *const exact_cases[] = {"gemm m=13 n=77 k=1500 +bias +residual
 
 const ldm_op ldm_op_gemm = {
     .name = "gemm",
-    .summary = "matrix product y = act(x w^T + bias + residual), batched",
-    .dims = "m n k batch=1 act=none|relu|silu|gelu|quick_gelu",
-    .flags = "bias residual wkn wbatch",
-    .slots = "x w bias residual y",
+    .summary = "matrix product y = act(x w^T + bias + vec + residual), batched",
+    .dims = "m n k batch=1 act=none|relu|silu|gelu|quick_gelu|geglu",
+    .flags = "bias residual wkn wbatch vec",
+    .slots = "x w bias vec residual y",
     .infer = infer,
     .cost = cost,
     .reference = reference,

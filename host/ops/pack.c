@@ -3,7 +3,7 @@
 #include "ops/pack.h"
 #include <string.h>
 
-enum { A_N, A_C, A_C2, A_TAPS, A_KN };
+enum { A_N, A_C, A_C2, A_TAPS, A_KN, A_RUN };
 
 /* One source (x or x2: channels first..first+c of src) of outputs from..to: product t * c + i of output o goes to
  * element at + (t * c + i) * k_step + (o - from) * o_step of dst. Channels go in blocks so that the part of dst being
@@ -43,6 +43,16 @@ static void panels(const ldm_packing *p, const float *src, void *dst) {
     }
 }
 
+static void gated_panels(const ldm_packing *p, const float *src, void *dst) {
+    const int64_t half = p->arg[A_N] / 2, c = p->arg[A_C], run = p->arg[A_RUN];
+    memset(dst, 0, p->bytes);
+    for (int64_t from = 0; from < half; from += run) {
+        const int64_t to = from + run < half ? from + run : half, at = from / 16 * 32 * c + from % 16 * 2;
+        fill(p, src, dst, from, to, 0, c, at, 32, 1);
+        fill(p, src, dst, half + from, half + to, 0, c, at + run, 32, 1);
+    }
+}
+
 static void rows(const ldm_packing *p, const float *src, void *dst) {
     const int64_t n = p->arg[A_N], c = p->arg[A_C], c2 = p->arg[A_C2], taps = p->arg[A_TAPS];
     memset(dst, 0, p->bytes);
@@ -64,6 +74,12 @@ static bool describe(const char *name, int64_t round, void (*fn)(const ldm_packi
 bool ldm_pack_panels(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn, int64_t zeros,
                      ldm_packing *out) {
     return describe("panels", 32, panels, dtype, n, c, c2, taps, kn, zeros, out);
+}
+
+bool ldm_pack_gated_panels(ldm_dtype dtype, int64_t n, int64_t c, bool kn, int64_t run, ldm_packing *out) {
+    describe(run == 1 ? "gate by gate" : "gated panels", 32, gated_panels, dtype, n, c, 0, 1, kn, 0, out);
+    out->arg[A_RUN] = run;
+    return true;
 }
 
 bool ldm_pack_rows(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, int64_t zeros, ldm_packing *out) {

@@ -10,6 +10,9 @@
 /* [ceil(n/32)][K][32], outputs beyond n zero: the CPU tile kernels. */
 bool ldm_pack_panels(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn, int64_t zeros,
                      ldm_packing *out);
+/* The same of [n][c] whose outputs come in pairs o and o + n/2 (a value and its gate): panels of 16 pairs, `run`
+ * values, then their gates, and so on. */
+bool ldm_pack_gated_panels(ldm_dtype dtype, int64_t n, int64_t c, bool kn, int64_t run, ldm_packing *out);
 /* [n rounded up to 4][K], rows beyond n zero: the CPU kernel for few outputs. */
 bool ldm_pack_rows(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, int64_t zeros, ldm_packing *out);
 

@@ -78,6 +78,7 @@ ldm_tensor ldm_plan_input(ldm_plan *p, const char *name, ldm_dtype t, ldm_shape 
                                            .dtype = t,
                                            .shape = shape,
                                            .keep = true,
+                                           .segment = p->segment,
                                            .parent = LDM_NONE});
 }
 
@@ -163,17 +164,18 @@ static ldm_status check_slots(const ldm_plan *p, const ldm_problem *q, const ldm
     return LDM_OK;
 }
 
-static ldm_tensor emit(ldm_plan *p, ldm_tensor into, const ldm_tensor *in, int n, const char *fmt, va_list ap) {
+/* The problem and the slots of a step; its result, into or a new activation, is returned. */
+static ldm_tensor make_step(ldm_plan *p, ldm_tensor into, const ldm_tensor *in, int n, const char *fmt, va_list ap,
+                            ldm_step_info *s) {
     char given[LDM_PROBLEM_TEXT], text[LDM_PROBLEM_TEXT + 32];
-    ldm_step_info s = {.segment = p->segment};
     ldm_slot slot[LDM_MAX_SLOTS];
     memset(slot, 0, sizeof slot);
     if (p->status) return LDM_NONE;
     vsnprintf(given, sizeof given, fmt, ap);
     with_dtypes(p, given, text, sizeof text);
-    ldm_status st = ldm_problem_parse(text, &s.problem);
-    if (!st) st = s.problem.op->infer(&s.problem, slot);
-    if (!st) st = check_slots(p, &s.problem, slot, in, n);
+    ldm_status st = ldm_problem_parse(text, &s->problem);
+    if (!st) st = s->problem.op->infer(&s->problem, slot);
+    if (!st) st = check_slots(p, &s->problem, slot, in, n);
     if (st) return fail(p, ldm_prefix(st, "%s", p->scope));
     const ldm_slot *y = &slot[n];
     if (into == LDM_NONE) {
@@ -188,10 +190,17 @@ static ldm_tensor emit(ldm_plan *p, ldm_tensor into, const ldm_tensor *in, int n
                ldm_shape_count(&p->tensor[into].shape) != ldm_shape_count(&y->shape)) {
         return fail(p, ldm_fail(LDM_ERR_ARG, "%s: %s does not fit the tensor it is written into", p->scope, text));
     }
-    for (int i = 0; i < LDM_MAX_SLOTS; i++) s.slot[i] = i < n ? in[i] : LDM_NONE;
-    s.slot[n] = into;
+    for (int i = 0; i < LDM_MAX_SLOTS; i++) s->slot[i] = i < n ? in[i] : LDM_NONE;
+    s->slot[n] = into;
     for (int i = 0; i < n; i++)
         if (in[i] != LDM_NONE && p->tensor[in[i]].kind == LDM_PARAM) p->tensor[in[i]].dtype = slot[i].dtype;
+    return into;
+}
+
+static ldm_tensor emit(ldm_plan *p, ldm_tensor into, const ldm_tensor *in, int n, const char *fmt, va_list ap) {
+    ldm_step_info s = {.segment = p->segment};
+    into = make_step(p, into, in, n, fmt, ap, &s);
+    if (into == LDM_NONE) return LDM_NONE;
     if ((p->steps & (p->steps - 1)) == 0) {
         size_t cap = p->steps ? (size_t)p->steps * 2 : 1;
         ldm_step_info *more = realloc(p->step, cap * sizeof *more);
@@ -217,6 +226,19 @@ ldm_tensor ldm_plan_emit_into(ldm_plan *p, ldm_tensor out, const ldm_tensor *in,
     va_start(ap, fmt);
     ldm_tensor t = emit(p, out, in, n, fmt, ap);
     va_end(ap);
+    return t;
+}
+
+ldm_tensor ldm_plan_replace(ldm_plan *p, int step, const char *scope, ldm_tensor out, const ldm_tensor *in, int n,
+                            const char *fmt, ...) {
+    va_list ap;
+    ldm_step_info s = {.segment = p->step[step].segment, .scope = strdup(scope)};
+    if (!s.scope) return fail(p, ldm_fail(LDM_ERR_NOMEM, "plan: host memory is out"));
+    va_start(ap, fmt);
+    ldm_tensor t = make_step(p, out, in, n, fmt, ap, &s);
+    va_end(ap);
+    free(t == LDM_NONE ? s.scope : p->step[step].scope);
+    if (t != LDM_NONE) p->step[step] = s;
     return t;
 }
 

@@ -23,6 +23,7 @@ typedef struct ldm_tensor_info {
     ldm_dtype dtype;
     ldm_shape shape;   /* maps NHWC; params in the checkpoint's layout */
     bool keep;         /* an output: never overwritten within a run */
+    int segment;       /* inputs: the caller writes them before running this segment, and not before every later one */
     ldm_tensor parent; /* views */
     int64_t row;       /* views: first row (of axis 0) in the parent */
     int first, last;   /* steps that write first / read last */
@@ -39,7 +40,7 @@ typedef enum ldm_param_fill {
 } ldm_param_fill; /* synthetic: fan-in uniform; small; near 1 */
 
 typedef struct ldm_step_info {
-    int segment; /* steps of one segment run together, in order */
+    int segment; /* steps of one segment run together, in order; segments run in order, later ones again and again */
     char *scope; /* "input_blocks.1.0" */
     ldm_problem problem;
     ldm_tensor slot[LDM_MAX_SLOTS]; /* output last, LDM_NONE where absent */
@@ -47,7 +48,7 @@ typedef struct ldm_step_info {
 
 typedef struct ldm_plan {
     ldm_dtype dtype, wdtype; /* activations, weights */
-    int segment;             /* new steps go here */
+    int segment;             /* new steps go here, and inputs */
     int steps, tensors;
     ldm_step_info *step;
     ldm_tensor_info *tensor;
@@ -82,6 +83,10 @@ ldm_tensor ldm_plan_reshape(ldm_plan *p, ldm_tensor t, ldm_shape shape);
 /* `t` stored as `to`: a cast step, or `t` itself where it is so already. */
 ldm_tensor ldm_plan_cast(ldm_plan *p, ldm_tensor t, ldm_dtype to);
 void ldm_plan_output(ldm_plan *p, ldm_tensor t, const char *name); /* names it and keeps it */
+/* Rewrites what was emitted into fewer, larger steps with the same results up to rounding (fuse.c). Inputs, params and
+ * outputs stay; weights that no step reads any more are still bound, but not loaded. Optional, before ldm_plan_finish.
+ */
+ldm_status ldm_plan_fuse(ldm_plan *p);
 /* Checks, computes liveness and lays out the arena in chunks of at most max_chunk bytes (largest first, first fit);
  * a tensor larger than max_chunk is refused by name. */
 ldm_status ldm_plan_finish(ldm_plan *p, size_t max_chunk, size_t align);

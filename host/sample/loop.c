@@ -16,9 +16,8 @@ ldm_status ldm_loop_plan(const ldm_loop_options *o, ldm_plan **out) {
     int64_t batch = o->guided ? 2 * o->n : o->n, c = u->out_channels, count = o->n * o->h * o->w * c,
             mc = u->model_channels;
     ldm_shape map = ldm_shape_of(4, o->n, o->h, o->w, c);
+    p->segment = LDM_SEGMENT_STEP;
     ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, map);
-    ldm_tensor times = ldm_plan_input(p, "times", LDM_F32, ldm_shape_of(2, (int64_t)o->count, mc));
-    ldm_tensor coefs = ldm_plan_input(p, "coefs", LDM_F32, ldm_shape_of(2, (int64_t)o->count, (int64_t)4));
     ldm_tensor step = ldm_plan_input(p, "step", LDM_I32, ldm_shape_of(1, (int64_t)1));
     ldm_tensor steps =
         ldm_plan_input(p, "steps", LDM_I32, ldm_shape_of(1, batch)); /* the same number for each of the batch */
@@ -26,6 +25,8 @@ ldm_status ldm_loop_plan(const ldm_loop_options *o, ldm_plan **out) {
     ldm_tensor noise = draws(o) ? ldm_plan_input(p, "noise", LDM_F32, map) : LDM_NONE, context = LDM_NONE;
 
     p->segment = LDM_SEGMENT_PROMPT;
+    ldm_tensor times = ldm_plan_input(p, "times", LDM_F32, ldm_shape_of(2, (int64_t)o->count, mc));
+    ldm_tensor coefs = ldm_plan_input(p, "coefs", LDM_F32, ldm_shape_of(2, (int64_t)o->count, (int64_t)4));
     if (o->n_classes) {
         context = ldm_class_embedder_emit(p, o->n_classes, u->context_dim,
                                           ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, batch)));

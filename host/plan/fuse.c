@@ -1,0 +1,201 @@
+/* fuse.c -- rewrites of an emitted plan into fewer, larger steps, before memory is laid out. The networks' text knows
+ * nothing of them, and every step they make is an ordinary row of the op table with its own reference and bound.
+ *
+ * A rewrite looks at the plan through `maker` and `readers`: a tensor disappears only if the steps that change were all
+ * who read it and it is no output. What nobody reads afterwards is dropped, so a rewrite leaves the steps before it to
+ * `sweep`. */
+#include "ops/op.h"
+#include "plan/exec_internal.h"
+#include "plan/rewrite.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- looking at steps -------------------------------------------------------------------------------------------- */
+
+static bool is(const ldm_step_info *s, const char *op) { return !strcmp(s->problem.op->name, op); }
+static int64_t dim(const ldm_step_info *s, const char *name) {
+    return s->problem.dim[ldm_op_dim_index(s->problem.op, name)];
+}
+static bool has(const ldm_step_info *s, const char *flag) {
+    return s->problem.flags >> ldm_op_flag_index(s->problem.op, flag) & 1;
+}
+static ldm_tensor in(const ldm_step_info *s, const char *slot) {
+    return s->slot[ldm_op_slot_index(s->problem.op, slot)];
+}
+static int inputs(const ldm_step_info *s) { return ldm_op_slots(s->problem.op) - 1; }
+static ldm_tensor out(const ldm_step_info *s) { return s->slot[inputs(s)]; }
+static const char *flag(bool given, const char *text) { return given ? text : ""; }
+
+static ldm_tensor root(const ldm_plan *p, ldm_tensor t) { return ldm_view_root(p, t, NULL); }
+static int64_t count(const ldm_plan *p, ldm_tensor t) { return ldm_shape_count(&p->tensor[t].shape); }
+
+/* The one step that makes t, all of it and nothing else; -1 if there is none. */
+static int maker(const ldm_plan *p, ldm_tensor t) {
+    int found = -1;
+    const ldm_tensor r = root(p, t);
+    if (p->tensor[r].kind != LDM_ACTIVATION || count(p, r) != count(p, t)) return -1;
+    for (int i = 0; i < p->steps; i++) {
+        if (root(p, out(&p->step[i])) != r) continue;
+        if (found >= 0 || count(p, out(&p->step[i])) != count(p, r)) return -1;
+        found = i;
+    }
+    return found;
+}
+
+/* How often t or a part of it is read; being kept to the end of a run counts as well. *last: the last step that does.
+ */
+static int readers(const ldm_plan *p, ldm_tensor t, int *last) {
+    const ldm_tensor r = root(p, t);
+    int n = p->tensor[r].keep;
+    for (int i = 0; i < p->steps; i++)
+        for (int j = 0; j < inputs(&p->step[i]); j++)
+            if (p->step[i].slot[j] != LDM_NONE && root(p, p->step[i].slot[j]) == r) n++, *last = i;
+    return n;
+}
+
+/* The only step that reads what step `i` makes, as its input `slot`; -1 if others do, or as another input. */
+static int sole_reader(const ldm_plan *p, int i, const char *slot) {
+    int reader = -1;
+    if (readers(p, out(&p->step[i]), &reader) != 1) return -1;
+    const int j = ldm_op_slot_index(p->step[reader].problem.op, slot);
+    return j >= 0 && p->step[reader].slot[j] != LDM_NONE &&
+                   root(p, p->step[reader].slot[j]) == root(p, out(&p->step[i])) &&
+                   count(p, p->step[reader].slot[j]) == count(p, out(&p->step[i]))
+               ? reader
+               : -1;
+}
+
+/* A linear layer with or without bias and residual, in the plan's own dtypes. */
+static bool is_linear(const ldm_plan *p, const ldm_step_info *s) {
+    return is(s, "gemm") && s->problem.dtype == p->dtype && s->problem.wdtype == p->wdtype && !dim(s, "act") &&
+           dim(s, "batch") == 1 && !has(s, "wkn") && !has(s, "wbatch") && !has(s, "vec");
+}
+
+/* Step `from` may be done as late as `to`: inputs of the plan, which steps may overwrite, stay what they are. */
+static bool may_wait(const ldm_plan *p, int from, int to) {
+    if (p->step[from].segment != p->step[to].segment) return false;
+    for (int i = from; i < to; i++)
+        if (p->tensor[root(p, out(&p->step[i]))].kind != LDM_ACTIVATION) return false;
+    return true;
+}
+
+/* ---- rewrites: true if something changed ------------------------------------------------------------------------- */
+
+/* Cross-attention over one token. The softmax of a single score is 1, so all pixels get the same vector:
+ *     a = to_a(h) + x;   y = to_out(attention(to_q(norm(a)), k, v)) + a
+ * is  u = to_out(v);     y = to_a(h) + u + x
+ * and nobody needs norm, to_q and to_k. */
+static bool one_token(ldm_plan *p, int i) {
+    const ldm_step_info *s = &p->step[i];
+    if (!is(s, "attention") || dim(s, "nkv") != 1 || dim(s, "layout") != 0) return false;
+    const int64_t n = dim(s, "n"), nq = dim(s, "nq");
+    const int j = sole_reader(p, i, "x");
+    if (j < 0 || !is_linear(p, &p->step[j]) || !has(&p->step[j], "residual")) return false;
+    const ldm_step_info *to_out = &p->step[j];
+    const ldm_tensor a = in(to_out, "residual"), v = in(s, "v");
+    const int m = maker(p, a);
+    if (m < 0 || !is_linear(p, &p->step[m]) || !may_wait(p, m, j)) return false;
+    const ldm_step_info *to_a = &p->step[m];
+
+    /* from q back to a, through steps that serve nothing else */
+    int back, last, unused;
+    ldm_tensor t = in(s, "q");
+    while (root(p, t) != root(p, a)) {
+        if (readers(p, t, &unused) != 1 || (back = maker(p, t)) < 0) return false;
+        t = p->step[back].slot[0];
+    }
+    if (readers(p, a, &last) != 2 || last != j) return false;
+
+    const ldm_tensor u = ldm_plan_replace(p, i, to_out->scope, LDM_NONE,
+                                          (ldm_tensor[]){v, in(to_out, "w"), in(to_out, "bias"), LDM_NONE, LDM_NONE}, 5,
+                                          "gemm m=%lld n=%lld k=%lld%s", (long long)n, (long long)dim(to_out, "n"),
+                                          (long long)dim(to_out, "k"), flag(has(to_out, "bias"), " +bias"));
+    ldm_plan_replace(p, j, to_a->scope, out(to_out),
+                     (ldm_tensor[]){in(to_a, "x"), in(to_a, "w"), in(to_a, "bias"), u, in(to_a, "residual")}, 5,
+                     "gemm batch=%lld m=%lld n=%lld k=%lld%s +vec%s", (long long)n, (long long)nq,
+                     (long long)dim(to_a, "n"), (long long)dim(to_a, "k"), flag(has(to_a, "bias"), " +bias"),
+                     flag(has(to_a, "residual"), " +residual"));
+    return true;
+}
+
+/* The gated feed-forward, geglu(gemm(x)): a product whose columns meet in pairs. */
+static bool gated(ldm_plan *p, int i) {
+    const ldm_step_info *s = &p->step[i];
+    if (!is(s, "geglu")) return false;
+    const int m = maker(p, in(s, "x"));
+    if (m < 0 || sole_reader(p, m, "x") != i) return false;
+    const ldm_step_info *proj = &p->step[m];
+    if (!is_linear(p, proj) || has(proj, "residual") || !may_wait(p, m, i)) return false;
+    ldm_plan_replace(p, i, proj->scope, out(s),
+                     (ldm_tensor[]){in(proj, "x"), in(proj, "w"), in(proj, "bias"), LDM_NONE, LDM_NONE}, 5,
+                     "gemm m=%lld n=%lld k=%lld act=geglu%s", (long long)dim(proj, "m"), (long long)dim(proj, "n"),
+                     (long long)dim(proj, "k"), flag(has(proj, "bias"), " +bias"));
+    return true;
+}
+
+/* ---- the pass ---------------------------------------------------------------------------------------------------- */
+
+/* Drops every step whose result nobody reads. */
+static ldm_status sweep(ldm_plan *p) {
+    int *reads = NULL, kept = p->steps;
+    ldm_status st = ldm_alloc((size_t)(p->tensors + 1) * sizeof *reads, (void **)&reads);
+    if (st) return st;
+    for (int i = 0; i < p->steps; i++)
+        for (int j = 0; j < inputs(&p->step[i]); j++)
+            if (p->step[i].slot[j] != LDM_NONE) reads[root(p, p->step[i].slot[j])]++;
+    for (int i = p->steps - 1; i >= 0; i--) {
+        ldm_step_info *s = &p->step[i];
+        const ldm_tensor y = root(p, out(s));
+        if (reads[y] || p->tensor[y].keep || p->tensor[y].kind != LDM_ACTIVATION) continue;
+        for (int j = 0; j < inputs(s); j++)
+            if (s->slot[j] != LDM_NONE) reads[root(p, s->slot[j])]--;
+        free(s->scope);
+        memmove(s, s + 1, (size_t)(--kept - i) * sizeof *s);
+    }
+    p->steps = kept;
+    free(reads);
+    return LDM_OK;
+}
+
+/* Steps that depend on an earlier segment alone are done there, once: keys, values and vectors of the prompt. */
+static ldm_status hoist(ldm_plan *p) {
+    int *segment = NULL; /* by tensor: where it gets its value */
+    ldm_status st = ldm_alloc((size_t)(p->tensors + 1) * sizeof *segment, (void **)&segment);
+    if (st) return st;
+    for (int t = 0; t < p->tensors; t++) segment[t] = p->tensor[t].segment;
+    for (int i = 0; i < p->steps; i++) { /* inputs that steps overwrite belong to the last segment that does */
+        const ldm_tensor y = root(p, out(&p->step[i]));
+        if (p->tensor[y].kind == LDM_INPUT && p->step[i].segment > segment[y]) segment[y] = p->step[i].segment;
+    }
+    for (int i = 0; i < p->steps; i++) {
+        ldm_step_info *s = &p->step[i];
+        const ldm_tensor y = root(p, out(s));
+        int earliest = 0;
+        for (int j = 0; j < inputs(s); j++) {
+            if (s->slot[j] == LDM_NONE) continue;
+            const ldm_tensor x = root(p, s->slot[j]);
+            if (p->tensor[x].kind != LDM_PARAM && segment[x] > earliest) earliest = segment[x];
+        }
+        if (p->tensor[y].kind != LDM_ACTIVATION) continue;
+        if (earliest < s->segment) s->segment = earliest;
+        segment[y] = s->segment;
+    }
+    free(segment);
+    return LDM_OK;
+}
+
+ldm_status ldm_plan_fuse(ldm_plan *p) {
+    static bool (*const rewrites[])(ldm_plan *, int) = {one_token, gated};
+    if (p->status) return p->status;
+    for (size_t k = 0; k < sizeof rewrites / sizeof *rewrites; k++)
+        for (int i = 0; i < p->steps;) {
+            if (!rewrites[k](p, i)) {
+                i++;
+                continue;
+            }
+            if (!p->status) p->status = sweep(p);
+            if (p->status) return p->status;
+            i = 0;
+        }
+    return hoist(p);
+}

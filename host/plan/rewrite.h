@@ -1,0 +1,12 @@
+/* rewrite.h -- what rewrites of a plan are made of (internal to host/plan). */
+#ifndef LDM_REWRITE_H
+#define LDM_REWRITE_H
+
+#include "plan/plan.h"
+
+/* Puts another step in the place of step `step`, in its segment: as ldm_plan_emit, or ldm_plan_emit_into where `out` is
+ * a tensor. */
+ldm_tensor ldm_plan_replace(ldm_plan *p, int step, const char *scope, ldm_tensor out, const ldm_tensor *in, int n,
+                            const char *fmt, ...) __attribute__((format(printf, 7, 8)));
+
+#endif

@@ -1,0 +1,259 @@
+/* test_fuse.c -- the plan's rewrites, one case each: what they make of the steps they are for, the same result on the
+ * references and on the device, and that they leave alone what somebody else still reads, what is an output and what
+ * only looks like their steps. Whole networks fused and unfused are in test_networks.c. */
+#include "model/layers.h"
+#include "plan/plan.h"
+#include "test.h"
+#include <math.h>
+
+static ldm_cl *cl; /* NULL: no device */
+static uint64_t seed = 3;
+
+/* ---- plans and their results ------------------------------------------------------------------------------------- */
+
+/* The ops of a plan in order: "gemm gemm attention". */
+static const char *ops_of(const ldm_plan *p, int segment) {
+    static char text[4][4096];
+    static int next;
+    char *s = text[next++ % 4];
+    size_t n = 0;
+    *s = 0;
+    for (int i = 0; i < p->steps; i++)
+        if (p->step[i].segment == segment && n < sizeof text[0] - 32)
+            n += (size_t)sprintf(s + n, "%s%s", n ? " " : "", p->step[i].problem.op->name);
+    return s;
+}
+
+/* True if a step's problem has this text in it. */
+static bool has_step(const ldm_plan *p, const char *part) {
+    char text[LDM_PROBLEM_TEXT];
+    for (int i = 0; i < p->steps; i++)
+        if (strstr(ldm_problem_text(&p->step[i].problem, text, sizeof text), part)) return true;
+    return false;
+}
+
+/* Runs segments 0 and 1 of a finished plan, the second twice; "y" into `y`. */
+static void run(ldm_plan *p, bool device, float *y) {
+    ldm_status st = LDM_OK;
+    ldm_exec *e = NULL;
+    ldm_source w = ldm_source_synthetic(&seed);
+    float *data = NULL;
+    TRY(ldm_plan_finish(p, device ? ldm_cl_device(cl)->max_alloc : SIZE_MAX / 4,
+                        device ? ldm_cl_device(cl)->base_align : 64));
+    TRY(device ? ldm_exec_create(cl, p, &w, NULL, &e) : ldm_exec_create_reference(p, &w, &e));
+    for (int t = 0; t < p->tensors; t++) {
+        if (p->tensor[t].kind != LDM_INPUT) continue;
+        int64_t n = ldm_shape_count(&p->tensor[t].shape);
+        TRY(ldm_alloc((size_t)n * sizeof *data, (void **)&data));
+        for (int64_t i = 0; i < n; i++)
+            data[i] = p->tensor[t].dtype == LDM_I32
+                          ? 0
+                          : 1.7f * ldm_uniform(1, ldm_hash_text(p->tensor[t].name), (uint64_t)i);
+        TRY(ldm_exec_write(e, t, data));
+        free(data), data = NULL;
+    }
+    for (int k = 0; k < 3; k++) TRY(ldm_exec_run(e, k > 0));
+    TRY(ldm_exec_read(e, ldm_plan_find(p, "y"), y));
+done:
+    CHECK(st == LDM_OK, "%s", ldm_message());
+    free(data);
+    ldm_exec_destroy(e);
+}
+
+/* Both plans give the same y, up to rounding; takes them. */
+static void same_result(ldm_plan *written, ldm_plan *fused) {
+    ldm_tensor t = ldm_plan_find(written, "y");
+    int64_t n = t == LDM_NONE ? 0 : ldm_shape_count(&ldm_plan_tensor(written, t)->shape);
+    float *want = calloc((size_t)n + 1, sizeof *want), *got = calloc((size_t)n + 1, sizeof *got);
+    for (int device = 0; n && device <= (cl != NULL); device++) {
+        double worst = 0, largest = 0;
+        if (!device) run(written, false, want);
+        run(fused, device, got);
+        for (int64_t i = 0; i < n; i++)
+            worst = fmax(worst, fabs((double)got[i] - want[i])), largest = fmax(largest, fabs(want[i]));
+        CHECK(largest > 0.1 && worst <= 4e-6 * largest, "%s: largest difference %g of %g",
+              device ? "device" : "references", worst, largest);
+    }
+    CHECK(n > 0, "no output");
+    free(want), free(got);
+    ldm_plan_destroy(written), ldm_plan_destroy(fused);
+}
+
+/* A rewrite finds nothing to do here; takes the plan. */
+static void untouched(const char *what, ldm_plan *p) {
+    ldm_text before = {0}, after = {0};
+    CHECK(p->status == LDM_OK, "%s: %s", what, ldm_message());
+    ldm_plan_shapes(p, &before);
+    CHECK_OK(ldm_plan_fuse(p));
+    ldm_plan_shapes(p, &after);
+    CHECK(before.s && after.s && !strcmp(before.s, after.s), "%s: became\n%s", what, after.s ? after.s : "nothing");
+    ldm_text_free(&before), ldm_text_free(&after);
+    ldm_plan_destroy(p);
+}
+
+static ldm_plan *fresh(void) {
+    ldm_plan *p = NULL;
+    CHECK_OK(ldm_plan_create(LDM_F32, LDM_F32, &p));
+    return p;
+}
+
+static ldm_map input(ldm_plan *p, const char *name, int64_t n, int64_t side, int64_t c) {
+    return ldm_as_map(p, ldm_plan_input(p, name, LDM_F32, ldm_shape_of(4, n, side, side, c)));
+}
+
+static void copy_out(ldm_plan *p, ldm_map x, const char *name) { /* another reader of x */
+    ldm_plan_output(p, ldm_emit_activation(p, x, "relu").t, name);
+}
+
+/* ---- cross-attention over one token ------------------------------------------------------------------------------ */
+
+enum { SAMPLES = 2, SIDE = 3, WIDTH = 32, HEADS = 2, CONTEXT = 24 };
+typedef struct cross {
+    int64_t tokens;
+    bool no_residual, act, of_input;                         /* the rewrite needs other layers than these */
+    bool read_q, read_norm, read_attended, read_a, output_a; /* somebody else needs what would go */
+} cross;
+
+static ldm_plan *cross_plan(const cross *c) {
+    ldm_plan *p = fresh();
+    const int64_t n = SAMPLES, width = WIDTH, context_width = CONTEXT;
+    ldm_map x = input(p, "x", n, SIDE, width), h = input(p, "h", n, SIDE, width);
+    ldm_map context =
+        ldm_as_map(p, ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, n, c->tokens, context_width)));
+    ldm_map a = ldm_emit_linear(p, "to_a", h, width, LDM_LINEAR(.residual = &x, .act = c->act ? "silu" : NULL));
+    if (c->of_input) a = x;
+    ldm_map norm = ldm_emit_layer_norm(p, "norm", a);
+    ldm_map q = ldm_emit_linear(p, "to_q", norm, width, LDM_LINEAR(.no_bias = true));
+    ldm_map k = ldm_emit_linear(p, "to_k", context, width, LDM_LINEAR(.no_bias = true));
+    ldm_map v = ldm_emit_linear(p, "to_v", context, width, LDM_LINEAR(.no_bias = true));
+    ldm_map attended = ldm_emit_attention(p, q, k, v, HEADS);
+    ldm_map y = ldm_emit_linear(p, "to_out", attended, width, LDM_LINEAR(.residual = c->no_residual ? NULL : &a));
+    if (c->read_q) copy_out(p, q, "z");
+    if (c->read_norm) copy_out(p, norm, "z");
+    if (c->read_attended) copy_out(p, attended, "z");
+    if (c->read_a) copy_out(p, a, "z");
+    if (c->output_a) ldm_plan_output(p, a.t, "z");
+    ldm_plan_output(p, y.t, "y");
+    return p;
+}
+
+static void one_token(void) {
+    CASE("one token: a vector a sample") {
+        ldm_plan *p = cross_plan(&(cross){.tokens = 1});
+        int64_t weights = ldm_plan_params(p, NULL);
+        CHECK_OK(ldm_plan_fuse(p));
+        CHECK(!strcmp(ops_of(p, 0), "gemm gemm gemm"), "steps: %s", ops_of(p, 0));
+        CHECK(has_step(p, "gemm:f32 m=2 n=32 k=24") && has_step(p, "gemm:f32 m=2 n=32 k=32 +bias") &&
+                  has_step(p, "gemm:f32 m=9 n=32 k=32 batch=2 +bias +residual +vec"),
+              "not the problems wanted");
+        CHECK(ldm_plan_params(p, NULL) == weights, "parameters vanished");
+        same_result(cross_plan(&(cross){.tokens = 1}), p);
+    }
+    CASE("one token: not where somebody else reads") {
+        untouched("q", cross_plan(&(cross){.tokens = 1, .read_q = true}));
+        untouched("the norm", cross_plan(&(cross){.tokens = 1, .read_norm = true}));
+        untouched("the attention", cross_plan(&(cross){.tokens = 1, .read_attended = true}));
+        untouched("what is attended from", cross_plan(&(cross){.tokens = 1, .read_a = true}));
+        untouched("an output", cross_plan(&(cross){.tokens = 1, .output_a = true}));
+    }
+    CASE("one token: not what only looks like it") {
+        untouched("two tokens", cross_plan(&(cross){.tokens = 2}));
+        untouched("no residual", cross_plan(&(cross){.tokens = 1, .no_residual = true}));
+        untouched("an activation between", cross_plan(&(cross){.tokens = 1, .act = true}));
+        untouched("an input of the plan", cross_plan(&(cross){.tokens = 1, .of_input = true}));
+    }
+}
+
+/* ---- GEGLU --------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct feed {
+    bool residual, act, of_input; /* the rewrite needs other layers than these */
+    bool read_proj, output_proj;  /* somebody else needs what would go */
+} feed;
+
+static ldm_plan *feed_plan(const feed *f) {
+    ldm_plan *p = fresh();
+    ldm_map x = input(p, "x", 2, SIDE, WIDTH), wide = input(p, "wide", 2, SIDE, 6 * WIDTH);
+    ldm_map proj = ldm_emit_linear(p, "proj", x, 6 * WIDTH,
+                                   LDM_LINEAR(.residual = f->residual ? &wide : NULL, .act = f->act ? "silu" : NULL));
+    if (f->read_proj) copy_out(p, proj, "z");
+    if (f->output_proj) ldm_plan_output(p, proj.t, "z");
+    ldm_plan_output(p, ldm_emit_geglu(p, f->of_input ? wide : proj).t, "y");
+    return p;
+}
+
+static void gated(void) {
+    CASE("geglu: in the product's epilogue") {
+        ldm_plan *p = feed_plan(&(feed){0});
+        CHECK_OK(ldm_plan_fuse(p));
+        CHECK(!strcmp(ops_of(p, 0), "gemm"), "steps: %s", ops_of(p, 0));
+        CHECK(has_step(p, "gemm:f32 m=18 n=192 k=32 act=geglu +bias"), "not the problem wanted");
+        same_result(feed_plan(&(feed){0}), p);
+    }
+    CASE("geglu: not where the product is something else, or somebody else's") {
+        untouched("a residual", feed_plan(&(feed){.residual = true}));
+        untouched("an activation", feed_plan(&(feed){.act = true}));
+        untouched("of an input", feed_plan(&(feed){.of_input = true}));
+        untouched("another reader", feed_plan(&(feed){.read_proj = true}));
+        untouched("an output", feed_plan(&(feed){.output_proj = true}));
+    }
+}
+
+/* ---- segments ---------------------------------------------------------------------------------------------------- */
+
+/* Attention from x to context; `once`: the context belongs to segment 0. x is overwritten, so that two runs of segment
+ * 1 differ. */
+static ldm_plan *segments_plan(bool once) {
+    ldm_plan *p = fresh();
+    const int64_t n = SAMPLES, width = WIDTH, tokens = 5, context_width = CONTEXT;
+    p->segment = 1;
+    ldm_map x = input(p, "x", n, SIDE, width);
+    p->segment = !once;
+    ldm_map context = ldm_as_map(p, ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, n, tokens, context_width)));
+    p->segment = 1;
+    ldm_map q = ldm_emit_linear(p, "to_q", x, width, LDM_LINEAR(0));
+    ldm_map k = ldm_emit_linear(p, "to_k", context, width, LDM_LINEAR(0));
+    ldm_map v = ldm_emit_activation(p, ldm_emit_linear(p, "to_v", context, width, LDM_LINEAR(0)), "silu");
+    ldm_map y = ldm_emit_attention(p, q, k, v, HEADS);
+    ldm_plan_output(p, y.t, "y");
+    ldm_plan_emit_into(p, x.t, (ldm_tensor[]){x.t, y.t}, 2, "add count=%lld", (long long)(n * SIDE * SIDE * width));
+    return p;
+}
+
+static void segments(void) {
+    CASE("segments: what depends on the prompt alone is done once") {
+        ldm_plan *p = segments_plan(true);
+        CHECK_OK(ldm_plan_fuse(p));
+        CHECK(!strcmp(ops_of(p, 0), "gemm gemm activation"), "segment 0: %s", ops_of(p, 0));
+        CHECK(!strcmp(ops_of(p, 1), "gemm attention add"), "segment 1: %s", ops_of(p, 1));
+        same_result(segments_plan(true), p);
+    }
+    CASE("segments: a context of every step stays there") {
+        ldm_plan *p = segments_plan(false);
+        CHECK_OK(ldm_plan_fuse(p));
+        CHECK(!*ops_of(p, 0), "segment 0: %s", ops_of(p, 0));
+        ldm_plan_destroy(p);
+    }
+    CASE("segments: an input that steps overwrite is none of segment 0") {
+        ldm_plan *p = fresh();
+        ldm_map x = input(p, "x", 1, SIDE, WIDTH); /* written before segment 0, but */
+        p->segment = 1;
+        ldm_map y = ldm_emit_activation(p, x, "silu");
+        ldm_plan_output(p, y.t, "y");
+        ldm_plan_emit_into(p, x.t, (ldm_tensor[]){x.t, y.t}, 2, "add count=%d", SIDE * SIDE * WIDTH);
+        CHECK_OK(ldm_plan_fuse(p));
+        CHECK(!strcmp(ops_of(p, 1), "activation add"), "segment 1: %s", ops_of(p, 1));
+        ldm_plan_destroy(p);
+    }
+}
+
+int main(int argc, char **argv) {
+    test_begin(argc, argv, "fuse");
+    if (ldm_cl_open(&(ldm_cl_options){0}, &cl)) printf("note: references only: %s\n", ldm_message());
+    one_token();
+    gated();
+    segments();
+    ldm_cl_close(cl);
+    return test_end();
+}
