@@ -85,18 +85,9 @@ static inline void store_some(float16 v, global real *p, int count) {
     }
 }
 
-/* Asks for the lines of element e of `rows` rows, to read or to write them later, where the compiler has a word for it:
- * OpenCL's prefetch() is empty on PoCL. */
-#ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch)
+/* Asks for the lines of element e of `rows` rows, to read or to write them later. */
 #define FETCH(p, row, rows, e, write)                                                                                  \
-    for (int next = 0; next < (rows); next++)                                                                          \
-        __builtin_prefetch((const void *)(uintptr_t)((p) + (size_t)next * (row) + (e)), write, 2);
-#endif
-#endif
-#ifndef FETCH
-#define FETCH(p, row, rows, e, write)
-#endif
+    for (int next = 0; next < (rows); next++) SOON((p) + (size_t)next * (row) + (e), write);
 
 #define EACH8(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 

@@ -76,15 +76,6 @@ static void turn_in(__global const real **row, int count, __global float *v, int
     }
 }
 
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_prefetch)
-#define SOON(p) __builtin_prefetch((const void *)(ulong)(p), 0, 2)
-#endif
-#endif
-#ifndef SOON
-#define SOON(p)
-#endif
-
 /* m[8][32] (+)= v[8][count] w[count][32]; rows of v are CHUNK apart; `next`: the weights wanted after these */
 static void multiply(__global float *m, __global const float *v, __global const float *w, __global const float *next, int count,
                      int more) {
@@ -93,8 +84,8 @@ static void multiply(__global float *m, __global const float *v, __global const 
     for (int i = 0; i < 8; i++) acc[i][0] = acc[i][1] = (float16)0.0f;
     for (int e = 0; e < count; e++) {
         const float16 w0 = vload16(0, w + e * 32), w1 = vload16(0, w + e * 32 + (MUTANT == 19 ? 0 : 16));
-        SOON(next + e * 32);
-        SOON(next + e * 32 + 16);
+        SOON(next + e * 32, 0);
+        SOON(next + e * 32 + 16, 0);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
             const float16 u = v[(MUTANT == 17 && i == 7 ? 6 : i) * CHUNK + e];
