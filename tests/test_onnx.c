@@ -88,7 +88,7 @@ static bool gemm(vector *v) {
             c->count == 0   ? ""
             : c->count == n ? " +bias"
                             : " +residual");
-    give(v, 0, x), give(v, 1, w), give(v, ldm_op_slot_index(v->op.p.op, c->count == n ? "bias" : "residual"), c);
+    give(v, 0, x), give(v, 1, w), give(v, c->count == n ? 2 : 4, c);
     return true;
 }
 
