@@ -61,6 +61,8 @@ check "self-test" 0 "self-test passed" "$ldm" selftest
 
 # ---- plans, ops
 check "plan" 0 "394984196 parameters in 626 tensors" "$ldm" plan cin-ldm-8
+check "plan: fused" 0 "gemm:f32 .*act=geglu" "$ldm" plan cin-ldm-32
+check "plan --no-fuse" 0 " geglu:f32 rows" "$ldm" plan cin-ldm-32 --no-fuse
 check "plan --shapes" 0 "x conv2d:f32" "$ldm" plan cin-ldm-32 --shapes
 check "unknown config" 1 "config 'ldm-99' is not known" "$ldm" plan ldm-99
 check "op" 0 "worst error / bound" "$ldm" op 'softmax:f32 rows=7 cols=33'
