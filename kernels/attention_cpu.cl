@@ -5,28 +5,28 @@
  *   reference  reference/ref_attention.c          host  host/ops/attention.c
  *
  *   attention_tile   one work-item (local size 1) makes `queries` queries (a multiple of 32) of one head. K and V are
- *                    floats and are read where they lie, `block` keys a time (a multiple of 8), which all strips of 32
- *                    queries use before the next:
+ *                    floats, read where they lie; rows of V hold d rounded up to 8 elements. `block` keys (a multiple
+ *                    of 8) serve all strips of 32 queries before the next ones:
  *                      S[j][32] = K Q^T    tiles of 8 keys x 32 queries: a broadcast of K times two vectors of Q^T
  *                      P = exp2(S - max)   lanes are queries, so maximum and sum never cross lanes
  *                      O^T[e][32] = O^T exp2(old max - max) + V^T P    tiles of 8 outputs x 32 queries
- *                    Q^T is scaled by scale log2(e) when it is turned. Maxima, sums and O^T stay float. Rows of V hold d
- *                    rounded up to 8 elements.
- *   attention_rows   makes such K and V of any others: floats [n, nkv, heads, 2, d rounded up to 8], zeros behind d; one
+ *                    Q^T is scaled by scale log2(e) when it is turned. Maxima, sums and O^T stay float.
+ *   attention_rows   makes such K and V of halves or of other widths: floats [n, nkv, heads, 2, d rounded up to 8]; one
  *                    work-item a token
- *   attention_one_key_rows   one key: its softmax is 1, so y_i = v_0 (a NaN in q or k does not show); one work-item a query
+ *   attention_one_key_rows   one key: its softmax is 1, so y_i = v_0 (a NaN in q or k does not show); one work-item a
+ *                    query
  *
  * Local memory, in floats (host: attention.c, tile_floats), d16 = d rounded up to 16:
  *   qt, ot [queries/32][d16][32]    sp [block][32]    top, sum [queries]
- * All of it in whole float16, stored by assignment: vstore16 is four stores on PoCL, which the next load has to wait for.
- * The products run at the speed of FMAs, so what counts is that nobody waits for memory: lines are asked for one block
- * of keys, or one group of 16 queries, before they are used.
+ * All of it in whole float16, stored by assignment: vstore16 is four stores on PoCL, which the next load has to wait
+ * for. The tile loops run at the speed of FMAs, so what is left to lose is waiting for memory: a block of keys, or 16
+ * queries, are asked for while those before them are worked on.
  *
  * MUTANTS: 1 scale 1/sqrt(d+1), 2 no maximum taken off, 3 last key of a block that is not full missing, 4 causal mask
  *          off by one, 5 sum not rescaled when the maximum moves, 6 last key counted again to fill a tile, 7 values of
- *          two keys swapped, 8 last score term missing, 9 outputs not rescaled when the maximum moves, 10 scores kept in
- *          f16, 11 f16 stored truncated, 12 second half of a strip takes the maximum of the first, 13 wrong head, 14
- *          values in the place of keys in the rows of attention_rows */
+ *          two keys swapped, 8 last score term missing, 9 outputs not rescaled when the maximum moves, 10 scores kept
+ *          in f16, 11 f16 stored truncated, 12 second half of a strip takes the maximum of the first, 13 wrong head,
+ *          14 attention_rows takes the values for the keys */
 #define STEP 128 /* products of a score summed before they go to S: Q^T stays in L1, long sums stay accurate */
 
 /* 2^t for t <= 0: 2^round(t) by the exponent field, the rest by a polynomial of relative error 2e-9 with value 1 at 0;
@@ -116,7 +116,7 @@ static inline void score_tile(local float16 *s, const global float *k, size_t ro
     EACH8(PUT)
 }
 
-/* o[8][32] = o (fade_a, fade_b) + sum_{j < keys} v[j][8] p[j][32]. */
+/* o[8][32] = o (fade_a, fade_b) + sum_{j < keys} v[j][8] p[j][32]; key `last` is the last there is. */
 static inline void value_tile(local float16 *o, const global float *v, size_t row, const local float16 *p, int keys,
                               int last, float16 fade_a, float16 fade_b) {
 #define FADE(i) float16 a##i = o[2 * i] * fade_a, b##i = o[2 * i + 1] * fade_b;
@@ -141,10 +141,10 @@ static inline void value_tile(local float16 *o, const global float *v, size_t ro
     EACH8(PUT_OUT)
 }
 
-/* Turns S[keys][32] into P in place; with a mask query i of the strip sees key j while j < first_hidden + i. Returns the
- * factors of what was summed before. */
-static inline void soften(local float16 *s, int keys, bool masked, int first_hidden, local float16 *top, local float16 *sum,
-                          float16 *fade_a, float16 *fade_b) {
+/* Turns S[keys][32] into P in place; with a mask query i of the strip sees key j while j < first_hidden + i. Returns
+ * the factors of what was summed before. */
+static inline void soften(local float16 *s, int keys, bool masked, int first_hidden, local float16 *top,
+                          local float16 *sum, float16 *fade_a, float16 *fade_b) {
     const int16 lane = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const float16 old_a = top[0], old_b = top[1];
     float16 new_a = old_a, new_b = old_b, sum_a = 0, sum_b = 0;
@@ -185,8 +185,8 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 attention_tile(global real *y, global const real *q, global const float *k, global const float *v, int heads, int nq,
                int nkv, int d, int q_row, int q_off, int q_head, int kv_row, int k_off, int v_off, int kv_head,
                float scale, int causal, int queries, int block, local float16 *memory) {
-    const int h = get_global_id(1), sample = get_global_id(2), i0 = get_global_id(0) * queries,
-              count = min(queries, nq - i0);
+    const int h = get_global_id(1), sample = get_global_id(2);
+    const int i0 = get_global_id(0) * queries, count = min(queries, nq - i0);
     const int d16 = (d + 15) & ~15, strips = (count + 31) / 32, reach = nkv - nq;
     const size_t row = kv_row, y_row = (size_t)heads * d;
     local float16 *qt = memory, *ot = qt + queries / 16 * d16, *sp = ot + queries / 16 * d16, *top = sp + block * 2,
@@ -245,7 +245,8 @@ attention_tile(global real *y, global const real *q, global const float *k, glob
 #endif
             for (int e = 0; e < products; e += STEP)
                 for (int j = 0; j < keys; j += 8)
-                    score_tile(sp + j * 2, k + j * row + e, row, full - 1 - j, qs + e * 2, min(STEP, products - e), e > 0);
+                    score_tile(sp + j * 2, k + j * row + e, row, full - 1 - j, qs + e * 2, min(STEP, products - e),
+                               e > 0);
             float16 fade_a, fade_b;
             soften(sp, keys, causal && hidden < keys, hidden, top + strip * 2, sum + strip * 2, &fade_a, &fade_b);
 #if MUTANT == 9
@@ -286,7 +287,10 @@ kernel void attention_rows(global float *rows, global const real *k, global cons
     v += token * kv_row + v_off;
     rows += token * heads * 2 * d8;
     for (int h = 0; h < heads; h++, k += kv_head, v += kv_head, rows += 2 * d8)
-        for (int e = 0; e < d8; e += 8) vstore8(load_some(k + e, min(8, d - e)).lo, 0, rows + e), vstore8(load_some(v + e, min(8, d - e)).lo, 0, rows + d8 + e);
+        for (int e = 0; e < d; e += 8) {
+            vstore8(load_some(k + e, min(8, d - e)).lo, 0, rows + e);
+            vstore8(load_some(v + e, min(8, d - e)).lo, 0, rows + d8 + e);
+        }
 }
 
 kernel void attention_one_key_rows(global real *y, global const real *v, int heads, int nq, int d, int kv_row,

@@ -204,22 +204,24 @@ static int64_t tile_queries(const ldm_problem *p, const ldm_device *dev) {
 }
 
 static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
-    if (tile_floats(p, 32) * 4 > (int64_t)d->local_bytes) return "32 queries of this head width do not fit local memory";
-    if (!cpu_reads_direct(p) && cpu_scratch(p, NULL, d) > d->max_alloc) return "K and V as floats exceed the largest buffer";
+    if (tile_floats(p, 32) * 4 > (int64_t)d->local_bytes)
+        return "32 queries of this head width do not fit local memory";
+    if (!cpu_reads_direct(p) && cpu_scratch(p, NULL, d) > d->max_alloc)
+        return "K and V as floats exceed the largest buffer";
     return fits(p);
 }
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim, queries = tile_queries(p, dev), d8 = ldm_round_up(d[D], 8);
     const ref_attention_dims g = geometry(p);
-    const int from = p->dim[LAYOUT] == SPLIT;
+    const int slot_k = d[LAYOUT] == SPLIT ? SLOT_K : SLOT_Q, slot_v = d[LAYOUT] == SPLIT ? SLOT_V : SLOT_Q;
     const bool direct = cpu_reads_direct(p);
     if (!direct) {
         ldm_rec_kernel(r, "attention_cpu.cl", "attention_rows");
         ldm_row_storage(p, r);
         ldm_rec_scratch(r, 0);
-        ldm_rec_slot(r, from ? SLOT_K : SLOT_Q);
-        ldm_rec_slot(r, from ? SLOT_V : SLOT_Q);
+        ldm_rec_slot(r, slot_k);
+        ldm_rec_slot(r, slot_v);
         ldm_rec_int(r, d[HEADS]);
         ldm_rec_int(r, d[NKV]);
         ldm_rec_int(r, d[D]);
@@ -234,8 +236,8 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_slot(r, SLOT_Q);
     if (direct) {
-        ldm_rec_slot(r, from ? SLOT_K : SLOT_Q);
-        ldm_rec_slot(r, from ? SLOT_V : SLOT_Q);
+        ldm_rec_slot(r, slot_k);
+        ldm_rec_slot(r, slot_v);
     } else {
         ldm_rec_scratch(r, 0);
         ldm_rec_scratch(r, 0);
@@ -338,6 +340,7 @@ static const char *const cases[] = {"attention:f32 n=1 heads=2 nq=64 nkv=64 d=40
                                     "attention:f32 n=2 heads=1 nq=1 nkv=2 d=16",
                                     "attention:f32 n=1 heads=2 nq=77 nkv=77 d=64 causal=yes",
                                     "attention:f32 n=1 heads=2 nq=37 nkv=101 d=8 causal=yes",
+                                    "attention:f32 n=2 heads=4 nq=70 nkv=140 d=40 causal=yes",
                                     "attention:f32 n=2 heads=2 nq=40 nkv=40 d=32 layout=legacy",
                                     "attention:f32 n=2 heads=2 nq=65 nkv=65 d=20 layout=packed scale=0.3",
                                     "attention:f32 n=1 heads=1 nq=36 nkv=130 d=160",
