@@ -8,6 +8,7 @@ CFLAGS_release := -O2 -g
 CFLAGS_debug   := -O0 -g
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDFLAGS_asan   := -fsanitize=address,undefined
+OBJ_asan       := build/asan/tests/sanitized.o
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wno-unused-parameter -Wno-override-init
 CFLAGS  += -std=c11 -fopenmp -D_GNU_SOURCE $(WARN) $(CFLAGS_$(CONFIG)) -Ihost -I. -DCL_TARGET_OPENCL_VERSION=120 -DCL_USE_DEPRECATED_OPENCL_1_2_APIS
 # the reference is the judge: no contraction, no fast-math; threads only split outputs
@@ -22,7 +23,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o) $(REF_SRC:%.c=$(B)/%.o)
 APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 
-.PHONY: all offline oclgrind lib tests test sweep help clean lint format asan oracle peers-venv FORCE
+.PHONY: all offline oclgrind lib tests test sweep help clean lint format asan asan-test asan-some oracle peers-venv FORCE
 all: lib $(B)/ldm ## build the library and the tool (build/release/ldm)
 
 lib: $(B)/libldm.a
@@ -30,7 +31,7 @@ lib: $(B)/libldm.a
 $(B)/libldm.a: $(LIB_OBJ)
 	@rm -f $@; ar rcs $@ $^
 
-$(B)/ldm: $(APP_OBJ) $(B)/libldm.a
+$(B)/ldm: $(APP_OBJ) $(OBJ_$(CONFIG)) $(B)/libldm.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 	@if [ "$(CONFIG)" = release ]; then ln -sf $@ ldm; fi
 
@@ -64,13 +65,13 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/tests/test_%: $(B)/tests/test_%.o $(B)/libldm.a
+$(B)/tests/test_%: $(B)/tests/test_%.o $(OBJ_$(CONFIG)) $(B)/libldm.a
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
 tests: $(TESTS)
 
-test: all tests fuzzers ## build and run every test; ends with "N passed, N failed, N skipped"
-	@tests/run $(TESTS) $(wildcard tests/test_*.sh) $(FUZZ_TESTS) $(FUZZERS)
+test: all tests fuzzers asan-some ## build and run every test; ends with "N passed, N failed, N skipped"
+	@tests/run $(TESTS) $(wildcard tests/test_*.sh) $(ASAN_SOME) $(FUZZ_TESTS) $(FUZZERS)
 
 include bench/bench.mk
 include tests/fuzz.mk
@@ -94,6 +95,14 @@ sweep: tests ## f32 to f16 and bf16 of all 2^32 floats, host and device (minutes
 
 asan: ## build everything with address and undefined-behaviour sanitizers (build/asan)
 	$(MAKE) CONFIG=asan all tests
+
+asan-test: asan ## every test program and the tool's tests under the sanitizers (a quarter of an hour)
+	@LDM=build/asan/ldm tests/run $(TEST_SRC:tests/%.c=build/asan/tests/%) tests/test_cli.sh
+
+# the quick ones, in every `make test`: models, readers, plans, both executors, every row of the ops with ONNX vectors
+ASAN_SOME := $(patsubst %,build/asan/tests/test_%,bind loop models onnx reference sample shapes)
+asan-some:
+	$(MAKE) CONFIG=asan $(ASAN_SOME)
 
 lint: ## rules a compiler does not check: includes point down, OpenCL only in host/cl, ...
 	@tests/lint.sh

@@ -15,7 +15,7 @@ for program in "$build"/ldm "$build"/ldm-bench "$build"/tests/test_*; do
 done
 cp -r kernels "$out/"
 cp -r bench/shapes "$out/bench/"
-cp tests/run "$out/tests/"
+cp tests/run tests/chain.cl "$out/tests/"
 for data in tests/fixtures tests/data; do [ -d "$data" ] && cp -r "$data" "$out/tests/"; done
 cp LICENSE "$out/"
 # libraries: the loader and libc apart (used only where the system's are older), the C++ runtime likewise

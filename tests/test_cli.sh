@@ -157,6 +157,20 @@ kill -INT $pid
 wait $pid
 expect "SIGINT ends with 130" test $? -eq 130
 expect "SIGINT leaves no picture" test ! -e int.png
+sample=("$ldm" sample celeba-ldm-32 --synthetic 1 --steps 2 --eta 1 --seed 7)
+check "sample" 0 "" "${sample[@]}" -o s1.png
+check "sample again" 0 "" "${sample[@]}" -o s2.png
+expect "sample: same command, same bytes" cmp -s s1.png s2.png
+check "sample, one thread" 0 "" env POCL_MAX_PTHREAD_COUNT=1 "${sample[@]}" -o s3.png
+expect "sample: one thread, same bytes" cmp -s s1.png s3.png
+check "sample, another seed" 0 "" "${sample[@]}" --seed 8 -o s4.png
+expect "sample: another seed, another picture" test "$(cmp s1.png s4.png | wc -l)" -eq 1
+npy x32.npy "1, 32, 8, 8" 2048
+npy c32.npy "1, 1, 512" 512
+step=("$ldm" run unet --config cin-ldm-32 --synthetic 1 --in x=x32.npy --in t=t1.npy --in context=c32.npy)
+check "a step of LDM-32" 0 "" "${step[@]}" -o u1.npy
+check "a step of LDM-32, one thread" 0 "" env POCL_MAX_PTHREAD_COUNT=1 "${step[@]}" -o u2.npy
+expect "a step of LDM-32: one thread, same bytes" cmp -s u1.npy u2.npy
 
 # ---- caches and kernels
 homeless=(env -u LDM_CACHE_DIR -u XDG_CACHE_HOME -u POCL_CACHE_DIR HOME=/proc/none TMPDIR="$dir/tmp")

@@ -126,8 +126,13 @@ static ldm_status geglu_record(const ldm_problem *p, const int *params, const ld
     return range(r, p->dim[0] * ldm_ceil_div(p->dim[1], span));
 }
 ROWS(geglu, geglu_supports);
-static const char *const geglu_cases[] = {"geglu:f32 rows=9 c=320",  "geglu:f32 rows=7 c=37", "geglu:f32 rows=1 c=1",
-                                          "geglu:f16 rows=17 c=320", "geglu:f16 rows=5 c=9",  NULL};
+static const char *const geglu_cases[] = {"geglu:f32 rows=9 c=320",
+                                          "geglu:f32 rows=7 c=37",
+                                          "geglu:f32 rows=1 c=1",
+                                          "geglu:f16 rows=17 c=320",
+                                          "geglu:f16 rows=5 c=9",
+                                          "geglu:f32 rows=77 c=320",
+                                          NULL};
 const ldm_op ldm_op_geglu = {
     .name = "geglu",
     .summary = "first half of each row times gelu of the second",

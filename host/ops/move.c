@@ -147,9 +147,13 @@ static ldm_status avg_pool_record(const ldm_problem *p, const int *params, const
     return record(p, params, r, "avg_pool", 1, 4, pixels(p), p->dim[C]);
 }
 ROWS(avg_pool);
-static const char *const avg_pool_cases[] = {"avg_pool:f32 n=2 h=4 w=6 c=32", "avg_pool:f32 n=1 h=5 w=7 c=19",
-                                             "avg_pool:f32 n=1 h=2 w=2 c=1",  "avg_pool:f16 n=1 h=6 w=4 c=64",
-                                             "avg_pool:f16 n=1 h=3 w=4 c=5",  NULL};
+static const char *const avg_pool_cases[] = {"avg_pool:f32 n=2 h=4 w=6 c=32",
+                                             "avg_pool:f32 n=1 h=5 w=7 c=19",
+                                             "avg_pool:f32 n=1 h=2 w=2 c=1",
+                                             "avg_pool:f16 n=1 h=6 w=4 c=64",
+                                             "avg_pool:f16 n=1 h=3 w=4 c=5",
+                                             "avg_pool:f32 n=1 h=12 w=12 c=40",
+                                             NULL};
 static const char *const avg_pool_exact[] = {"avg_pool:f32 n=2 h=4 w=6 c=19", "avg_pool:f16 n=1 h=5 w=4 c=32", NULL};
 const ldm_op ldm_op_avg_pool = {
     .name = "avg_pool",
@@ -202,7 +206,8 @@ static ldm_status embedding_record(const ldm_problem *p, const int *params, cons
 ROWS(embedding);
 static const char *const embedding_cases[] = {
     "embedding:f32 rows=9 entries=1001 c=64", "embedding:f32 rows=3 entries=5 c=37",
-    "embedding:f16 rows=5 entries=20 c=48", "embedding:f32*f16 rows=4 entries=7 c=20", NULL};
+    "embedding:f16 rows=5 entries=20 c=48",   "embedding:f32*f16 rows=4 entries=7 c=20",
+    "embedding:f32 rows=37 entries=50 c=40",  NULL};
 const ldm_op ldm_op_embedding = {
     .name = "embedding",
     .summary = "rows of a table",
