@@ -49,6 +49,7 @@ extern struct poptOption app_device_table[], app_quiet_table[];
 ldm_status app_parse(const app_command *self, const struct poptOption *table, int argc, const char **argv, int min,
                      int max, const char ***words, poptContext *ctx);
 
+void app_free_list(char **list); /* what POPT_ARG_ARGV gathered, which popt leaves to us; accepts NULL */
 ldm_status app_parse_size(const char *text, const char *what, size_t *out); /* "6G", "512M", bytes */
 ldm_status app_parse_dtype(const char *text, ldm_dtype *out);               /* "f32", "f16"; NULL is f32 */
 /* The device named by the options; runs the self-test the first time a device + driver is seen. */

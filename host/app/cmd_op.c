@@ -88,6 +88,7 @@ done:
     for (int i = 0; i < LDM_MAX_SLOTS; i++) free(in[i]);
     free(y), free(impl), free(out), free(fill);
     ldm_cl_close(cl);
+    app_free_list(ins);
     poptFreeContext(ctx);
     return st;
 }

@@ -271,6 +271,7 @@ done:
     ldm_array_free(&in.x), ldm_array_free(&in.t), ldm_array_free(&in.context), ldm_array_free(&in.labels);
     free(config), free(model), free(out), free(executor), free(dtype), free(dump), free(profile), free(impl),
         free(save);
+    app_free_list(ins);
     poptFreeContext(ctx);
     return st;
 }

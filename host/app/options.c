@@ -40,6 +40,11 @@ ldm_status app_parse(const app_command *self, const struct poptOption *table, in
     return LDM_OK;
 }
 
+void app_free_list(char **list) {
+    for (char **each = list; each && *each; each++) free(*each);
+    free(list);
+}
+
 ldm_status app_parse_size(const char *text, const char *what, size_t *out) {
     char *end;
     errno = 0;
