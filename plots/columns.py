@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """columns.py RESULTS OUT -- results/*.json to the columns gnuplot reads, and the list of pictures to draw.
 
-A file's kind is seen from its rows: ablation (speedup), bench (roof_percent), peers (speed_over_best), networks
+A file's kind is seen from its rows: ablation (speedup; exact ablation where made with --exact), bench (roof_percent), peers (speed_over_best), networks
 (step_speed_over_peers). Of each kind,
 family and device type the newest file counts. Writes OUT/<picture>-<which>.dat and .vars (gnuplot assignments), and
 OUT/list with "picture which" a line; `make plots` runs plots/<picture>.gp on each. Standard library only."""
@@ -16,7 +16,9 @@ BARS = 40  # the shapes that cost most, each by its uses
 
 def kind_of(doc):
     row = next((r for r in doc.get("rows", []) if "failed" not in r), {})
-    return "ablation" if "speedup" in row else "bench" if "roof_percent" in row else \
+    if "speedup" in row:
+        return "exact ablation" if " --exact" in doc["header"]["command"] else "ablation"
+    return "bench" if "roof_percent" in row else \
         "peers" if "speed_over_best" in row else "networks" if "step_speed_over_peers" in row else None
 
 
@@ -30,7 +32,7 @@ def newest(folder):
         if not kind:
             continue
         which = doc["header"].get("device", {}).get("type", "cpu")
-        family = doc["rows"][0].get("config", "cin").split("-")[0] if kind == "ablation" else "cin"
+        family = doc["rows"][0].get("config", "cin").split("-")[0] if kind.endswith("ablation") else "cin"
         which = which if family == "cin" else f"{family}-{which}"
         if (kind, which) not in found or doc["header"]["date"] > found[kind, which]["header"]["date"]:
             found[kind, which] = doc

@@ -19,7 +19,7 @@ def table(head, rows):
     return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] + ["| " + " | ".join(map(str, r)) + " |" for r in rows]
 
 
-def ablation(doc, which, folder):
+def ablation(doc, which, folder, exact):
     first = doc["rows"][0]
     family = "class-conditional ImageNet" if first["config"].startswith("cin") else "CelebA-HQ"
     lines = [f"**The compression ablation** ({family}, full-size networks, 256 x 256 pixels, {first['steps']} DDIM steps + one decode, batch "
@@ -29,7 +29,13 @@ def ablation(doc, which, folder):
                            f"{r['speedup']:.2f}", r["headline"], f"{r['arithmetic']:.1f}", f"{r['gflops']:.0f}", f"{r['peak_percent']:.0f} %"]
                           for r in doc["rows"]])
     guesses = [f"f = {r['f']}: first stage {r['guess']}." for r in doc["rows"] if "guess" in r]
-    return lines + ["", f"Peak is measured: {doc['header']['peak']['gflops']:.0f} GFLOP/s. " + " ".join(guesses), "",
+    more = []
+    if exact:
+        steps, ups = ([f"{r[k]:.{n}f}" for r in exact["rows"]] for k, n in (("step_s", 3), ("speedup", 2)))
+        more = ["", f"Without Winograd and fusion (`--exact --no-fuse`, {where(exact['header'])}; `{source(exact, folder)}`): steps {' / '.join(steps)} s, "
+                f"speed-ups {' / '.join(ups)}, f = 1 at {exact['rows'][0]['peak_percent']:.0f} % of the peak."]
+    return lines + ["", f"Peak is measured: {doc['header']['peak']['gflops']:.0f} GFLOP/s; GFLOP/s counts the operations of the direct algorithms, of which "
+                    "Winograd and fusion do fewer, so it can exceed the peak. " + " ".join(guesses)] + more + ["",
                     f"![speed-up against f](plots/ablation-{which}.png)"]
 
 
@@ -75,7 +81,7 @@ def main():
     for kind, make in (("ablation", ablation), ("peers", peers), ("networks", networks)):
         for (k, which), doc in sorted(found.items()):
             if k == kind:
-                blocks += make(doc, which, folder) + [""]
+                blocks += make(doc, which, folder, *([found.get(("exact ablation", which))] if make is ablation else [])) + [""]
     with open(readme) as f:
         text = f.read()
     head, rest = text.split(BEGIN)
