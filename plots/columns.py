@@ -154,7 +154,8 @@ def main():
     draw = {"ablation": ablation, "bench": bench, "peers": peers, "networks": networks}
     with open(os.path.join(out, "list"), "w") as f:
         for kind, which in sorted(found):
-            f.writelines(f"{picture} {which}\n" for picture in draw[kind](out, which, found[kind, which]))
+            if kind in draw:
+                f.writelines(f"{picture} {which}\n" for picture in draw[kind](out, which, found[kind, which]))
 
 
 if __name__ == "__main__":
