@@ -285,9 +285,10 @@ APP_COMMAND(ablate) {
     ldm_build_stats b = ldm_cl_build_stats(cl);
     printf("%d programs, %d of them compiled, %.1f s\n", b.programs, b.compiled, b.seconds);
     if (out) {
-        char path[4300];
+        char path[4300], kind[64];
         size_t len = strlen(out);
-        if (len && out[len - 1] == '/') ldm_record_path(out, "ablation", ldm_cl_device(cl), path, sizeof path);
+        snprintf(kind, sizeof kind, "ablation-%s%s", o.family, ldm_cl_device(cl)->exact ? "-exact" : "");
+        if (len && out[len - 1] == '/') ldm_record_path(out, kind, ldm_cl_device(cl), path, sizeof path);
         else snprintf(path, sizeof path, "%s", out);
         root = json_pack("{s:o,s:O,s:O,s:{s:i,s:i,s:f}}", "header",
                          ldm_record_header(ldm_cl_device(cl), &peak, argc, (char **)(uintptr_t)argv), "rows", json,
