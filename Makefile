@@ -44,7 +44,6 @@ $(B)/host/app/record.o: $(B)/gen/commit.h
 $(B)/host/app/record.o: CFLAGS += -I$(B)/gen
 $(B)/tests/test_record: $(B)/host/app/record.o
 $(B)/tests/test_shapes: $(B)/host/app/network.o
-$(B)/tests/test_convert.o: CFLAGS += -fopenmp
 ifneq ($(shell command -v protoc-c),) # without protobuf-c the test says that it was left out
 $(B)/gen/onnx.pb-c.c: tests/onnx.proto
 	@mkdir -p $(@D)

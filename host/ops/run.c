@@ -56,7 +56,7 @@ ldm_status ldm_oprun_create(ldm_cl *cl, const ldm_problem *p, const ldm_choice *
     size_t before = (size_t)ldm_round_up(CANARY, (int64_t)d->base_align);
     TRY(ldm_buffer_create(cl, before + r->out_padded + CANARY, &r->fence));
     TRY(ldm_buffer_window(r->fence, before, r->out_padded, &r->buf[r->slots - 1]));
-    size_t scratch = c->impl->scratch ? c->impl->scratch(p, c->params, ldm_cl_device(cl)) : 0;
+    size_t scratch = c->impl->scratch ? c->impl->scratch(p, c->params, d) : 0;
     if (scratch) TRY(ldm_buffer_create(cl, scratch, &r->scratch));
     TRY(c->impl->record(p, c->params, d, recipe));
     TRY(ldm_step_create(cl, recipe, r->buf, r->slots, r->scratch, &r->step));
