@@ -81,7 +81,17 @@ static inline void opcase_judge(const opcase *c, const ldm_impl *impl, const flo
         free(want);
         free(zero);
     } else {
-        ldm_judge_impl(&c->p, impl, (const float *const *)c->in, which, y, c->want, c->bound, v);
+        const float *const *in = (const float *const *)c->in;
+        const double *want = c->want, *bound = c->bound;
+        double *own = NULL;
+        if (impl->reference) {
+            own = malloc((size_t)judged * 2 * sizeof *own);
+            if (!own) abort();
+            ldm_reference(&c->p, impl, in, which, own, own + judged);
+            want = own, bound = own + judged;
+        }
+        ldm_judge_inputs(&c->p, in, which, y, want, bound, v);
+        free(own);
     }
 }
 

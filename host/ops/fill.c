@@ -132,20 +132,13 @@ void ldm_judge(const ldm_problem *p, const ldm_sample *which, const float *y, co
     v->bias = n ? bias / (double)n : 0;
 }
 
-void ldm_judge_impl(const ldm_problem *p, const ldm_impl *impl, const float *const *in, const ldm_sample *which,
-                    const float *y, const double *want, const double *bound, ldm_verdict *v) {
-    double *own = NULL;
-    if (impl && impl->reference) {
-        ldm_slot slot[LDM_MAX_SLOTS];
-        memset(slot, 0, sizeof slot);
-        *v = (ldm_verdict){.worst_at = -1};
-        if (p->op->infer(p, slot)) return;
-        const int64_t n = which ? which->count : ldm_shape_count(&slot[ldm_op_slots(p->op) - 1].shape);
-        if (!(own = malloc((size_t)n * 2 * sizeof *own))) return;
-        impl->reference(p, in, which, own, own + n);
-        want = own, bound = own + n;
-    }
+void ldm_reference(const ldm_problem *p, const ldm_impl *impl, const float *const *in, const ldm_sample *which,
+                   double *y, double *bound) {
+    (impl && impl->reference ? impl->reference : p->op->reference)(p, in, which, y, bound);
+}
+
+void ldm_judge_inputs(const ldm_problem *p, const float *const *in, const ldm_sample *which, const float *y,
+                      const double *want, const double *bound, ldm_verdict *v) {
     if (p->op->judge) p->op->judge(p, in, which, y, want, bound, v);
     else ldm_judge(p, which, y, want, bound, v);
-    free(own);
 }

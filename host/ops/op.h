@@ -175,9 +175,12 @@ typedef struct ldm_verdict {
 void ldm_judge(const ldm_problem *p, const ldm_sample *which, const float *y, const double *want,
                const double *bound, ldm_verdict *v);
 
-/* The verdict on what `impl` made (NULL: any implementation): with its own bound if it has one, by the op's own rule if the
- * op has one, else ldm_judge. `want` and `bound` are the reference's. */
-void ldm_judge_impl(const ldm_problem *p, const ldm_impl *impl, const float *const *in, const ldm_sample *which, const float *y,
+/* Value and bound that what `impl` makes is held against: the row's own reference if it has one, else the op's. impl NULL:
+ * any row. */
+void ldm_reference(const ldm_problem *p, const ldm_impl *impl, const float *const *in, const ldm_sample *which, double *y,
+                   double *bound);
+/* ldm_judge, or the op's own rule where it has one. */
+void ldm_judge_inputs(const ldm_problem *p, const float *const *in, const ldm_sample *which, const float *y,
                       const double *want, const double *bound, ldm_verdict *v);
 
 /* A result (as ldm_oprun_result; all of it into y unless NULL) held against the reference at `which` outputs, by the op's own

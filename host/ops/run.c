@@ -113,8 +113,8 @@ ldm_status ldm_oprun_judge(ldm_oprun *r, const float *const *in, const ldm_sampl
     TRY(ldm_alloc(judged * sizeof *want, (void **)&want));
     TRY(ldm_alloc(judged * sizeof *bound, (void **)&bound));
     TRY(ldm_oprun_result(r, y));
-    r->p.op->reference(&r->p, in, which, want, bound);
-    ldm_judge_impl(&r->p, r->impl, in, which, y, want, bound, v);
+    ldm_reference(&r->p, r->impl, in, which, want, bound);
+    ldm_judge_inputs(&r->p, in, which, y, want, bound, v);
 done:
     free(own);
     free(want);
