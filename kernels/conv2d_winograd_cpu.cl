@@ -8,49 +8,15 @@
  *                     8 tiles x 32 outputs at a time, place by place, and adds to M; at the end M is turned into pixels.
  *                     V and M lie in the work-item's slot of `scratch`, whose planes are a line apart from a power of two.
  *
- * OUT = 4 has the points 0, +-5/8, +-3/2 and infinity: exact in binary, 2.2 times less error than 0, +-1, +-2. OUT = 2 has 0, +-1.
- *
  * MUTANTS: 1 last channel of a chunk dropped, 2 one place of a tile left out, 3 halo off by one in y, 4 halo off by one in x,
  *   5 first chunk only, 6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 tile turned over,
  *   11 last rows of a tile swapped, 12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped,
  *   16 activation dropped, 17 last tile of 8 repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the
  *   first again, 20 tail of channels dropped, 21 last row of outputs unwritten, 22 neighbour's panel */
 #include "conv2d_cpu.clh"
-#ifndef OUT
-#define OUT 4 /* outputs of a tile a side: 4 or 2 */
-#endif
-#define SIDE (OUT + 2)
-#define PLACES (SIDE * SIDE)
+#define lanes float16
+#include "winograd.clh"
 #define CHUNK (OUT == 4 ? 128 : 256) /* channels turned at a time: V of 32 tiles is 576 KiB, or 512 */
-
-#if OUT == 4
-#define PA 0.625f
-#define PB 1.5f
-#define PA2 (PA * PA)
-#define PB2 (PB * PB)
-/* B^T, six to six, and A^T, six to four, by even and odd parts */
-#define TURN_IN(d, t, s)                                                                                               \
-    {                                                                                                                  \
-        const float16 ea = FMA((float16)-PB2, d[2 * s], d[4 * s]), eb = FMA((float16)-PA2, d[2 * s], d[4 * s]);        \
-        const float16 oa = PA * FMA((float16)-PB2, d[s], d[3 * s]), ob = PB * FMA((float16)-PA2, d[s], d[3 * s]);      \
-        const float16 first = FMA((float16)(PA2 * PB2), d[0], FMA((float16)-(PA2 + PB2), d[2 * s], d[4 * s]));         \
-        const float16 last = FMA((float16)(PA2 * PB2), d[s], FMA((float16)-(PA2 + PB2), d[3 * s], d[5 * s]));          \
-        t[0] = first, t[s] = ea + oa, t[2 * s] = ea - oa, t[3 * s] = eb + ob, t[4 * s] = eb - ob, t[5 * s] = last;     \
-    }
-#define TURN_OUT(m, y, s, ys)                                                                                          \
-    {                                                                                                                  \
-        const float16 sa = m[s] + m[2 * s], da = m[s] - m[2 * s], sb = m[3 * s] + m[4 * s], db = m[3 * s] - m[4 * s];  \
-        y[0] = m[0] + sa + sb, y[ys] = FMA((float16)PA, da, PB * db), y[2 * ys] = FMA((float16)PA2, sa, PB2 * sb);     \
-        y[3 * ys] = FMA((float16)(PA * PA2), da, FMA((float16)(PB * PB2), db, m[5 * s]));                              \
-    }
-#else
-#define TURN_IN(d, t, s)                                                                                               \
-    {                                                                                                                  \
-        const float16 first = d[2 * s] - d[0], plus = d[s] + d[2 * s], minus = d[2 * s] - d[s], last = d[3 * s] - d[s]; \
-        t[0] = first, t[s] = plus, t[2 * s] = minus, t[3 * s] = last;                                                  \
-    }
-#define TURN_OUT(m, y, s, ys) y[0] = m[0] + m[s] + m[2 * s], y[ys] = m[s] - m[2 * s] + m[3 * s];
-#endif
 
 /* Channels e .. of a row of c, zeros behind the last. */
 static float16 channels(__global const real *row, int e, int c) {
