@@ -65,10 +65,10 @@ done:
     return st;
 }
 
-static inline void opcase_judge(const opcase *c, const ldm_impl *impl, const float *y, ldm_verdict *v) {
+static inline void opcase_judge(const opcase *c, const ldm_choice *choice, const float *y, ldm_verdict *v) {
     const ldm_sample *which = c->sample.index ? &c->sample : NULL;
     int64_t judged = which ? which->count : c->outputs;
-    if (c->exact && impl->exact) {
+    if (c->exact && choice->impl->exact) {
         /* the exact sum, rounded to the stored type: nothing else is right */
         double *want = malloc((size_t)judged * sizeof *want), *zero = calloc((size_t)judged, sizeof *zero);
         if (!want || !zero) abort();
@@ -84,10 +84,10 @@ static inline void opcase_judge(const opcase *c, const ldm_impl *impl, const flo
         const float *const *in = (const float *const *)c->in;
         const double *want = c->want, *bound = c->bound;
         double *own = NULL;
-        if (impl->reference) {
+        if (choice->impl->reference) {
             own = malloc((size_t)judged * 2 * sizeof *own);
             if (!own) abort();
-            ldm_reference(&c->p, impl, in, which, own, own + judged);
+            ldm_reference(&c->p, choice, in, which, own, own + judged);
             want = own, bound = own + judged;
         }
         ldm_judge_inputs(&c->p, in, which, y, want, bound, v);
@@ -113,7 +113,7 @@ static inline ldm_status opcase_run(ldm_cl *cl, const opcase *c, const ldm_choic
                 TRY(ldm_fail(LDM_ERR_MISMATCH, "a second run gave %.9g, not %.9g, at element %lld", again[i], y[i],
                              (long long)i));
     }
-    opcase_judge(c, choice->impl, y, v);
+    opcase_judge(c, choice, y, v);
 done:
     ldm_oprun_destroy(run);
     free(y);

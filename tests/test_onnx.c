@@ -287,7 +287,7 @@ static void run_vector(ldm_cl *cl, vector *v, double *worst) {
         ldm_default_params(&c->p, impl, ldm_cl_device(cl), choice.params);
         ldm_status st = ldm_oprun_create(cl, &c->p, &choice, in, &run);
         if (!st) st = ldm_oprun_result(run, y);
-        ldm_reference(&c->p, impl, in, NULL, c->want, c->bound);
+        ldm_reference(&c->p, &choice, in, NULL, c->want, c->bound);
         CHECK(st == LDM_OK, "%s: %s: %s", v->problem, impl->name, ldm_message());
         if (!st) judge(v, impl->name, y, worst);
         ldm_oprun_destroy(run);

@@ -85,9 +85,22 @@ static void run_tunables(const opcase *c, const ldm_choice *usual, tally *t) {
         for (int j = 0; j < 8 && impl->tunables[i].value[j]; j++) {
             ldm_choice other = *usual;
             other.params[i] = impl->tunables[i].value[j];
-            if (other.params[i] == usual->params[i] || (impl->legal && !impl->legal(&c->p, other.params, d))) continue;
+            if (other.params[i] == usual->params[i] || !ldm_params_legal(&c->p, impl, other.params, d)) continue;
             run_one(c, &other, t);
         }
+}
+
+/* One other legal set of values, which depends on the case alone: over all cases every set meets many problems. */
+static void run_other_set(const opcase *c, const char *text, const ldm_choice *usual, tally *t) {
+    ldm_choice other = *usual;
+    int legal = 0;
+    for (int set = 0; ldm_params_set(usual->impl, set, other.params); set++)
+        legal += ldm_params_legal(&c->p, usual->impl, other.params, ldm_cl_device(cl));
+    if (legal < 2) return;
+    int wanted_set = (int)(ldm_hash_text(text) % (uint64_t)legal);
+    for (int set = 0; ldm_params_set(usual->impl, set, other.params); set++)
+        if (ldm_params_legal(&c->p, usual->impl, other.params, ldm_cl_device(cl)) && wanted_set-- == 0) break;
+    if (memcmp(other.params, usual->params, sizeof other.params)) run_one(c, &other, t);
 }
 
 /* False if the case itself cannot be made. */
@@ -102,6 +115,7 @@ static bool run_case(const char *text, ldm_fill fill, bool exact, tally *tallies
     c.leave_scratch = watched;
     for (int i = 0; !st && c.p.op->impls[i].name && i < MAX_IMPLS; i++) {
         const ldm_impl *impl = &c.p.op->impls[i];
+        const ldm_family family = ldm_cl_device(cl)->type == LDM_DEVICE_CPU ? LDM_CPU : LDM_GPU;
         char name[128];
         name_of(c.p.op, impl, name, sizeof name);
         if (!wanted(name) || ldm_cannot(&c.p, ldm_cl_device(cl), impl)) continue;
@@ -110,6 +124,7 @@ static bool run_case(const char *text, ldm_fill fill, bool exact, tally *tallies
         run_one(&c, &choice, &tallies[i]);
         /* of a row the device would not choose, tunables are tried with f32 only */
         bool half = opcase_stores_half(&c), chosen = !ldm_why_not(&c.p, ldm_cl_device(cl), impl);
+        if (small == 0 && fill == LDM_FILL_ZEROMEAN && impl->family == family) run_other_set(&c, text, &choice, &tallies[i]);
         if (small == 0 && !exact && c.outputs >= TUNED_OUTPUTS && !tallies[i].tuned[half] && (chosen || !half))
             run_tunables(&c, &choice, &tallies[i]), tallies[i].tuned[half] = true;
     }

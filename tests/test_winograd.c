@@ -13,12 +13,16 @@ static const char *const photo = "tests/data/photos/astronaut.png";
 /* ---- the choice ---------------------------------------------------------------------------------------------------
  */
 
+/* The row and its first parameter. */
 static const char *chosen(const char *problem, int which) {
+    static char text[80];
     ldm_problem p;
     ldm_choice c = {0};
     CHECK_OK(ldm_problem_parse(problem, &p));
     CHECK_OK(ldm_choose(&p, ldm_cl_device(cl[which]), &c));
-    return c.impl ? c.impl->name : "none";
+    if (!c.impl) return "none";
+    snprintf(text, sizeof text, "%s %s=%d", c.impl->name, c.impl->tunables[0].name, c.params[0]);
+    return text;
 }
 
 #define CHOSEN(which, problem, row)                                                                                    \
@@ -26,13 +30,13 @@ static const char *chosen(const char *problem, int which) {
           problem, chosen("conv2d:" problem " pt=1 pb=1 pl=1 pr=1", which), row)
 
 static void choices(void) {
-    CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd4");
-    CHOSEN(ANY, "f16*f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd4");
-    CHOSEN(ANY, "f32 n=1 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd2");
-    CHOSEN(ANY, "f32 n=1 c=1024 h=4 w=4 k=1024 r=3 s=3", "conv2d_tile");
-    CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3 stride=2", "conv2d_tile");
-    CHOSEN(ANY, "f16 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile");
-    CHOSEN(EXACT, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile");
+    CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
+    CHOSEN(ANY, "f16*f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
+    CHOSEN(ANY, "f32 n=1 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd OUT=2");
+    CHOSEN(ANY, "f32 n=1 c=1024 h=4 w=4 k=1024 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
+    CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3 stride=2", "conv2d_tile TILE_PIXELS=8");
+    CHOSEN(ANY, "f16 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
+    CHOSEN(EXACT, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
 }
 
 /* ---- runs ---------------------------------------------------------------------------------------------------------

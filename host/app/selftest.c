@@ -38,7 +38,7 @@ static ldm_status run_case(ldm_cl *cl, const known *k, const ldm_choice *c, cons
     double worst = 0;
     if (c->impl->reference) {
         TRY(ldm_alloc((size_t)n * 2 * sizeof *own, (void **)&own));
-        c->impl->reference(p, (const float *const *)in, NULL, own, own + n);
+        ldm_reference(p, c, (const float *const *)in, NULL, own, own + n);
     }
     for (int i = 0; i < ANSWERS; i++) {
         double err = fabs(y[k->answer[i].at] - k->answer[i].value),

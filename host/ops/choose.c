@@ -2,21 +2,31 @@
 #include "ops/op.h"
 #include <string.h>
 
-void ldm_default_params(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, int *params) {
+bool ldm_params_set(const ldm_impl *impl, int set, int *params) {
     memset(params, 0, LDM_MAX_TUNABLES * sizeof *params);
-    if (!impl->tunables) return;
-    int count = 0, sets = 1, values[LDM_MAX_TUNABLES];
-    for (; count < LDM_MAX_TUNABLES && impl->tunables[count].name; count++) {
-        values[count] = 0;
-        while (values[count] < 8 && impl->tunables[count].value[values[count]]) values[count]++;
-        sets *= values[count];
+    int count = 0;
+    while (impl->tunables && count < LDM_MAX_TUNABLES && impl->tunables[count].name) count++;
+    for (int i = count - 1; i >= 0; i--) { /* the last tunable changes fastest, so the defaults come first */
+        int values = 0;
+        while (values < 8 && impl->tunables[i].value[values]) values++;
+        params[i] = impl->tunables[i].value[set % values];
+        set /= values;
     }
-    for (int set = 0; set < sets; set++) { /* the defaults come first, then the nearest legal set in list order */
-        for (int i = count - 1, rest = set; i >= 0; rest /= values[i], i--)
-            params[i] = impl->tunables[i].value[rest % values[i]];
-        if (!impl->legal || impl->legal(p, params, d)) return;
+    return set == 0;
+}
+
+bool ldm_params_legal(const ldm_problem *p, const ldm_impl *impl, const int *params, const ldm_device *d) {
+    return !impl->legal || impl->legal(p, params, d);
+}
+
+void ldm_default_params(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, int *params) {
+    int legal = -1;
+    for (int set = 0; ldm_params_set(impl, set, params); set++) {
+        if (!ldm_params_legal(p, impl, params, d)) continue;
+        if (!impl->prefers || !impl->prefers(p, params, d)) return;
+        if (legal < 0) legal = set;
     }
-    for (int i = 0; i < count; i++) params[i] = impl->tunables[i].value[0];
+    ldm_params_set(impl, legal < 0 ? 0 : legal, params);
 }
 
 static ldm_status no_row(const ldm_problem *p, const ldm_device *d, const char *only) {
@@ -59,7 +69,11 @@ const char *ldm_why_not(const ldm_problem *p, const ldm_device *d, const ldm_imp
     if (!reason) reason = other_family(impl, d);
     if (!reason && impl->reference && d->exact)
         reason = "it loses accuracy, and only rows that lose none are asked for";
-    if (!reason && impl->prefers) reason = impl->prefers(p, d);
+    if (!reason && impl->prefers) {
+        int params[LDM_MAX_TUNABLES];
+        ldm_default_params(p, impl, d, params);
+        reason = impl->prefers(p, params, d);
+    }
     return reason;
 }
 

@@ -146,8 +146,8 @@ static ldm_gpu_cut gpu_cut(const ldm_problem *p, const int *params) {
     return ldm_gpu_cut_of(params, pixels(p), p->dim[K], depth(p), 1);
 }
 
-static bool gpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return ldm_gpu_tile_legal(params, d, pixels(p), p->dim[K], 1);
+static const char *gpu_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return ldm_gpu_tile_prefers(params, pixels(p), p->dim[K], 1);
 }
 
 static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
@@ -229,17 +229,25 @@ static const ldm_impl impls[] = {
              "to fill the device",
      .family = LDM_GPU,
      .supports = gpu_supports,
+     .prefers = gpu_prefers,
      .tunables = ldm_gpu_tile_tunables,
-     .legal = gpu_legal,
+     .legal = ldm_gpu_tile_legal,
      .scratch = gpu_scratch,
      .pack = cpu_pack,
      .record = gpu_record,
      .exact = true},
-    LDM_WINOGRAD_ROW(4,
-                     "Winograd F(4x4,3x3): a quarter of the products; tiles turned in cache, 8 tiles x 32 outputs in "
-                     "registers"),
-    LDM_WINOGRAD_ROW(2, "Winograd F(2x2,3x3): 4/9 of the products; for maps so small that reading F(4x4)'s filters "
-                        "would cost more"),
+    {.name = "conv2d_winograd",
+     .idea = "Winograd F(4x4,3x3), a quarter of the products, or F(2x2,3x3), 4/9, for small maps; tiles turned in cache, "
+             "8 tiles x 32 outputs in registers",
+     .family = LDM_CPU,
+     .supports = ldm_winograd_supports,
+     .prefers = ldm_winograd_prefers,
+     .tunables = ldm_winograd_tunables,
+     .legal = ldm_winograd_legal,
+     .scratch = ldm_winograd_scratch,
+     .pack = ldm_winograd_pack,
+     .record = ldm_winograd_record,
+     .reference = ldm_winograd_reference},
     {.name = "conv2d_narrow",
      .idea = "few outputs: lanes are channels, 4 pixels x 4 outputs in registers",
      .family = LDM_CPU,

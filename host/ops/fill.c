@@ -132,9 +132,10 @@ void ldm_judge(const ldm_problem *p, const ldm_sample *which, const float *y, co
     v->bias = n ? bias / (double)n : 0;
 }
 
-void ldm_reference(const ldm_problem *p, const ldm_impl *impl, const float *const *in, const ldm_sample *which,
+void ldm_reference(const ldm_problem *p, const ldm_choice *c, const float *const *in, const ldm_sample *which,
                    double *y, double *bound) {
-    (impl && impl->reference ? impl->reference : p->op->reference)(p, in, which, y, bound);
+    if (c && c->impl->reference) c->impl->reference(p, c->params, in, which, y, bound);
+    else p->op->reference(p, in, which, y, bound);
 }
 
 void ldm_judge_inputs(const ldm_problem *p, const float *const *in, const ldm_sample *which, const float *y,

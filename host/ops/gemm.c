@@ -155,8 +155,8 @@ static ldm_gpu_cut gpu_cut(const ldm_problem *p, const int *params) {
     return ldm_gpu_cut_of(params, rows(p), p->dim[N], p->dim[K], products(p));
 }
 
-static bool gpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return ldm_gpu_tile_legal(params, d, rows(p), p->dim[N], products(p));
+static const char *gpu_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return ldm_gpu_tile_prefers(params, rows(p), p->dim[N], products(p));
 }
 
 static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
@@ -218,8 +218,9 @@ static const ldm_impl impls[] = {
          "tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split to fill the device",
      .family = LDM_GPU,
      .supports = gpu_supports,
+     .prefers = gpu_prefers,
      .tunables = ldm_gpu_tile_tunables,
-     .legal = gpu_legal,
+     .legal = ldm_gpu_tile_legal,
      .scratch = gpu_scratch,
      .pack = gpu_pack,
      .record = gpu_record,

@@ -25,10 +25,13 @@ static bool fits(const int *t, const ldm_device *d) {
     return group <= MOST_GROUP && group <= d->max_group && local <= MOST_LOCAL && local <= d->local_bytes;
 }
 
-bool ldm_gpu_tile_legal(const int *t, const ldm_device *d, int64_t rows, int64_t cols, int64_t batch) {
-    if (t[TILE_N] > 32 && cols <= 32) return false;
-    if (t[TILE_M] > 64 && ldm_ceil_div(rows, t[TILE_M]) * ldm_ceil_div(cols, t[TILE_N]) * batch < LARGE) return false;
-    return fits(t, d);
+bool ldm_gpu_tile_legal(const ldm_problem *p, const int *t, const ldm_device *d) { return fits(t, d); }
+
+const char *ldm_gpu_tile_prefers(const int *t, int64_t rows, int64_t cols, int64_t batch) {
+    if (t[TILE_N] > 32 && cols <= 32) return "few outputs: smaller tiles waste less";
+    if (t[TILE_M] > 64 && ldm_ceil_div(rows, t[TILE_M]) * ldm_ceil_div(cols, t[TILE_N]) * batch < LARGE)
+        return "a small product: smaller tiles are more work-groups";
+    return NULL;
 }
 
 const char *ldm_gpu_tile_supports(const ldm_device *d, int64_t rows, int64_t cols, int64_t depth) {

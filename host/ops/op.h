@@ -98,21 +98,24 @@ typedef struct ldm_packing {
 struct ldm_impl {
     const char *name, *idea;       /* "conv2d_cpu", one line saying why it is fast */
     ldm_family family;
-    /* NULL if it can run p on d, else the reason in words ("needs c % 4 == 0"). Also every kernel assumption. */
+    /* NULL if it can run p on d with some parameters, else the reason in words ("needs c % 4 == 0"). Also every kernel
+     * assumption. */
     const char *(*supports)(const ldm_problem *p, const ldm_device *d);
-    /* NULL if the automatic choice may take it, else why it is passed over although it can run ("the map is small"). A
-     * null pointer: nothing beyond what its family prefers. By device facts, never by name; tests run such rows all the
-     * same. */
-    const char *(*prefers)(const ldm_problem *p, const ldm_device *d);
+    /* NULL if the automatic choice may take it with these parameters, else why it is passed over although it can run ("the
+     * map is small"). A null pointer: nothing beyond what its family prefers. By device facts, never by name; tests run
+     * such rows all the same, and the tuner tries such parameters. */
+    const char *(*prefers)(const ldm_problem *p, const int *params, const ldm_device *d);
     const ldm_tunable *tunables;   /* ends with {0}; NULL for none */
-    bool (*legal)(const ldm_problem *p, const int *params, const ldm_device *d); /* NULL: every combination */
+    /* Whether the row can run with these parameters; NULL: with every combination. */
+    bool (*legal)(const ldm_problem *p, const int *params, const ldm_device *d);
     size_t (*scratch)(const ldm_problem *p, const int *params, const ldm_device *d); /* bytes; NULL for none */
     bool (*pack)(const ldm_problem *p, const int *params, int slot, ldm_packing *out); /* false or NULL: the file's layout */
     /* The launches, by ldm_rec_...; slots by number, scratch by ldm_rec_scratch. */
     ldm_status (*record)(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r);
     /* NULL: the op's. An algorithm that loses accuracy has one of its own: the same value, with the bound that the same data
      * give for this algorithm; such a row is passed over where the user asks for rows that lose none (device.exact). */
-    void (*reference)(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound);
+    void (*reference)(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which, double *y,
+                      double *bound);
     bool exact;                    /* integer data must come out bit for bit */
 };
 
@@ -144,6 +147,12 @@ const char *ldm_cannot(const ldm_problem *p, const ldm_device *d, const ldm_impl
  * not (then the first such row wins). */
 const char *ldm_why_not(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl);
 const char *ldm_choice_params(const ldm_choice *c, char *buf, size_t cap);   /* "TILE_M=8 TILE_N=32" */
+/* Set number `set`, from 0, of the values a row's tunables can have, the first tunable's varying slowest, legal or not; false
+ * past the last. A row without tunables has one, empty. */
+bool ldm_params_set(const ldm_impl *impl, int set, int *params);
+/* Whether a row that supports p on d can run with these. */
+bool ldm_params_legal(const ldm_problem *p, const ldm_impl *impl, const int *params, const ldm_device *d);
+/* The first set of values, in the order of the tunables' lists, that is legal and preferred; else the first legal one. */
 void ldm_default_params(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, int *params);
 
 /* ---- one op on one device: what tests, bench, tune, `ldm op` and verify use; executors use the parts ----------------- */
@@ -175,9 +184,9 @@ typedef struct ldm_verdict {
 void ldm_judge(const ldm_problem *p, const ldm_sample *which, const float *y, const double *want,
                const double *bound, ldm_verdict *v);
 
-/* Value and bound that what `impl` makes is held against: the row's own reference if it has one, else the op's. impl NULL:
- * any row. */
-void ldm_reference(const ldm_problem *p, const ldm_impl *impl, const float *const *in, const ldm_sample *which, double *y,
+/* Value and bound that what `c` makes is held against: the row's own reference if it has one, else the op's. c NULL: the
+ * op's. */
+void ldm_reference(const ldm_problem *p, const ldm_choice *c, const float *const *in, const ldm_sample *which, double *y,
                    double *bound);
 /* ldm_judge, or the op's own rule where it has one. */
 void ldm_judge_inputs(const ldm_problem *p, const float *const *in, const ldm_sample *which, const float *y,

@@ -12,7 +12,7 @@ static const uint32_t poisons[2] = {0x7fdf7fdf, 0x7f957f95};
 struct ldm_oprun {
     ldm_cl *cl;
     ldm_problem p;
-    const ldm_impl *impl;
+    ldm_choice choice;
     ldm_slot slot[LDM_MAX_SLOTS];
     int slots;
     ldm_buffer *buf[LDM_MAX_SLOTS], *fence, *scratch;
@@ -46,7 +46,7 @@ ldm_status ldm_oprun_create(ldm_cl *cl, const ldm_problem *p, const ldm_choice *
     const ldm_device *d = ldm_cl_device(cl);
     TRY(ldm_alloc(sizeof *r, (void **)&r));
     TRY(ldm_alloc(sizeof *recipe, (void **)&recipe));
-    r->cl = cl, r->p = *p, r->impl = c->impl, r->slots = ldm_op_slots(p->op);
+    r->cl = cl, r->p = *p, r->choice = *c, r->slots = ldm_op_slots(p->op);
     TRY(p->op->infer(p, r->slot));
     for (int i = 0; i < r->slots - 1; i++)
         if (r->slot[i].present) TRY(upload(r, c, i, in[i]));
@@ -113,7 +113,7 @@ ldm_status ldm_oprun_judge(ldm_oprun *r, const float *const *in, const ldm_sampl
     TRY(ldm_alloc(judged * sizeof *want, (void **)&want));
     TRY(ldm_alloc(judged * sizeof *bound, (void **)&bound));
     TRY(ldm_oprun_result(r, y));
-    ldm_reference(&r->p, r->impl, in, which, want, bound);
+    ldm_reference(&r->p, &r->choice, in, which, want, bound);
     ldm_judge_inputs(&r->p, in, which, y, want, bound, v);
 done:
     free(own);

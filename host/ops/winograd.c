@@ -1,4 +1,4 @@
-/* winograd.c -- Winograd's F(4x4,3x3) and F(2x2,3x3) as rows of conv2d on CPUs: filters turned at packing, when the
+/* winograd.c -- Winograd's F(4x4,3x3) and F(2x2,3x3) as a row of conv2d on CPUs: filters turned at packing, when the
  * algorithm pays, how its work is shared out. The kernel is kernels/conv2d_winograd_cpu.cl; the bound of its error is
  * reference/ref_conv2d.c's. */
 #include "ops/winograd.h"
@@ -10,6 +10,10 @@
 #include <string.h>
 
 enum { MOST_PLACES = 36, PANEL = 32 };
+enum { OUT, BLOCK };
+
+const ldm_tunable ldm_winograd_tunables[] = {
+    {"OUT", "outputs of a tile a side", {4, 2}}, {"BLOCK", "tiles of a job", {32, 24, 16, 8}}, {0}};
 
 static int64_t places(int out) { return (out + 2) * (out + 2); }
 static int64_t chunk(int out) { return out == 4 ? 128 : 256; } /* channels turned at a time: CHUNK of the kernel */
@@ -72,8 +76,9 @@ static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
         }
 }
 
-static bool pack(int out, const ldm_problem *p, int slot, ldm_packing *k) {
+bool ldm_winograd_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *k) {
     if (slot != SLOT_W) return false;
+    const int out = params[OUT];
     const int64_t *d = p->dim, widest = d[C] > d[C2] ? d[C] : d[C2];
     const int64_t zeros = ldm_round_up(widest * (int64_t)ldm_dtype_size(p->dtype), 64);
     *k = (ldm_packing){.dtype = LDM_F32, .arg = {d[K], d[C], d[C2], out}, .fn = turn_filters};
@@ -87,54 +92,56 @@ static bool pack(int out, const ldm_problem *p, int slot, ldm_packing *k) {
  */
 
 typedef struct cut {
-    int64_t block, group; /* tiles and panels of a job */
-    int64_t items;        /* work-items; each has a slot of scratch and makes every items'th job */
-    size_t slot;          /* bytes */
+    int64_t group; /* panels of a job */
+    int64_t items; /* work-items; each has a slot of scratch and makes every items'th job */
+    size_t slot;   /* bytes */
 } cut;
 
-/* As many tiles a block (so many uses of each weight read) as waste none, at most 32; all panels of outputs a job where
- * there are blocks for every unit (the tiles are turned once for all of them), fewer else, but at least 4. */
-static cut cut_of(const ldm_problem *p, const ldm_device *d, int out) {
-    const int64_t all = tiles(p, out), panels = ldm_ceil_div(p->dim[K], PANEL);
-    cut c = {.block = 8};
-    for (int64_t block = 32; block >= 8; block -= 8)
-        if (ldm_round_up(all, block) < ldm_round_up(all, c.block) || block == 32) c.block = block;
-    const int64_t blocks = ldm_ceil_div(all, c.block);
-    c.group = panels < 512 / c.block ? panels : 512 / c.block;
+/* All panels of outputs a job where there are blocks for every unit (the tiles are turned once for all of them), fewer
+ * else, but at least 4. */
+static cut cut_of(const ldm_problem *p, const int *t, const ldm_device *d) {
+    const int64_t panels = ldm_ceil_div(p->dim[K], PANEL), blocks = ldm_ceil_div(tiles(p, t[OUT]), t[BLOCK]);
+    cut c = {.group = panels < 512 / t[BLOCK] ? panels : 512 / t[BLOCK]};
     while (blocks * ldm_ceil_div(panels, c.group) < 2 * d->units && c.group > 4) c.group = (c.group + 1) / 2;
     const int64_t jobs = blocks * ldm_ceil_div(panels, c.group), most = 4 * d->units;
     c.items = jobs < most ? jobs : most;
-    c.slot = (size_t)(places(out) * (c.block * chunk(out) + 16 + c.group * c.block * PANEL + 16)) * sizeof(float);
+    c.slot =
+        (size_t)(places(t[OUT]) * (t[BLOCK] * chunk(t[OUT]) + 16 + c.group * t[BLOCK] * PANEL + 16)) * sizeof(float);
     return c;
 }
 
-static size_t scratch(int out, const ldm_problem *p, const ldm_device *d) {
-    const cut c = cut_of(p, d, out);
+size_t ldm_winograd_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
+    const cut c = cut_of(p, params, d);
     return (size_t)c.items * c.slot;
 }
 
-static const char *supports(int out, const ldm_problem *p, const ldm_device *d) {
+bool ldm_winograd_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return tiles(p, params[OUT]) <= INT32_MAX / 64 && ldm_winograd_scratch(p, params, d) <= d->max_alloc;
+}
+
+const char *ldm_winograd_supports(const ldm_problem *p, const ldm_device *d) {
+    static const int least[] = {4, 8};
     if (p->dim[R] != 3 || p->dim[S] != 3 || p->dim[STRIDE] != 1) return "needs a 3x3 filter and stride 1";
-    if (tiles(p, out) > INT32_MAX / 64) return "more than 2^25 tiles";
-    if (scratch(out, p, d) > d->max_alloc) return "its scratch does not fit one buffer";
-    return NULL;
+    return ldm_winograd_legal(p, least, d) ? NULL : "more than 2^25 tiles, or its scratch does not fit one buffer";
 }
 
 /* Cost per channel and output: products, and weights read at about 6.5 operations a byte. */
 static double cost(int64_t products, int64_t weights) { return 2.0 * (double)products + 6.5 * 4 * (double)weights; }
 
-static const char *prefers(int out, const ldm_problem *p, const ldm_device *d) {
+const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
+    const int64_t all = tiles(p, params[OUT]), pixels = p->dim[N] * out_h(p) * out_w(p);
     if (p->wdtype == LDM_F16) return "its filters would take up to eight times the memory they take as f16";
     if (p->dim[K] < 32 || p->dim[C] < 16) return "few channels: turning the tiles costs more than it saves";
-    const double own = 1.15 * cost(places(out) * ldm_round_up(tiles(p, out), 8), places(out));
-    const int64_t pixels = p->dim[N] * out_h(p) * out_w(p);
-    return own < cost(9 * pixels, 9) ? NULL : "a small map: reading the larger filters costs more than it saves";
+    if (1.15 * cost(places(params[OUT]) * ldm_round_up(all, 8), places(params[OUT])) >= cost(9 * pixels, 9))
+        return "a small map: reading the larger filters costs more than it saves";
+    if (ldm_round_up(all, params[BLOCK]) > ldm_round_up(all, 8)) return "smaller blocks of tiles waste less";
+    return NULL;
 }
 
-static ldm_status record(int out, const ldm_problem *p, const ldm_device *d, ldm_recipe *r) {
-    const cut c = cut_of(p, d, out);
+ldm_status ldm_winograd_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
+    const cut c = cut_of(p, params, d);
     ldm_row_kernel(p, r, "conv2d_winograd_cpu.cl", "conv2d_winograd");
-    ldm_rec_define(r, "OUT", out);
+    ldm_rec_define(r, "OUT", params[OUT]);
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_scratch(r, 0);
     for (int i = 0; i < SLOT_Y; i++) ldm_rec_slot(r, i);
@@ -143,39 +150,17 @@ static ldm_status record(int out, const ldm_problem *p, const ldm_device *d, ldm
     ldm_rec_int(r, out_h(p));
     ldm_rec_int(r, out_w(p));
     ldm_rec_int(r, p->dim[ACT]);
-    ldm_rec_int(r, c.block);
+    ldm_rec_int(r, params[BLOCK]);
     ldm_rec_int(r, c.group);
     ldm_rec_int(r, c.items);
     ldm_rec_range1(r, c.items, 1);
     return r->status;
 }
 
-static void judged(int out, const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y,
-                   double *b) {
+void ldm_winograd_reference(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which,
+                            double *y, double *b) {
     const ref_out o = ldm_row_out(which, p->dim[N] * out_h(p) * out_w(p) * p->dim[K], p->dtype, y, b);
     const ref_conv2d_dims r = ref_dims(p);
-    ref_conv2d_winograd(o, &r, out, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC],
+    ref_conv2d_winograd(o, &r, params[OUT], in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC],
                         in[SLOT_RESIDUAL]);
 }
-
-#define ROW(out)                                                                                                       \
-    const char *ldm_winograd##out##_supports(const ldm_problem *p, const ldm_device *d) {                              \
-        return supports(out, p, d);                                                                                    \
-    }                                                                                                                  \
-    const char *ldm_winograd##out##_prefers(const ldm_problem *p, const ldm_device *d) { return prefers(out, p, d); }  \
-    size_t ldm_winograd##out##_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {                 \
-        return scratch(out, p, d);                                                                                     \
-    }                                                                                                                  \
-    bool ldm_winograd##out##_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *k) {                 \
-        return pack(out, p, slot, k);                                                                                  \
-    }                                                                                                                  \
-    ldm_status ldm_winograd##out##_record(const ldm_problem *p, const int *params, const ldm_device *d,                \
-                                          ldm_recipe *r) {                                                             \
-        return record(out, p, d, r);                                                                                   \
-    }                                                                                                                  \
-    void ldm_winograd##out##_reference(const ldm_problem *p, const float *const *in, const ldm_sample *which,          \
-                                       double *y, double *b) {                                                         \
-        judged(out, p, in, which, y, b);                                                                               \
-    }
-ROW(4)
-ROW(2)

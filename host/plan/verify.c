@@ -10,7 +10,7 @@ static ldm_status judge(const ldm_step_info *s, const ldm_choice *c, const float
     double *want = NULL, *bound = NULL;
     TRY(ldm_alloc((size_t)count * sizeof *want, (void **)&want));
     TRY(ldm_alloc((size_t)count * sizeof *bound, (void **)&bound));
-    ldm_reference(&s->problem, c ? c->impl : NULL, in, which, want, bound);
+    ldm_reference(&s->problem, c, in, which, want, bound);
     ldm_judge_inputs(&s->problem, in, which, got, want, bound, v);
     for (int64_t i = 0; exact && i < count; i++) exact[i] = (float)want[i];
 done:
