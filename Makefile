@@ -69,7 +69,9 @@ $(B)/tests/test_%: $(B)/tests/test_%.o $(OBJ_$(CONFIG)) $(B)/libldm.a
 
 tests: $(TESTS)
 
-test: all tests fuzzers asan-some ## build and run every test; ends with "N passed, N failed, N skipped"
+# the bench is tested where Google Benchmark is
+BENCH_TESTED := $(if $(shell pkg-config --exists benchmark && echo yes),$(B)/ldm-bench)
+test: all tests fuzzers asan-some $(BENCH_TESTED) ## build and run every test; ends with "N passed, N failed, N skipped"
 	@tests/run $(TESTS) $(wildcard tests/test_*.sh) $(ASAN_SOME) $(FUZZ_TESTS) $(FUZZERS)
 
 include bench/bench.mk

@@ -1,11 +1,12 @@
-/* bench.c -- ldm-bench: every problem of the shape files in the rows asked for: verified once, timed by Google Benchmark,
- * written to results/. `--serve` answers one-line commands instead, so that a script can interleave us with other libraries
+/* bench.c -- ldm-bench, which is `ldm bench`: every problem of the shape files in the rows asked for: verified once, timed by
+ * Google Benchmark, written to results/; or a network against its floor (floor.h). `--serve` answers one-line commands instead, so that a script can interleave us with other libraries
  * (bench/peers.py). Shape files are what `ldm plan NET --shapes` prints: "  12 x conv2d:f32 n=1 ..."; # starts a comment. */
 #include "app/record.h"
 #include "bench/case.h"
+#include "bench/floor.h"
 #include "bench/gbench_shim.h"
 #include "bench/serve.h"
-#include "ops/peak.h"
+#include <ctype.h>
 #include <fnmatch.h>
 #include <glob.h>
 #include <math.h>
@@ -22,12 +23,11 @@ typedef struct entry {
 } entry;
 
 typedef struct options {
-    const char *ops, *impl, *device, *filter, *out;
+    char *ops, *impl, *filter, *out, *plan, *dtype;
     double min_time;
-    bool serve, list, keep;
-    char **files;
-    int file_count;
-    char *pass[32];                 /* argv of the library */
+    int serve, list, no_results, batch, height, width, repetitions;
+    const char **files; /* ends with NULL; owned by the parser */
+    char *pass[32];     /* argv of the library */
     int passed;
 } options;
 
@@ -35,19 +35,6 @@ static entry **entries;
 static int entry_count;
 static entry *opened;               /* the one entry that holds device memory */
 static ldm_peak peak;
-
-static const char usage[] =
-    "usage: ldm-bench [options] [SHAPES.txt ...]     (default: bench/shapes/*.txt)\n"
-    "  --op LIST         only these ops, e.g. conv2d,gemm\n"
-    "  --impl NAME|all   this row of each op, or every row that can run (default: the one the table chooses)\n"
-    "  --filter TEXT     only problems containing TEXT (or matching it as a pattern with *)\n"
-    "  --device D        as for ldm: 0, 1:0, cpu, gpu, part of a name (default $LDM_DEVICE)\n"
-    "  --min-time S      seconds each case is timed for at least (default 0.3)\n"
-    "  -o FILE           results file (default results/bench-<device>-<date>.json)\n"
-    "  --no-results      write none\n"
-    "  --list            print the cases and stop\n"
-    "  --serve           answer one-line commands on standard input (bench/serve.h; for the scripts that compare)\n"
-    "  --benchmark_...   passed to Google Benchmark\n";
 
 /* ---- cases ------------------------------------------------------------------------------------------------------- */
 
@@ -183,39 +170,16 @@ static ldm_status write_results(ldm_cl *cl, const char *path, int argc, char **a
 
 /* ---- main ------------------------------------------------------------------------------------------------------------ */
 
-static int fail(ldm_status st) {
-    fprintf(stderr, "ldm-bench: %s\n", ldm_message());
-    return ldm_exit_status(st);
-}
-
-static bool parse(int argc, char **argv, options *o) {
-    *o = (options){.min_time = 0.3, .keep = true, .pass = {argv[0]}, .passed = 1};
-    if (!(o->files = calloc((size_t)argc, sizeof *o->files))) return false;
-    for (int i = 1; i < argc; i++) {
-        const char *a = argv[i];
-        const char **value = !strcmp(a, "--op") ? &o->ops : !strcmp(a, "--impl") ? &o->impl : !strcmp(a, "--device") ? &o->device
-                             : !strcmp(a, "--filter") ? &o->filter : !strcmp(a, "-o") ? &o->out : NULL;
-        bool number = !strcmp(a, "--min-time");
-        if ((value || number) && i + 1 == argc) return fprintf(stderr, "ldm-bench: %s needs a value\n", a), false;
-        if (value) *value = argv[++i];
-        else if (number) o->min_time = strtod(argv[++i], NULL);
-        else if (!strcmp(a, "--serve")) o->serve = true;
-        else if (!strcmp(a, "--list")) o->list = true;
-        else if (!strcmp(a, "--no-results")) o->keep = false;
-        else if (!strncmp(a, "--benchmark_", 12) && o->passed < 31) o->pass[o->passed++] = argv[i];
-        else if (*a == '-') return fprintf(stderr, "ldm-bench: unknown option %s\n%s", a, usage), false;
-        else o->files[o->file_count++] = argv[i];
-    }
-    return o->min_time > 0 || (fprintf(stderr, "ldm-bench: --min-time wants seconds above 0\n"), false);
-}
+static const app_command self = {"bench", "[SHAPES.txt ...] | --plan NET",
+                                 "Verifies and times every op on the shapes of real networks (default: bench/shapes/*.txt), or a network step by step.", NULL};
 
 /* The shape files asked for, else all of bench/shapes beside kernels/ (which moves with the executable). */
 static ldm_status add_files(ldm_cl *cl, const options *o) {
     ldm_status st = LDM_OK;
     char pattern[4200];
     glob_t g = {0};
-    for (int i = 0; i < o->file_count && !st; i++) st = add_file(cl, o, o->files[i]);
-    if (o->file_count || st) return st;
+    for (int i = 0; o->files && o->files[i] && !st; i++) st = add_file(cl, o, o->files[i]);
+    if ((o->files && o->files[0]) || st) return st;
     snprintf(pattern, sizeof pattern, "%s/../bench/shapes/*.txt", ldm_kernel_dir());
     if (glob(pattern, 0, NULL, &g) != 0) return ldm_fail(LDM_ERR_FORMAT, "%s: no shape files; name some", pattern);
     for (size_t i = 0; i < g.gl_pathc && !st; i++) st = add_file(cl, o, g.gl_pathv[i]);
@@ -223,26 +187,22 @@ static ldm_status add_files(ldm_cl *cl, const options *o) {
     return st;
 }
 
-int main(int argc, char **argv) {
-    options o;
-    ldm_cl *cl = NULL;
+/* Where results go: -o, else a name of their own in results/. */
+static const char *results_path(const options *o, const char *kind, ldm_cl *cl, char *buf, size_t cap) {
+    size_t n = o->out ? strlen(o->out) : 0;
+    if (n && o->out[n - 1] != '/') return snprintf(buf, cap, "%s", o->out), buf;
+    return ldm_record_path(n ? o->out : "results", kind, ldm_cl_device(cl), buf, cap);
+}
+
+/* Every case through Google Benchmark. */
+static ldm_status bench_ops(ldm_cl *cl, options *o, int argc, char **argv) {
     ldm_status st = LDM_OK;
     char path[4200], name[LDM_PROBLEM_TEXT + 80];
-    int failures = 0, ran = 0;
-    for (int i = 1; i < argc; i++)
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return fputs(usage, stdout), 0;
-    if (!parse(argc, argv, &o)) return 1;
-    ldm_catch_signals();
-    TRY(ldm_cl_open(&(ldm_cl_options){.select = o.device}, &cl));
-    if (o.serve) {
-        int status = bench_serve(cl);
-        ldm_cl_close(cl);
-        return status;
-    }
-    TRY(add_files(cl, &o));
+    int failures = 0;
+    TRY(add_files(cl, o));
     if (!entry_count) TRY(ldm_fail(LDM_ERR_ARG, "no problem left to time: nothing matches the options"));
-    for (int i = 0; i < entry_count && o.list; i++) printf("%s @%s\n", entries[i]->c.text, entries[i]->c.choice.impl->name);
-    if (o.list) goto done;
+    for (int i = 0; i < entry_count && o->list; i++) printf("%s @%s\n", entries[i]->c.text, entries[i]->c.choice.impl->name);
+    if (o->list) goto done;
     TRY(ldm_measure_peak(cl, &peak));
     printf("%s: measured peak %.0f GFLOP/s (%s), read %.1f, copy %.1f, triad %.1f GB/s\n", ldm_cl_device(cl)->name, peak.gflops,
            peak.variant, peak.read_gbs, peak.copy_gbs, peak.triad_gbs);
@@ -251,20 +211,18 @@ int main(int argc, char **argv) {
         snprintf(name, sizeof name, "%s @%s", c->text, c->choice.impl->name);
         gbench_register(&(gbench_case){name, begin, once, entries[i], c->cost.flops, c->cost.bytes, peak.gflops,
                                        ldm_peak_limit(&peak, c->cost.flops, c->cost.bytes)},
-                        o.min_time);
+                        o->min_time);
     }
-    ran = gbench_run(o.passed, o.pass);
-    if (ran < 0) return 1;
+    if (gbench_run(o->passed, o->pass) < 0) TRY(ldm_fail(LDM_ERR_ARG, "an option of Google Benchmark is not one"));
     TRY(ldm_check_interrupt());
     for (int i = 0; i < entry_count; i++) {
         if (!entries[i]->failed) continue;
         failures++;
-        fprintf(stderr, "ldm-bench: %s @%s: %s\n", entries[i]->c.text, entries[i]->c.choice.impl->name, entries[i]->why);
+        fprintf(stderr, "%s @%s: %s\n", entries[i]->c.text, entries[i]->c.choice.impl->name, entries[i]->why);
     }
-    if (o.keep) {
-        if (!o.out) o.out = ldm_record_path("results", "bench", ldm_cl_device(cl), path, sizeof path);
-        TRY(write_results(cl, o.out, argc, argv));
-        printf("%d cases, %d failed: %s\n", entry_count, failures, o.out);
+    if (!o->no_results) {
+        TRY(write_results(cl, results_path(o, "bench", cl, path, sizeof path), argc, argv));
+        printf("%d cases, %d failed: %s\n", entry_count, failures, path);
     }
     if (failures) TRY(ldm_fail(LDM_ERR_MISMATCH, "%d of %d cases failed", failures, entry_count));
 done:
@@ -275,7 +233,79 @@ done:
         free(entries[i]);
     }
     free(entries);
-    free(o.files);
+    return st;
+}
+
+static ldm_status bench_plan(ldm_cl *cl, const options *o, int argc, char **argv) {
+    ldm_status st = LDM_OK;
+    char path[4200], kind[200];
+    app_network_options n = {.net = o->plan, .synthetic = 1, .n = o->batch, .h = o->height, .w = o->width};
+    json_t *root = NULL;
+    ldm_peak measured;
+    TRY(app_parse_dtype(o->dtype, &n.dtype));
+    if (o->repetitions < 1 || o->repetitions > 1000) TRY(ldm_fail(LDM_ERR_ARG, "--repetitions %d: wanted 1 to 1000", o->repetitions));
+    TRY(bench_floor(cl, &n, o->repetitions, &root));
+    if (o->no_results) goto done;
+    TRY(ldm_measure_peak(cl, &measured));
+    json_object_set_new(root, "header", ldm_record_header(ldm_cl_device(cl), &measured, argc, argv));
+    const char *text = json_string_value(json_object_get(root, "network")); /* as a file name */
+    size_t len = (size_t)snprintf(kind, sizeof kind, "floor-");
+    for (const char *s = text; *s && len < sizeof kind - 1; s++)
+        if (isalnum((unsigned char)*s)) kind[len++] = *s;
+        else if (kind[len - 1] != '-') kind[len++] = '-';
+    kind[len] = 0;
+    TRY(ldm_record_write(results_path(o, kind, cl, path, sizeof path), root));
+    printf("%s\n", path);
+done:
+    json_decref(root);
+    return st;
+}
+
+int main(int argc, char **argv) {
+    options o = {.min_time = 0.3, .batch = 1, .repetitions = 5, .pass = {argv[0]}, .passed = 1};
+    const struct poptOption table[] = {
+        {"op", 0, POPT_ARG_STRING, &o.ops, 0, "only these ops, e.g. conv2d,gemm", "LIST"},
+        {"impl", 0, POPT_ARG_STRING, &o.impl, 0, "this row of each op, or every row that can run (default: the one the table chooses)", "NAME|all"},
+        {"filter", 0, POPT_ARG_STRING, &o.filter, 0, "only problems containing TEXT (or matching it as a pattern with *)", "TEXT"},
+        {"min-time", 0, POPT_ARG_DOUBLE, &o.min_time, 0, "seconds each case is timed for at least (0.3)", "S"},
+        {"list", 0, POPT_ARG_NONE, &o.list, 0, "print the cases and stop", NULL},
+        {"plan", 0, POPT_ARG_STRING, &o.plan, 0, "a network step by step against its floor: for each step the least time that the measured peak and "
+         "bandwidth allow any algorithm we have; and what launching costs", "NET"},
+        {"batch", 'b', POPT_ARG_INT, &o.batch, 0, "batch size of the network (1)", "N"},
+        {"height", 'H', POPT_ARG_INT, &o.height, 0, "of the network's own input (default: native)", "N"},
+        {"width", 'W', POPT_ARG_INT, &o.width, 0, "likewise", "N"},
+        {"dtype", 0, POPT_ARG_STRING, &o.dtype, 0, "storage of the network: f32 or f16", "T"},
+        {"repetitions", 0, POPT_ARG_INT, &o.repetitions, 0, "timed runs of the network; medians count (5)", "R"},
+        {"output", 'o', POPT_ARG_STRING, &o.out, 0, "results file; a name ending in / gets a file name of its own (results/)", "FILE.json"},
+        {"no-results", 0, POPT_ARG_NONE, &o.no_results, 0, "write none", NULL},
+        {"serve", 0, POPT_ARG_NONE, &o.serve, 0, "answer one-line commands on standard input (bench/serve.h; for the scripts that compare)", NULL},
+        {"benchmark_OPTION", 0, POPT_ARG_NONE, NULL, 0, "options of Google Benchmark are passed on", NULL},
+        APP_PLAN, APP_DEVICE, APP_END};
+    ldm_cl *cl = NULL;
+    poptContext ctx = NULL;
+    ldm_status st = LDM_OK;
+    int status = 0, kept = 1;
+    const char **args = calloc((size_t)argc + 1, sizeof *args);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (!args) TRY(ldm_fail(LDM_ERR_NOMEM, "bench: host memory could not be allocated"));
+    args[0] = "ldm bench";
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--benchmark_", 12)) args[kept++] = argv[i];
+        else if (o.passed < 31) o.pass[o.passed++] = argv[i];
+    }
+    ldm_catch_signals();
+    TRY(app_parse(&self, table, kept, args, 0, 1000, &o.files, &ctx));
+    if (!(o.min_time > 0)) TRY(ldm_fail(LDM_ERR_ARG, "--min-time %g: wanted seconds above 0", o.min_time));
+    app_device.profile = o.plan != NULL;
+    TRY(app_open_untested(&cl));
+    if (o.serve) status = bench_serve(cl);
+    else if (o.plan) st = bench_plan(cl, &o, argc, argv);
+    else st = bench_ops(cl, &o, argc, argv);
+done:
     ldm_cl_close(cl);
-    return st ? fail(st) : 0;
+    free(o.ops), free(o.impl), free(o.filter), free(o.out), free(o.plan), free(o.dtype);
+    poptFreeContext(ctx);
+    free(args);
+    if (st) fprintf(stderr, "ldm bench: %s\n", ldm_message());
+    return st ? ldm_exit_status(st) : status;
 }

@@ -1,5 +1,6 @@
 # bench.mk -- the bench, its peers, the plots and the bundle; included by the Makefile.
-BENCH_OBJ := $(B)/bench/bench.o $(B)/bench/case.o $(B)/bench/serve.o $(B)/bench/gbench_shim.o $(B)/host/app/record.o $(B)/host/app/network.o
+BENCH_OBJ := $(patsubst %,$(B)/bench/%.o,bench case floor net serve gbench_shim) \
+             $(patsubst %,$(B)/host/app/%.o,network options record selftest)
 BENCH_ARGS ?=
 
 $(B)/bench/%.o: bench/%.cc
@@ -12,6 +13,11 @@ $(B)/ldm-bench: $(BENCH_OBJ) $(B)/libldm.a
 .PHONY: bench
 bench: $(B)/ldm-bench ## verify and time every op on the shapes of bench/shapes; BENCH_ARGS='--op conv2d' narrows it
 	$(B)/ldm-bench $(BENCH_ARGS)
+
+FLOOR := "cin-ldm-8" "sd15" "kl-f8:decoder -H 64"
+.PHONY: bench-floor
+bench-floor: $(B)/ldm-bench ## floor / measured of each kind of step, and what launching costs; FLOOR='"NET [options]" ...'
+	@for net in $(FLOOR); do $(B)/ldm-bench --plan $$net $(FLOOR_ARGS) || exit 1; done
 
 $(B)/peer_onednn: $(B)/bench/peer_onednn.o
 	$(CXX) $(LDFLAGS_$(CONFIG)) -o $@ $^ -ldnnl

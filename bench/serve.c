@@ -1,8 +1,8 @@
 /* serve.c -- see serve.h. */
 #include "bench/serve.h"
-#include "app/network.h"
 #include "app/record.h"
 #include "bench/case.h"
+#include "bench/net.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,15 +13,12 @@ typedef struct served {
     ldm_cl *cl;
     bench_case c[SERVED];
     int cases;
-    app_network net;
-    ldm_exec *exec;
+    bench_net net;
 } served;
 
 static void close_all(served *s) {
     while (s->cases) bench_case_close(&s->c[--s->cases]);
-    ldm_exec_destroy(s->exec);
-    app_network_close(&s->net);
-    s->exec = NULL;
+    bench_net_close(&s->net);
 }
 
 static ldm_status open_problem(served *s, const char *text, json_t *answer) {
@@ -42,55 +39,34 @@ static ldm_status open_problem(served *s, const char *text, json_t *answer) {
     return LDM_OK;
 }
 
-/* Inputs are uniform in [-1, 1), class ids and the like zero: the time does not depend on them. */
 static ldm_status open_net(served *s, const char *words, json_t *answer) {
-    ldm_status st = LDM_OK;
     char name[200], dtype[20], weights[4000], *end;
     int n, h, w;
-    float *data = NULL;
     if (sscanf(words, "%199s %dx%dx%d %19s %3999[^\n]", name, &n, &h, &w, dtype, weights) != 6)
         return ldm_fail(LDM_ERR_ARG, "'net %s': wanted net NAME NxHxW DTYPE WEIGHTS", words);
     app_network_options o = {.net = name, .n = n, .h = h, .w = w, .synthetic = strtoll(weights, &end, 10)};
     if (*end) o.model = weights, o.synthetic = -1;
     if (!ldm_dtype_parse(dtype, strlen(dtype), &o.dtype))
         return ldm_fail(LDM_ERR_ARG, "'net %s': no such dtype", words);
-    TRY(app_network_plan(&o, &s->net));
-    TRY(app_network_weights(&o, &s->net));
-    TRY(app_network_exec(&s->net, s->cl, NULL, &s->exec));
-    for (int t = 0; t < s->net.plan->tensors; t++) {
-        const ldm_tensor_info *i = &s->net.plan->tensor[t];
-        if (i->kind != LDM_INPUT) continue;
-        size_t count = (size_t)ldm_shape_count(&i->shape);
-        TRY(ldm_alloc(count * sizeof *data, (void **)&data));
-        for (size_t e = 0; e < count && i->dtype != LDM_I32; e++) data[e] = ldm_uniform(1, (uint64_t)t, e);
-        TRY(ldm_exec_write(s->exec, t, data));
-        free(data);
-        data = NULL;
-    }
+    ldm_status st = bench_net_open(&s->net, s->cl, &o);
+    if (st) return st;
     json_object_set_new(answer, "variants", json_pack("[s]", "net"));
-    json_object_set_new(answer, "flops", json_real(ldm_plan_cost(s->net.plan, -1).flops));
-    json_object_set_new(answer, "params", json_integer(ldm_plan_params(s->net.plan, NULL)));
-done:
-    free(data);
-    return st;
-}
-
-static ldm_status run_net(served *s) {
-    ldm_status st = ldm_exec_run(s->exec, 0);
-    return st ? st : ldm_exec_finish(s->exec);
+    json_object_set_new(answer, "flops", json_real(ldm_plan_cost(s->net.net.plan, -1).flops));
+    json_object_set_new(answer, "params", json_integer(ldm_plan_params(s->net.net.plan, NULL)));
+    return LDM_OK;
 }
 
 static ldm_status time_variant(served *s, const char *variant, json_t *answer) {
     int i = 0, runs = 0;
     double seconds = 0, start;
     ldm_status st = LDM_OK;
-    bool net = s->exec && !strcmp(variant, "net");
+    bool net = s->net.exec && !strcmp(variant, "net");
     while (i < s->cases && strcmp(s->c[i].choice.impl->name, variant)) i++;
     if (!net && i == s->cases) return ldm_fail(LDM_ERR_ARG, "'%s' is not open", variant);
     if (!net) TRY(bench_case_time(&s->c[i], &seconds));
     start = ldm_now();
     do {
-        TRY(net ? run_net(s) : bench_case_time(&s->c[i], &seconds));
+        TRY(net ? bench_net_run(&s->net, NULL) : bench_case_time(&s->c[i], &seconds));
         runs += net ? 1 : s->c[i].batch;
     } while (!net && ldm_now() - start < TIMED_SECONDS);
     json_object_set_new(answer, "seconds", json_real((ldm_now() - start) / runs));

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -90,7 +91,8 @@ const char *ldm_record_path(const char *dir, const char *kind, const ldm_device 
     while (n && name[n - 1] == '-') n--;
     name[n] = 0;
     utc("%Y-%m-%d", date, sizeof date);
-    snprintf(buf, cap, "%s/%s-%s-%s.json", dir, kind, name, date);
+    const size_t len = strlen(dir);
+    snprintf(buf, cap, "%s%s%s-%s-%s.json", dir, len && dir[len - 1] == '/' ? "" : "/", kind, name, date);
     return buf;
 }
 
@@ -111,4 +113,33 @@ ldm_status ldm_record_write(const char *path, const json_t *root) {
                         : ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", path);
     ldm_text_free(&t);
     return st;
+}
+
+/* Seconds that all processors were busy since the machine started, and of these this process; false if nobody tells. */
+static bool busy_seconds(double *busy, double *own) {
+    static const int who[] = {RUSAGE_SELF, RUSAGE_CHILDREN};
+    unsigned long long t[8] = {0}; /* user nice system idle iowait irq softirq steal */
+    FILE *f = fopen("/proc/stat", "r");
+    int n = f ? fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &t[7]) : 0;
+    if (f) fclose(f);
+    *own = 0;
+    for (int i = 0; i < 2; i++) {
+        struct rusage r;
+        getrusage(who[i], &r);
+        *own += (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) + 1e-6 * (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
+    }
+    *busy = (double)(t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) / (double)sysconf(_SC_CLK_TCK);
+    return n >= 4;
+}
+
+void ldm_load_begin(ldm_load *l) {
+    *l = (ldm_load){.start = ldm_now()};
+    busy_seconds(&l->busy, &l->own);
+}
+
+double ldm_load_other(const ldm_load *l) {
+    double busy, own, all = (ldm_now() - l->start) * (double)sysconf(_SC_NPROCESSORS_ONLN);
+    if (!busy_seconds(&busy, &own) || all <= 0) return 0;
+    const double other = (busy - l->busy - (own - l->own)) / all;
+    return other < 0 ? 0 : other > 1 ? 1 : other;
 }

@@ -107,3 +107,7 @@ const char *ldm_choice_params(const ldm_choice *c, char *buf, size_t cap) {
         n += (size_t)snprintf(buf + n, cap - n, "%s%s=%d", i ? " " : "", c->impl->tunables[i].name, c->params[i]);
     return buf;
 }
+
+ldm_cost ldm_choice_cost(const ldm_problem *p, const ldm_choice *c, const ldm_device *d) {
+    return c->impl->cost ? c->impl->cost(p, c->params, d) : p->op->cost(p);
+}

@@ -226,7 +226,7 @@ static const ldm_impl impls[] = {
      .record = gpu_record,
      .exact = true},
     {"gemm_tile", "8 rows x 32 outputs in registers, packed weights", LDM_CPU, cpu_supports, NULL, cpu_tunables,
-     cpu_legal, cpu_scratch, cpu_pack, cpu_record, NULL, true},
+     cpu_legal, cpu_scratch, cpu_pack, cpu_record, NULL, true, NULL},
     {.name = "gemm_clblast",
      .idea = "CLBlast's sgemm; bias, vector, residual and activation after it",
      .family = LDM_LIBRARY,
@@ -234,7 +234,7 @@ static const ldm_impl impls[] = {
      .record = clblast_record,
      .exact = true},
     {"gemm_plain", "one work-item per output element", LDM_PLAIN, NULL, NULL, NULL, NULL, NULL, NULL, plain_record, 0,
-     true},
+     true, NULL},
     {0}};
 
 /* Row tails 1..17 of every tile, output tails of 16 and 32, products around a strip (256) and a chunk (1024). */

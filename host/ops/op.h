@@ -117,6 +117,9 @@ struct ldm_impl {
     void (*reference)(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which, double *y,
                       double *bound);
     bool exact;                    /* integer data must come out bit for bit */
+    /* What this row's algorithm has to do: its own arithmetic, and bytes to and from memory read and written once each,
+     * what fits in caches not counted. NULL: the op's. */
+    ldm_cost (*cost)(const ldm_problem *p, const int *params, const ldm_device *d);
 };
 
 /* ---- the table ---------------------------------------------------------------------------------------------------- */
@@ -153,6 +156,7 @@ bool ldm_params_set(const ldm_impl *impl, int set, int *params);
 /* Whether a row that supports p on d can run with these. */
 bool ldm_params_legal(const ldm_problem *p, const ldm_impl *impl, const int *params, const ldm_device *d);
 /* The first set of values, in the order of the tunables' lists, that is legal and preferred; else the first legal one. */
+ldm_cost ldm_choice_cost(const ldm_problem *p, const ldm_choice *c, const ldm_device *d); /* the row's, else the op's */
 void ldm_default_params(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, int *params);
 
 /* ---- one op on one device: what tests, bench, tune, `ldm op` and verify use; executors use the parts ----------------- */

@@ -1,5 +1,6 @@
 /* peak.c -- measures what a device can do at most. Runs kernels/peak.cl; owns the choice of sizes and repeats. */
 #include "ops/peak.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,26 @@ double ldm_peak_gbs(const ldm_peak *p) {
 double ldm_peak_limit(const ldm_peak *p, double flops, double bytes) {
     double compute = flops / (p->gflops * 1e9), memory = bytes / (ldm_peak_gbs(p) * 1e9);
     return compute > memory ? compute : memory;
+}
+
+double ldm_peak_floor(const ldm_peak *peak, const ldm_problem *p, const ldm_device *d, const ldm_impl **best, ldm_cost *cost) {
+    double least = HUGE_VAL;
+    ldm_choice chosen = {0}; /* of rows that cost the same this one is named */
+    if (ldm_choose(p, d, &chosen)) chosen.impl = NULL;
+    for (const ldm_impl *i = p->op->impls; i->name; i++) {
+        ldm_choice c = {.impl = i};
+        if (i->family == LDM_LIBRARY || ldm_cannot(p, d, i) || (i->reference && d->exact)) continue;
+        for (int set = 0; ldm_params_set(i, set, c.params) && (set == 0 || i->cost); set++) {
+            if (i->cost && !ldm_params_legal(p, i, c.params, d)) continue;
+            const ldm_cost own = ldm_choice_cost(p, &c, d);
+            const double limit = ldm_peak_limit(peak, own.flops, own.bytes);
+            if (limit > least || (limit == least && i != chosen.impl)) continue;
+            least = limit;
+            if (best) *best = i;
+            if (cost) *cost = own;
+        }
+    }
+    return least;
 }
 
 /* Seconds of one of `count` back-to-back enqueues. */
@@ -132,6 +153,25 @@ done:
     ldm_buffer_destroy(a);
     ldm_buffer_destroy(b);
     return st;
+}
+
+ldm_status ldm_measure_launch(ldm_cl *cl, double *seconds) {
+    enum { LAUNCHES = 2000, REPEATS = 5 };
+    ldm_status st = LDM_OK;
+    ldm_buffer *y = NULL;
+    ldm_step *step = NULL;
+    double each, best = 0;
+    TRY(ldm_buffer_create(cl, 64, &y));
+    TRY(fma_step(cl, "fma_1x16", 1, 1, 0, y, &step));
+    for (int i = 0; i <= REPEATS; i++) { /* the first one builds */
+        TRY(time_step(cl, step, i ? LAUNCHES : 1, &each));
+        if (i == 1 || (i && each < best)) best = each;
+    }
+    *seconds = best;
+done:
+    ldm_step_destroy(step);
+    ldm_buffer_destroy(y);
+    return ldm_prefix(st, "launch");
 }
 
 ldm_status ldm_measure_peak(ldm_cl *cl, ldm_peak *out) {

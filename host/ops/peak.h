@@ -3,7 +3,7 @@
 #ifndef LDM_PEAK_H
 #define LDM_PEAK_H
 
-#include "cl/cl.h"
+#include "ops/op.h"
 
 typedef struct ldm_peak {
     double gflops;                     /* float32 FMA counted as two; the best kernel */
@@ -20,5 +20,12 @@ double ldm_peak_gbs(const ldm_peak *p);
 
 /* The roofline's limit for a problem, in seconds: max(flops / peak, bytes / bandwidth). */
 double ldm_peak_limit(const ldm_peak *p, double flops, double bytes);
+
+/* The least seconds p can take on d with the algorithms we have: the smallest limit over the rows and parameters that can run it (not a
+ * library's, and with device.exact only those that lose no accuracy). `best` [opt]: that row, `cost` [opt]: its cost. */
+double ldm_peak_floor(const ldm_peak *peak, const ldm_problem *p, const ldm_device *d, const ldm_impl **best, ldm_cost *cost);
+
+/* Seconds that one launch of a kernel that does nothing takes, back to back with others. */
+ldm_status ldm_measure_launch(ldm_cl *cl, double *seconds);
 
 #endif

@@ -125,6 +125,21 @@ const char *ldm_winograd_supports(const ldm_problem *p, const ldm_device *d) {
     return ldm_winograd_legal(p, least, d) ? NULL : "more than 2^25 tiles, or its scratch does not fit one buffer";
 }
 
+/* Tiles turned channel by channel, 36 or 16 products each, sums turned output by output; the operations of a turn are
+ * counted in TURN_IN and TURN_OUT of the kernel: 22 a line of six and 16 to four, or 4 and 4. Map in and out, and the
+ * filters as they are packed. */
+ldm_cost ldm_winograd_cost(const ldm_problem *p, const int *params, const ldm_device *d) {
+    const int out = params[OUT];
+    const double n = (double)tiles(p, out), c = (double)(p->dim[C] + p->dim[C2]), k = (double)p->dim[K];
+    const double in = out == 4 ? 12 * 22 : 8 * 4, back = out == 4 ? 10 * 16 : 6 * 4;
+    ldm_cost cost = p->op->cost(p);
+    ldm_packing w;
+    ldm_winograd_pack(p, params, SLOT_W, &w);
+    cost.flops = n * (2 * (double)places(out) * c * k + in * c + back * k);
+    cost.bytes += (double)w.bytes - (double)ldm_dtype_size(p->wdtype) * 9 * c * k;
+    return cost;
+}
+
 /* Cost per channel and output: products, and weights read at about 6.5 operations a byte. */
 static double cost(int64_t products, int64_t weights) { return 2.0 * (double)products + 6.5 * 4 * (double)weights; }
 

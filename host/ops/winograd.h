@@ -14,5 +14,6 @@ bool ldm_winograd_pack(const ldm_problem *p, const int *params, int slot, ldm_pa
 ldm_status ldm_winograd_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r);
 void ldm_winograd_reference(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which,
                             double *y, double *b);
+ldm_cost ldm_winograd_cost(const ldm_problem *p, const int *params, const ldm_device *d);
 
 #endif
