@@ -276,8 +276,12 @@ static void test_nonfinite(void) {
         ldm_ckpt *c = file();
         CHECK_OK(ldm_bind(p, c, NULL, &b));
         ldm_source s = ldm_binding_source(b);
+        const ldm_tensor_info *out = ldm_plan_tensor(p, ldm_plan_find(p, "out.2.weight"));
         float x[3 * 32 * 9];
-        ldm_status st = s.load(s.self, ldm_plan_tensor(p, ldm_plan_find(p, "out.2.weight")), x);
+        const float *there = s.view(s.self, out);
+        CHECK(there && !memcmp(there, &(float[]){table[i].value, table[i].value}, 8), "f32 is seen where it lies");
+        CHECK(there && s.check(s.self, out, there) == (table[i].fine ? LDM_OK : LDM_ERR_NONFINITE), "as when loaded");
+        ldm_status st = s.load(s.self, out, x);
         CHECK(st == (table[i].fine ? LDM_OK : LDM_ERR_NONFINITE), "%g as %s: status %d", (double)table[i].value,
               ldm_dtype_name(table[i].dtype), st);
         CHECK(st == LDM_OK || strstr(ldm_message(), "out.2.weight: 864 of 864"), "%s", ldm_message());

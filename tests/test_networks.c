@@ -108,7 +108,7 @@ static void network_close(network *n) {
 
 static ldm_status network_finish(network *n, ldm_ckpt *weights, bool cut, bool device) {
     ldm_status st = LDM_OK;
-    ldm_source source = {cut_load, weights};
+    ldm_source source = {.load = cut_load, .self = weights};
     const ldm_device *d = cl ? ldm_cl_device(cl) : NULL;
     ldm_plan_output(n->plan, n->y, "y");
     if (fused) TRY(ldm_plan_fuse(n->plan));

@@ -212,6 +212,10 @@ const char *const *ldm_ckpt_metadata(const ldm_ckpt *c) {
     return c->meta ? (const char *const *)c->meta : none;
 }
 
+const float *ldm_ckpt_view_f32(const ldm_ckpt_tensor *t) {
+    return t->dtype == LDM_F32 && t->contiguous && (uintptr_t)t->data % sizeof(float) == 0 ? t->data : NULL;
+}
+
 ldm_status ldm_ckpt_load_f32(const ldm_ckpt_tensor *t, float *dst) {
     int64_t count = ldm_shape_count(&t->shape), at[LDM_MAX_RANK] = {0};
     if (count < 0) return ldm_fail(LDM_ERR_FORMAT, "tensor %s: too many elements to count", t->name);

@@ -33,6 +33,8 @@ const ldm_ckpt_tensor *ldm_ckpt_find(const ldm_ckpt *c, const char *name); /* NU
  * pairs. */
 const char *const *ldm_ckpt_metadata(const ldm_ckpt *c);
 ldm_status ldm_ckpt_load_f32(const ldm_ckpt_tensor *t, float *dst); /* any dtype, any stride, C order out */
+/* The same elements where they lie in the mapping; NULL unless they are f32 there, aligned and in C order. */
+const float *ldm_ckpt_view_f32(const ldm_ckpt_tensor *t);
 
 /* What the file is, for people: kind, tensors, parameters, bytes by dtype, metadata, one line per tensor. */
 ldm_status ldm_ckpt_describe(const ldm_ckpt *c, ldm_text *out);

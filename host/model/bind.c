@@ -2,6 +2,7 @@
  * weight up by string. Which network a file is, is identify.c's question. */
 #include "model/model.h"
 #include <ctype.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,19 +200,30 @@ void ldm_binding_destroy(ldm_binding *b) {
 
 /* ---- loading --------------------------------------------------------------------------------------------------- */
 
-static ldm_status load(void *self, const ldm_tensor_info *info, float *dst) {
-    const ldm_binding *b = self;
-    const ldm_ckpt_tensor *t = b->tensor[info - b->plan->tensor];
-    const float largest = info->dtype == LDM_F16 ? 65504 : INFINITY;
-    ldm_status st = ldm_ckpt_load_f32(t, dst);
-    if (st) return st;
-    int64_t n = ldm_shape_count(&info->shape), bad = 0, first = -1;
-    for (int64_t i = 0; i < n; i++)
-        if (!isfinite(dst[i]) || fabsf(dst[i]) > largest) bad++, first = first < 0 ? i : first;
-    if (!bad) return LDM_OK;
-    return ldm_fail(LDM_ERR_NONFINITE, "tensor %s: %lld of %lld values are %s, the first (%g) at %lld", t->name,
-                    (long long)bad, (long long)n, isfinite(dst[first]) ? "beyond the range of f16" : "not finite",
-                    (double)dst[first], (long long)first);
+static const ldm_ckpt_tensor *bound(const ldm_binding *b, const ldm_tensor_info *info) {
+    return b->tensor[info - b->plan->tensor];
 }
 
-ldm_source ldm_binding_source(ldm_binding *b) { return (ldm_source){load, b}; }
+/* Every element is finite and, where the plan stores halves, in their range. */
+static ldm_status check(void *self, const ldm_tensor_info *info, const float *data) {
+    const float largest = info->dtype == LDM_F16 ? 65504 : FLT_MAX;
+    const int64_t n = ldm_shape_count(&info->shape);
+    int64_t bad = 0, first = 0;
+#pragma omp simd reduction(+ : bad)
+    for (int64_t i = 0; i < n; i++) bad += !(fabsf(data[i]) <= largest);
+    if (!bad) return LDM_OK;
+    while (fabsf(data[first]) <= largest) first++;
+    return ldm_fail(LDM_ERR_NONFINITE, "tensor %s: %lld of %lld values are %s, the first (%g) at %lld",
+                    bound(self, info)->name, (long long)bad, (long long)n,
+                    isfinite(data[first]) ? "beyond the range of f16" : "not finite", (double)data[first],
+                    (long long)first);
+}
+
+static ldm_status load(void *self, const ldm_tensor_info *info, float *dst) {
+    const ldm_status st = ldm_ckpt_load_f32(bound(self, info), dst);
+    return st ? st : check(self, info, dst);
+}
+
+static const float *view(void *self, const ldm_tensor_info *info) { return ldm_ckpt_view_f32(bound(self, info)); }
+
+ldm_source ldm_binding_source(ldm_binding *b) { return (ldm_source){load, b, view, check}; }

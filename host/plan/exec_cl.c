@@ -120,48 +120,82 @@ ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, ldm_memory *o
     return LDM_OK;
 }
 
-static ldm_status pack_into(exec_cl *e, packed *w, const float *src) {
-    ldm_status st = LDM_OK;
-    void *bytes = NULL, *mapped = NULL;
-    size_t count = (size_t)ldm_shape_count(&e->base.plan->tensor[w->tensor].shape);
-    TRY(ldm_buffer_window(e->weights[w->chunk], w->offset, w->layout.bytes, &w->window));
-    if (ldm_cl_device(e->cl)->unified) TRY(ldm_buffer_map(w->window, true, &mapped));
-    else TRY(ldm_alloc(w->layout.bytes, &bytes));
-    void *dst = mapped ? mapped : bytes;
+/* One weight packed to dst, from where the source has it or else through *data, made when first needed: `most` elements. */
+static ldm_status pack_weight(exec_cl *e, const packed *w, int64_t most, float **data, void *dst) {
+    const ldm_source *s = &e->base.source;
+    const ldm_tensor_info *t = &e->base.plan->tensor[w->tensor];
+    const float *src = s->view ? s->view(s->self, t) : NULL;
+    ldm_status st = src ? s->check(s->self, t, src) : LDM_OK;
+    if (!st && !src && !*data && !(*data = malloc((size_t)most * sizeof **data)))
+        st = ldm_fail(LDM_ERR_NOMEM, "host memory: %lld floats could not be allocated", (long long)most);
+    if (!st && !src) st = s->load(s->self, t, *data);
+    if (st) return st;
+    if (!src) src = *data;
     if (w->layout.fn) w->layout.fn(&w->layout, src, dst);
-    else ldm_from_f32(w->layout.dtype, src, count, dst);
-    if (mapped) TRY(ldm_buffer_unmap(w->window, mapped));
-    else TRY(ldm_buffer_write(w->window, 0, bytes, w->layout.bytes));
+    else ldm_from_f32(w->layout.dtype, src, (size_t)ldm_shape_count(&t->shape), dst);
+    return LDM_OK;
+}
+
+/* The same to the device: straight into memory that it shares (`base`: of each chunk), else packed here and sent. */
+static ldm_status place_weight(exec_cl *e, const packed *w, int64_t most, char *const *base, float **data) {
+    if (base[w->chunk]) return pack_weight(e, w, most, data, base[w->chunk] + w->offset);
+    void *bytes = NULL;
+    ldm_status st = LDM_OK;
+    TRY(ldm_alloc(w->layout.bytes, &bytes));
+    TRY(pack_weight(e, w, most, data, bytes));
+    TRY(ldm_buffer_write(w->window, 0, bytes, w->layout.bytes));
 done:
     free(bytes);
     return st;
 }
 
+/* Where memory is shared, every thread packs. */
 static ldm_status load_weights(exec_cl *e) {
     ldm_status st = LDM_OK;
     const ldm_plan *p = e->base.plan;
-    float *data = NULL;
-    int64_t largest = 1;
+    char *base[64] = {0}, why[1024]; /* sentences are a thread's own: that of the first failure is kept here */
+    int64_t most = 1;
+    int done = 0;
     ldm_progress bar;
-    for (int i = 0; i < e->l.count; i++) {
-        int64_t n = ldm_shape_count(&p->tensor[e->l.packed[i].tensor].shape);
-        if (n > largest) largest = n;
+    const bool shared = ldm_cl_device(e->cl)->unified;
+    for (int i = 0; i < e->l.chunks; i++) {
+        TRY(ldm_buffer_create(e->cl, e->l.chunk_bytes[i], &e->weights[i]));
+        if (shared) TRY(ldm_buffer_map(e->weights[i], true, (void **)&base[i]));
     }
-    TRY(ldm_alloc((size_t)largest * sizeof *data, (void **)&data));
-    for (int i = 0; i < e->l.chunks; i++) TRY(ldm_buffer_create(e->cl, e->l.chunk_bytes[i], &e->weights[i]));
-    ldm_progress_begin(&bar, "loading weights", "tensors", e->l.count);
     for (int i = 0; i < e->l.count; i++) {
         packed *w = &e->l.packed[i];
-        if (i == 0 || w->tensor != e->l.packed[i - 1].tensor)
-            st = e->base.source.load(e->base.source.self, &p->tensor[w->tensor], data);
-        if (!st) st = pack_into(e, w, data);
-        if (!st) st = ldm_check_interrupt();
-        if (st) break;
-        ldm_progress_to(&bar, i + 1);
+        const int64_t n = ldm_shape_count(&p->tensor[w->tensor].shape);
+        if (n > most) most = n;
+        TRY(ldm_buffer_window(e->weights[w->chunk], w->offset, w->layout.bytes, &w->window));
+    }
+    ldm_progress_begin(&bar, "loading weights", "tensors", e->l.count);
+#pragma omp parallel if (shared)
+    {
+        float *data = NULL;
+#pragma omp for schedule(dynamic)
+        for (int i = 0; i < e->l.count; i++) {
+            ldm_status own;
+#pragma omp atomic read
+            own = st;
+            if (own) continue;
+            own = ldm_check_interrupt();
+            if (!own) own = place_weight(e, &e->l.packed[i], most, base, &data);
+#pragma omp critical(loading)
+            {
+                if (own && !st) {
+                    snprintf(why, sizeof why, "%s", ldm_message());
+#pragma omp atomic write
+                    st = own;
+                }
+                ldm_progress_to(&bar, ++done);
+            }
+        }
+        free(data);
     }
     ldm_progress_end(&bar);
+    if (st) TRY(ldm_fail(st, "%s", why));
+    for (int i = 0; i < e->l.chunks && shared; i++) TRY(ldm_buffer_unmap(e->weights[i], base[i]));
 done:
-    free(data);
     return st;
 }
 

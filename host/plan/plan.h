@@ -104,10 +104,14 @@ ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out)
  */
 
 typedef struct ldm_source {
-    /* All elements of param `t` of the plan as f32, in the checkpoint's layout (plan shape). May be called from the
-     * thread that creates an executor only. */
+    /* All elements of param `t` of the plan as f32, in the checkpoint's layout (plan shape). Both functions are called
+     * while an executor is created, by several threads at a time. */
     ldm_status (*load)(void *self, const ldm_tensor_info *t, float *dst);
     void *self;
+    /* [opt] Where they already lie so, unchanged as long as the source is there; NULL: only load can say them. */
+    const float *(*view)(void *self, const ldm_tensor_info *t);
+    /* With `view`: what load finds fault with, found in elements that are viewed. */
+    ldm_status (*check)(void *self, const ldm_tensor_info *t, const float *data);
 } ldm_source;
 
 /* Deterministic weights: the same numbers on every machine for a seed and a name. */

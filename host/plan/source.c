@@ -13,4 +13,4 @@ static ldm_status load(void *self, const ldm_tensor_info *t, float *dst) {
     return LDM_OK;
 }
 
-ldm_source ldm_source_synthetic(uint64_t *seed) { return (ldm_source){load, seed}; }
+ldm_source ldm_source_synthetic(uint64_t *seed) { return (ldm_source){.load = load, .self = seed}; }
