@@ -224,6 +224,18 @@ static ldm_status clblast_record(const ldm_problem *p, const int *params, const 
 }
 
 static const ldm_impl impls[] = {
+    {.name = "conv2d_winograd_gpu",
+     .idea = "Winograd F(4x4,3x3), a quarter of the products, or F(2x2,3x3), 4/9: tiles turned in memory, then a product of "
+             "gemm_gpu.cl a place",
+     .family = LDM_GPU,
+     .supports = ldm_winograd_gpu_supports,
+     .prefers = ldm_winograd_gpu_prefers,
+     .tunables = ldm_winograd_gpu_tunables,
+     .legal = ldm_winograd_gpu_legal,
+     .scratch = ldm_winograd_gpu_scratch,
+     .pack = ldm_winograd_gpu_pack,
+     .record = ldm_winograd_gpu_record,
+     .reference = ldm_winograd_gpu_reference},
     {.name = "conv2d_gpu",
      .idea = "implicit GEMM, tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split "
              "to fill the device",
@@ -329,6 +341,7 @@ static const char *const cases[] = {
     "conv2d n=1 c=256 h=8 w=8 k=256" SAME3 " up=2 +bias",
     "conv2d n=1 c=256 h=16 w=16 k=256 r=3 s=3 stride=2 pt=0 pb=1 pl=0 pr=1 +bias",
     "conv2d n=1 c=4 h=130 w=127 k=100 c2=8 act=silu +bias +vec +residual",
+    "conv2d n=2 c=2 h=45 w=50 k=300" SAME3 " +bias", /* two strips of Winograd's tiles on GPUs */
     "conv2d:f16 n=2 c=7 h=3 w=2 k=15" SAME3 " act=silu +bias +vec +residual",
     "conv2d:f16 n=1 c=65 h=9 w=17 k=65" SAME3 " +bias +residual",
     "conv2d:f16 n=1 c=257 h=5 w=5 k=48" SAME3 " act=gelu +bias",

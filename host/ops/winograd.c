@@ -39,10 +39,28 @@ static void filter_matrix(int out, double g[6][3]) {
     g[out + 1][0] = g[out + 1][1] = 0, g[out + 1][2] = 1;
 }
 
+/* U of one channel for PANEL outputs, whose filters begin `step` floats apart, of which `count` are there; zeros elsewhere. */
+static void turn(double g[6][3], int out, const float *src, int64_t step, int64_t count,
+                 float line[MOST_PLACES][PANEL]) {
+    const int side = out + 2;
+    double tap[9][PANEL] = {{0}}, half[6][3][PANEL];
+    for (int64_t o = 0; o < PANEL && o < count; o++)
+        for (int t = 0; t < 9; t++) tap[t][o] = src[o * step + t];
+    for (int i = 0; i < side; i++)
+        for (int j = 0; j < 3; j++)
+            for (int o = 0; o < PANEL; o++)
+                half[i][j][o] = g[i][0] * tap[j][o] + g[i][1] * tap[3 + j][o] + g[i][2] * tap[6 + j][o];
+    for (int i = 0; i < side; i++)
+        for (int j = 0; j < side; j++)
+            for (int o = 0; o < PANEL; o++)
+                line[i * side + j][o] =
+                    (float)(half[i][0][o] * g[j][0] + half[i][1][o] * g[j][1] + half[i][2][o] * g[j][2]);
+}
+
 /* [chunk][place][panel][channels of the chunk][32], the chunks of x's channels, then of x2's; see pack.h for the zeros.
  */
 static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
-    const int out = (int)k->arg[A_OUT], side = out + 2;
+    const int out = (int)k->arg[A_OUT];
     const int64_t n = k->arg[A_K], c[2] = {k->arg[A_C], k->arg[A_C2]}, all = c[0] + c[1],
                   panels = ldm_ceil_div(n, PANEL);
     double g[6][3];
@@ -55,25 +73,39 @@ static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
 #pragma omp parallel for schedule(static)
             for (int64_t panel = 0; panel < panels; panel++)
                 for (int64_t e = 0; e < count; e++) {
-                    double tap[9][PANEL] = {{0}}, half[6][3][PANEL];
                     float line[MOST_PLACES][PANEL];
-                    for (int64_t o = 0; o < PANEL && panel * PANEL + o < n; o++)
-                        for (int t = 0; t < 9; t++)
-                            tap[t][o] = src[((panel * PANEL + o) * all + source * c[0] + from + e) * 9 + t];
-                    for (int i = 0; i < side; i++)
-                        for (int j = 0; j < 3; j++)
-                            for (int o = 0; o < PANEL; o++)
-                                half[i][j][o] = g[i][0] * tap[j][o] + g[i][1] * tap[3 + j][o] + g[i][2] * tap[6 + j][o];
-                    for (int i = 0; i < side; i++)
-                        for (int j = 0; j < side; j++)
-                            for (int o = 0; o < PANEL; o++)
-                                line[i * side + j][o] = (float)(half[i][0][o] * g[j][0] + half[i][1][o] * g[j][1] +
-                                                                half[i][2][o] * g[j][2]);
+                    turn(g, out, src + (panel * PANEL * all + source * c[0] + from + e) * 9, all * 9, n - panel * PANEL,
+                         line);
                     for (int64_t i = 0; i < places(out); i++)
                         memcpy(to + ((i * panels + panel) * count + e) * PANEL, line[i], sizeof line[i]);
                 }
             to += places(out) * panels * PANEL * count;
         }
+}
+
+/* [place][channel of x, then of x2][output] */
+static void turn_filters_flat(const ldm_packing *k, const float *src, void *dst) {
+    const int out = (int)k->arg[A_OUT];
+    const int64_t n = k->arg[A_K], all = k->arg[A_C] + k->arg[A_C2];
+    double g[6][3];
+    filter_matrix(out, g);
+#pragma omp parallel for schedule(static)
+    for (int64_t e = 0; e < all; e++)
+        for (int64_t o = 0; o < n; o += PANEL) {
+            float line[MOST_PLACES][PANEL];
+            turn(g, out, src + (o * all + e) * 9, all * 9, n - o, line);
+            for (int64_t i = 0; i < places(out); i++)
+                memcpy((float *)dst + (i * all + e) * n + o, line[i],
+                       sizeof **line * (size_t)(n - o < PANEL ? n - o : PANEL));
+        }
+}
+
+bool ldm_winograd_filters(const ldm_problem *p, int out, ldm_packing *k) {
+    const int64_t *d = p->dim;
+    *k = (ldm_packing){.dtype = LDM_F32, .arg = {d[K], d[C], d[C2], out}, .fn = turn_filters_flat};
+    k->bytes = (size_t)(places(out) * d[K] * (d[C] + d[C2])) * sizeof(float);
+    snprintf(k->key, sizeof k->key, "winograd%d flat", out);
+    return true;
 }
 
 bool ldm_winograd_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *k) {
@@ -172,10 +204,14 @@ ldm_status ldm_winograd_record(const ldm_problem *p, const int *params, const ld
     return r->status;
 }
 
-void ldm_winograd_reference(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which,
-                            double *y, double *b) {
+void ldm_winograd_judged(const ldm_problem *p, int out, const float *const *in, const ldm_sample *which, double *y,
+                         double *b) {
     const ref_out o = ldm_row_out(which, p->dim[N] * out_h(p) * out_w(p) * p->dim[K], p->dtype, y, b);
     const ref_conv2d_dims r = ref_dims(p);
-    ref_conv2d_winograd(o, &r, params[OUT], in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC],
-                        in[SLOT_RESIDUAL]);
+    ref_conv2d_winograd(o, &r, out, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
+}
+
+void ldm_winograd_reference(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which,
+                            double *y, double *b) {
+    ldm_winograd_judged(p, params[OUT], in, which, y, b);
 }

@@ -1,5 +1,5 @@
-/* winograd.h -- 3x3 convolution by Winograd's F(4x4,3x3) and F(2x2,3x3): a row of conv2d (internal to host/ops). The
- * functions of a row are the contract's (op.h). */
+/* winograd.h -- 3x3 convolution by Winograd's F(4x4,3x3) and F(2x2,3x3): a row of conv2d for CPUs (winograd.c) and one for
+ * GPUs (winograd_gpu.c); internal to host/ops. The functions of a row are the contract's (op.h). */
 #ifndef LDM_OPS_WINOGRAD_H
 #define LDM_OPS_WINOGRAD_H
 
@@ -15,5 +15,20 @@ ldm_status ldm_winograd_record(const ldm_problem *p, const int *params, const ld
 void ldm_winograd_reference(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which,
                             double *y, double *b);
 ldm_cost ldm_winograd_cost(const ldm_problem *p, const int *params, const ldm_device *d);
+
+extern const ldm_tunable ldm_winograd_gpu_tunables[];
+const char *ldm_winograd_gpu_supports(const ldm_problem *p, const ldm_device *d);
+const char *ldm_winograd_gpu_prefers(const ldm_problem *p, const int *params, const ldm_device *d);
+bool ldm_winograd_gpu_legal(const ldm_problem *p, const int *params, const ldm_device *d);
+size_t ldm_winograd_gpu_scratch(const ldm_problem *p, const int *params, const ldm_device *d);
+bool ldm_winograd_gpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *k);
+ldm_status ldm_winograd_gpu_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r);
+void ldm_winograd_gpu_reference(const ldm_problem *p, const int *params, const float *const *in,
+                                const ldm_sample *which, double *y, double *b);
+
+/* What both share: filters turned for tiles of `out`, [place][channel of x, then of x2][output]; value and bound. */
+bool ldm_winograd_filters(const ldm_problem *p, int out, ldm_packing *k);
+void ldm_winograd_judged(const ldm_problem *p, int out, const float *const *in, const ldm_sample *which, double *y,
+                         double *b);
 
 #endif

@@ -1,0 +1,151 @@
+/* winograd_gpu.c -- Winograd's F(4x4,3x3) and F(2x2,3x3) as a row of conv2d on GPUs: its three launches, the strips of tiles
+ * they are made for, and when the algorithm pays. The kernels are kernels/conv2d_winograd_gpu.cl and, for the products,
+ * gemm_gpu.cl; filters are turned by winograd.c. */
+#include "ops/conv2d.h"
+#include "ops/gpu_tile.h"
+#include "ops/pack.h"
+#include "ops/row.h"
+#include "ops/winograd.h"
+#include <string.h>
+
+enum { TILE_M, TILE_N, SPLIT, OUT };
+/* Bytes of V and M a strip should take, so that they stay in a cache, and may take where there would be more than MOST_STRIPS of them. */
+enum { STRIP_BYTES = 8 << 20, MOST_BYTES = 256 << 20, MOST_STRIPS = LDM_MAX_LAUNCHES / 4, ALIGN = 1024 };
+
+const ldm_tunable ldm_winograd_gpu_tunables[] = {{"TILE_M", "tiles of a work-group", {64, 128}},
+                                                 {"TILE_N", "outputs of a work-group", {32, 64}},
+                                                 {"SPLIT", "work-groups below which the channels are split", {256, 512, 1}},
+                                                 {"OUT", "outputs of a tile a side", {4, 2}},
+                                                 {0}};
+
+static int64_t places(const int *t) { return (t[OUT] + 2) * (t[OUT] + 2); }
+static int64_t down(const ldm_problem *p, const int *t) { return ldm_ceil_div(out_h(p), t[OUT]); }
+static int64_t right(const ldm_problem *p, const int *t) { return ldm_ceil_div(out_w(p), t[OUT]); }
+static int64_t tiles(const ldm_problem *p, const int *t) { return p->dim[N] * down(p, t) * right(p, t); }
+static int64_t depth(const ldm_problem *p) { return p->dim[C] + p->dim[C2]; }
+
+/* Where a strip's arrays begin in scratch, V at 0. */
+typedef struct strip {
+    int64_t tiles;
+    size_t m, part, bytes;
+    ldm_gpu_cut cut; /* of the product */
+} strip;
+
+static strip strip_of(const ldm_problem *p, const int *t) {
+    const int64_t all = tiles(p, t), tile = places(t) * (depth(p) + p->dim[K]) * (int64_t)sizeof(float);
+    strip s = {.tiles = STRIP_BYTES / tile};
+    if (s.tiles < ldm_ceil_div(all, MOST_STRIPS)) s.tiles = ldm_ceil_div(all, MOST_STRIPS);
+    s.tiles = ldm_round_up(s.tiles, 128);
+    if (s.tiles > all) s.tiles = all;
+    s.cut = ldm_gpu_cut_of(t, s.tiles, p->dim[K], depth(p), places(t));
+    s.m = (size_t)ldm_round_up(places(t) * s.tiles * depth(p) * (int64_t)sizeof(float), ALIGN);
+    s.part = s.m + (size_t)ldm_round_up(places(t) * s.tiles * p->dim[K] * (int64_t)sizeof(float), ALIGN);
+    s.bytes = s.part + s.cut.scratch;
+    return s;
+}
+
+size_t ldm_winograd_gpu_scratch(const ldm_problem *p, const int *t, const ldm_device *d) { return strip_of(p, t).bytes; }
+
+bool ldm_winograd_gpu_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
+    const size_t bytes = strip_of(p, t).bytes;
+    return ldm_gpu_tile_legal(p, t, d) && bytes <= d->max_alloc && bytes <= MOST_BYTES;
+}
+
+const char *ldm_winograd_gpu_supports(const ldm_problem *p, const ldm_device *d) {
+    static const int least[] = {64, 32, 1, 2}; /* F(2x2) has more tiles, F(4x4) more bytes */
+    const int other[] = {64, 32, 1, 4};
+    if (p->dim[R] != 3 || p->dim[S] != 3 || p->dim[STRIDE] != 1) return "needs a 3x3 filter and stride 1";
+    if (p->dim[H] * p->dim[W] * (p->dim[C] > p->dim[C2] ? p->dim[C] : p->dim[C2]) > INT32_MAX)
+        return "more than 2^31 values in a sample";
+    if (!ldm_winograd_gpu_legal(p, least, d) && !ldm_winograd_gpu_legal(p, other, d))
+        return "its turned tiles take more than 256 MiB or than one buffer holds";
+    return ldm_gpu_tile_supports(d, tiles(p, least), p->dim[K], depth(p));
+}
+
+/* Operations, and bytes to and from memory at 20 operations a byte, which is what GPUs have for f32 today; the direct
+ * kernel reads its maps in cache. */
+const char *ldm_winograd_gpu_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
+    const double pixels = (double)(p->dim[N] * out_h(p) * out_w(p)), c = (double)depth(p), k = (double)p->dim[K];
+    const double turned = (double)(places(t) * tiles(p, t)), filters = (double)places(t) * c * k;
+    for (int i = 0; i < 4; i++) { /* the largest tiles that suit the product */
+        const int best[] = {i < 2 ? 128 : 64, i % 2 ? 32 : 64, t[SPLIT], t[OUT]};
+        if (ldm_gpu_tile_prefers(best, tiles(p, t), p->dim[K], places(t))) continue;
+        if (best[TILE_M] != t[TILE_M] || best[TILE_N] != t[TILE_N]) return "other tiles suit the product better";
+        break;
+    }
+    if (p->wdtype != LDM_F32) return "its filters would take up to eight times the memory they take as f16";
+    const double own = 2 * turned * c * k + 20 * 4 * (2 * turned * (c + k) + filters);
+    return own < 0.8 * (2 * 9 * pixels * c * k + 20 * 4 * 9 * c * k) ? NULL
+                                                                       : "turning the tiles costs more than it saves";
+}
+
+void ldm_winograd_gpu_reference(const ldm_problem *p, const int *t, const float *const *in, const ldm_sample *which,
+                                double *y, double *b) {
+    ldm_winograd_judged(p, t[OUT], in, which, y, b);
+}
+
+bool ldm_winograd_gpu_pack(const ldm_problem *p, const int *t, int slot, ldm_packing *k) {
+    return slot == SLOT_W && ldm_winograd_filters(p, t[OUT], k);
+}
+
+static void product(const ldm_problem *p, const int *t, const strip *s, int64_t count, bool merge, ldm_recipe *r) {
+    const int64_t batch = places(t);
+    ldm_rec_kernel(r, "gemm_gpu.cl", merge ? "gemm_merge" : "gemm_block"); /* floats, whatever the problem's storage */
+    ldm_gpu_tile_defines(t, r);
+    ldm_rec_define(r, "VEC", p->dim[K] % 4 == 0 && depth(p) % 4 == 0);
+    ldm_rec_define(r, "W_LAYOUT", 1);
+    ldm_rec_scratch(r, s->m);
+    ldm_rec_scratch(r, s->cut.scratch ? s->part : s->m);
+    if (!merge) ldm_rec_scratch(r, 0);
+    if (!merge) ldm_rec_slot(r, SLOT_W);
+    for (int i = 0; i < 3; i++) ldm_rec_slot(r, LDM_MAX_SLOTS); /* neither bias nor vec nor residual yet */
+    ldm_rec_int(r, merge ? count * batch : count);
+    ldm_rec_int(r, count);
+    ldm_rec_int(r, p->dim[K]);
+    if (merge) {
+        ldm_rec_int(r, s->cut.splits);
+        ldm_rec_range1(r, count * batch * ldm_ceil_div(p->dim[K], 4), 64);
+    } else {
+        ldm_rec_int(r, depth(p));
+        ldm_rec_int(r, batch);
+        ldm_rec_int(r, s->cut.k_range);
+        ldm_gpu_tile_range(t, &s->cut, batch, r);
+    }
+}
+
+/* The turning kernels' sizes after their own: how tiles are numbered, and which they make. */
+static void numbering(const ldm_problem *p, const int *t, int64_t first, int64_t count, ldm_recipe *r) {
+    ldm_rec_int(r, down(p, t));
+    ldm_rec_int(r, right(p, t));
+    ldm_rec_int(r, first);
+    ldm_rec_int(r, count);
+}
+
+ldm_status ldm_winograd_gpu_record(const ldm_problem *p, const int *t, const ldm_device *d, ldm_recipe *r) {
+    const strip s = strip_of(p, t);
+    for (int64_t first = 0, all = tiles(p, t); first < all; first += s.tiles) {
+        const int64_t count = all - first < s.tiles ? all - first : s.tiles;
+        ldm_row_kernel(p, r, "conv2d_winograd_gpu.cl", "winograd_in");
+        ldm_rec_define(r, "OUT", t[OUT]);
+        ldm_rec_scratch(r, 0);
+        ldm_rec_slot(r, SLOT_X);
+        ldm_rec_slot(r, SLOT_X2);
+        const int order[] = {H, W, C, C2, UP, PT, PL};
+        for (size_t i = 0; i < sizeof order / sizeof *order; i++) ldm_rec_int(r, p->dim[order[i]]);
+        numbering(p, t, first, count, r);
+        ldm_rec_range1(r, count * depth(p), 64);
+        for (int merge = 0; merge <= (s.cut.splits > 1); merge++) product(p, t, &s, count, merge, r);
+        ldm_row_kernel(p, r, "conv2d_winograd_gpu.cl", "winograd_out");
+        ldm_rec_define(r, "OUT", t[OUT]);
+        ldm_rec_slot(r, SLOT_Y);
+        ldm_rec_scratch(r, s.m);
+        for (int i = SLOT_BIAS; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+        ldm_rec_int(r, out_h(p));
+        ldm_rec_int(r, out_w(p));
+        ldm_rec_int(r, p->dim[K]);
+        numbering(p, t, first, count, r);
+        ldm_rec_int(r, p->dim[ACT]);
+        ldm_rec_range1(r, count * p->dim[K], 64);
+    }
+    return r->status;
+}
