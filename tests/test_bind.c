@@ -421,6 +421,36 @@ static void test_identify(void) {
     ldm_ckpt_close(c);
 }
 
+/* A fused plan is bound by the file's names, read by steps or not, and what it makes of them is theirs. */
+static void test_derived(void) {
+    static const char one_head[] = "num_heads=1 use_spatial_transformer=1 context_dim=8";
+    ldm_plan *written = unet_plan(one_head, LDM_F32), *p = unet_plan(one_head, LDM_F32);
+    ldm_binding *b = NULL;
+    CHECK_OK(ldm_plan_fuse(p));
+    for (int missing = 0; missing < 2; missing++) {
+        add_plan(written, "", 0.5f);
+        if (missing) drop("middle_block.1.transformer_blocks.0.attn1.to_k.weight");
+        ldm_ckpt *c = file();
+        ldm_status st = ldm_bind(p, c, NULL, &b);
+        if (missing) expect(st, "1 are missing (middle_block.1.transformer_blocks.0.attn1.to_k.weight");
+        else CHECK_OK(st);
+        int derived = 0;
+        for (int t = 0; b && t < p->tensors; t++) {
+            if (p->tensor[t].kind != LDM_PARAM || !p->tensor[t].rule) continue;
+            float *x = malloc((size_t)ldm_shape_count(&p->tensor[t].shape) * sizeof *x);
+            ldm_source w = ldm_binding_source(b);
+            CHECK_OK(ldm_plan_load(p, &w, t, x));
+            CHECK(x[0] == 32 * 0.25f, "%s: %g", p->tensor[t].name, (double)x[0]);
+            free(x);
+            derived++;
+        }
+        CHECK(missing || derived > 0, "nothing was derived");
+        ldm_binding_destroy(b), b = NULL;
+        ldm_ckpt_close(c);
+    }
+    ldm_plan_destroy(written), ldm_plan_destroy(p);
+}
+
 int main(int argc, char **argv) {
     test_begin(argc, argv, "bind");
     if (!mkdtemp(folder)) return perror(folder), 1;
@@ -433,6 +463,7 @@ int main(int argc, char **argv) {
     CASE("not finite") test_nonfinite();
     CASE("taef2") test_taef2();
     CASE("identify") test_identify();
+    CASE("derived weights") test_derived();
     unlink(path);
     rmdir(folder);
     return test_end();

@@ -2,7 +2,7 @@
  * references and on the device, and that they leave alone what somebody else still reads, what is an output and what
  * only looks like their steps. Whole networks fused and unfused are in test_networks.c. */
 #include "model/layers.h"
-#include "plan/plan.h"
+#include "plan/rewrite.h"
 #include "test.h"
 #include <math.h>
 
@@ -164,6 +164,138 @@ static void one_token(void) {
     }
 }
 
+/* ---- self-attention of one head ---------------------------------------------------------------------------------- */
+
+typedef struct single {
+    int64_t heads, side, key_width;
+    ldm_dtype wdtype;
+    bool q_bias, k_bias, v_bias, no_out_bias;
+    bool other_input, act;                      /* the rewrite needs other layers than these */
+    bool read_q, read_k, read_v, read_attended; /* somebody else needs what would go */
+} single;
+
+static ldm_plan *single_plan(const single *s) {
+    ldm_plan *p = NULL;
+    CHECK_OK(ldm_plan_create(LDM_F32, s->wdtype, &p));
+    const int64_t side = s->side ? s->side : 5, heads = s->heads ? s->heads : 1;
+    ldm_map x = input(p, "x", SAMPLES, side, WIDTH);
+    ldm_map norm = ldm_emit_layer_norm(p, "norm", x), other = ldm_emit_layer_norm(p, "other", x);
+    ldm_map q = ldm_emit_linear(p, "to_q", norm, WIDTH, LDM_LINEAR(.no_bias = !s->q_bias, .act = s->act ? "silu" : 0));
+    ldm_map k = ldm_emit_linear(p, "to_k", s->other_input ? other : norm, WIDTH, LDM_LINEAR(.no_bias = !s->k_bias));
+    ldm_map v = ldm_emit_linear(p, "to_v", norm, WIDTH, LDM_LINEAR(.no_bias = !s->v_bias));
+    ldm_map attended = ldm_emit_attention(p, q, k, v, heads);
+    ldm_map y = ldm_emit_linear(p, "to_out", attended, 2 * WIDTH, LDM_LINEAR(.no_bias = s->no_out_bias));
+    if (s->read_q) copy_out(p, q, "z");
+    if (s->read_k) copy_out(p, k, "z");
+    if (s->read_v) copy_out(p, v, "z");
+    if (s->read_attended) copy_out(p, attended, "z");
+    copy_out(p, other, "o");
+    ldm_plan_output(p, y.t, "y");
+    return p;
+}
+
+static void one_head(void) {
+    CASE("one head: keys and values are the input, two products with derived weights are left") {
+        for (int biases = 0; biases < 16; biases++) {
+            const single s = {
+                .q_bias = biases & 1, .k_bias = biases & 2, .v_bias = biases & 4, .no_out_bias = biases & 8};
+            ldm_plan *p = single_plan(&s);
+            int64_t weights = ldm_plan_params(p, NULL);
+            CHECK_OK(ldm_plan_fuse(p));
+            CHECK(!strcmp(ops_of(p, 0), "layer_norm layer_norm gemm attention gemm activation"), "steps: %s",
+                  ops_of(p, 0));
+            CHECK(has_step(p, s.q_bias ? "gemm:f32 m=50 n=32 k=32 +bias" : "gemm:f32 m=50 n=32 k=32") &&
+                      has_step(p, s.v_bias || !s.no_out_bias ? "m=50 n=64 k=32 +bias" : "m=50 n=64 k=32"),
+                  "not the problems wanted");
+            CHECK(ldm_plan_params(p, NULL) == weights, "parameters vanished or appeared");
+            same_result(single_plan(&s), p);
+        }
+    }
+    CASE("one head: not where somebody else reads") {
+        untouched("q", single_plan(&(single){.read_q = true}));
+        untouched("k", single_plan(&(single){.read_k = true}));
+        untouched("v", single_plan(&(single){.read_v = true}));
+        untouched("the attention", single_plan(&(single){.read_attended = true}));
+    }
+    CASE("one head: not what only looks like it, nor what does not pay") {
+        untouched("two heads", single_plan(&(single){.heads = 2}));
+        untouched("keys of something else", single_plan(&(single){.other_input = true}));
+        untouched("an activation between", single_plan(&(single){.act = true}));
+        untouched("wider than twice the rows", single_plan(&(single){.side = 2}));
+        untouched("weights of f16", single_plan(&(single){.wdtype = LDM_F16}));
+    }
+}
+
+/* ---- derived weights --------------------------------------------------------------------------------------------- */
+
+/* Element (i, j) of a param of `columns` columns, as the source gives it. */
+static double at(const float *w, int64_t columns, int64_t i, int64_t j) { return (double)w[i * columns + j]; }
+
+static void derived(void) {
+    enum { M = 21, N = 69, K = 300 };
+    const ldm_shape shapes[] = {ldm_shape_of(4, (int64_t)M, (int64_t)K, (int64_t)1, (int64_t)1),
+                                ldm_shape_of(2, (int64_t)K, (int64_t)M),
+                                ldm_shape_of(2, (int64_t)K, (int64_t)N),
+                                ldm_shape_of(2, (int64_t)M, (int64_t)N),
+                                ldm_shape_of(1, (int64_t)K),
+                                ldm_shape_of(1, (int64_t)M)};
+    enum { A, AT, B, C, BV, CV, GIVEN };
+    float *given[GIVEN], *got = malloc(sizeof *got * 2 * M * K);
+    ldm_tensor t[GIVEN];
+    ldm_plan *p = fresh();
+    ldm_source w = ldm_source_synthetic(&seed);
+    for (int i = 0; i < GIVEN; i++) {
+        char name[2] = {(char)('a' + i), 0};
+        t[i] = ldm_plan_param(p, name, shapes[i], LDM_FILL_WEIGHT, 1);
+        given[i] = malloc(sizeof *got * (size_t)ldm_shape_count(&shapes[i]));
+        CHECK_OK(ldm_plan_load(p, &w, t[i], given[i]));
+    }
+    CASE("derived: products are those of f64 in the order of their terms, rounded once") {
+        const struct {
+            ldm_rule rule;
+            int a, b, c, n;
+        } products[] = {{LDM_PRODUCT, A, B, -1, N},     {LDM_PRODUCT, A, B, C, N},   {LDM_TRANSPOSED, AT, B, -1, N},
+                        {LDM_TRANSPOSED, AT, B, C, N},  {LDM_PRODUCT, A, BV, -1, 1}, {LDM_PRODUCT, A, BV, CV, 1},
+                        {LDM_TRANSPOSED, AT, BV, CV, 1}};
+        for (size_t r = 0; r < sizeof products / sizeof *products; r++) {
+            const int a = products[r].a, b = products[r].b, c = products[r].c, n = products[r].n;
+            ldm_tensor d =
+                ldm_plan_derive(p, products[r].rule, (ldm_tensor[]){t[a], t[b], c < 0 ? 0 : t[c]}, 2 + (c >= 0));
+            int64_t wrong = 0;
+            CHECK(d != LDM_NONE && ldm_shape_count(&p->tensor[d].shape) == M * n, "rule %zu: not the shape wanted", r);
+            CHECK(d == ldm_plan_derive(p, products[r].rule, (ldm_tensor[]){t[a], t[b], c < 0 ? 0 : t[c]}, 2 + (c >= 0)),
+                  "rule %zu: derived twice", r);
+            CHECK_OK(ldm_plan_load(p, &w, d, got));
+            for (int i = 0; i < M; i++)
+                for (int j = 0; j < n; j++) {
+                    double sum = 0;
+                    for (int k = 0; k < K; k++)
+                        sum += (a == A ? at(given[a], K, i, k) : at(given[a], M, k, i)) * at(given[b], n, k, j);
+                    wrong += got[i * n + j] != (float)(sum + (c < 0 ? 0 : at(given[c], n, i, j)));
+                }
+            CHECK(!wrong, "rule %zu: %lld elements are wrong", r, (long long)wrong);
+        }
+    }
+    CASE("derived: rows one after the other, of derived ones too") {
+        ldm_tensor twice = ldm_plan_derive(p, LDM_ROWS, (ldm_tensor[]){t[BV], t[CV], t[BV]}, 3);
+        ldm_tensor all = ldm_plan_derive(p, LDM_ROWS, (ldm_tensor[]){t[CV], twice}, 2);
+        CHECK(all != LDM_NONE && ldm_shape_count(&p->tensor[all].shape) == 2 * M + 2 * K, "not the shape wanted");
+        CHECK_OK(ldm_plan_load(p, &w, all, got));
+        CHECK(!memcmp(got, given[CV], sizeof *got * M) && !memcmp(got + M, given[BV], sizeof *got * K) &&
+                  !memcmp(got + M + K, given[CV], sizeof *got * M) &&
+                  !memcmp(got + 2 * M + K, given[BV], sizeof *got * K),
+              "not these rows");
+    }
+    CASE("derived: parts that do not fit") {
+        CHECK(ldm_plan_derive(p, LDM_PRODUCT, (ldm_tensor[]){t[A], t[C]}, 2) == LDM_NONE && p->status == LDM_ERR_ARG,
+              "accepted");
+        CHECK(strstr(ldm_message(), "a * d"), "names are missing: %s", ldm_message());
+    }
+    for (int i = 0; i < GIVEN; i++) free(given[i]);
+    free(got);
+    ldm_plan_destroy(p);
+}
+
 /* ---- GEGLU --------------------------------------------------------------------------------------------------------
  */
 
@@ -252,6 +384,8 @@ int main(int argc, char **argv) {
     test_begin(argc, argv, "fuse");
     if (ldm_cl_open(&(ldm_cl_options){0}, &cl)) printf("note: references only: %s\n", ldm_message());
     one_token();
+    one_head();
+    derived();
     gated();
     segments();
     ldm_cl_close(cl);

@@ -144,7 +144,11 @@ done:
     return st;
 }
 
-/* Every parameter of the plan as .safetensors, f32, under its own name. */
+static bool given(const ldm_plan *p, ldm_tensor t) {
+    return p->tensor[t].kind == LDM_PARAM && p->tensor[t].rule == LDM_GIVEN;
+}
+
+/* Every parameter of the network as .safetensors, f32, under its own name. */
 static ldm_status save_weights(app_network *net, const char *path) {
     ldm_status st = LDM_OK;
     const ldm_plan *p = net->plan;
@@ -153,11 +157,11 @@ static ldm_status save_weights(app_network *net, const char *path) {
     const char *meta[] = {"format", "pt", NULL};
     TRY(ldm_st_create(path, meta, &w));
     for (int i = 0; i < p->tensors; i++)
-        if (p->tensor[i].kind == LDM_PARAM) TRY(ldm_st_declare(w, p->tensor[i].name, LDM_F32, &p->tensor[i].shape));
+        if (given(p, i)) TRY(ldm_st_declare(w, p->tensor[i].name, LDM_F32, &p->tensor[i].shape));
     ldm_progress bar;
     ldm_progress_begin(&bar, "writing weights", "tensors", p->tensors);
     for (int i = 0; i < p->tensors && !st; i++) {
-        if (p->tensor[i].kind != LDM_PARAM) continue;
+        if (!given(p, i)) continue;
         st = ldm_alloc((size_t)ldm_shape_count(&p->tensor[i].shape) * sizeof *data, (void **)&data);
         if (!st) st = net->source.load(net->source.self, &p->tensor[i], data);
         if (!st) st = ldm_st_data(w, data);

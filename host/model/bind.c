@@ -163,7 +163,7 @@ ldm_status ldm_bind(const ldm_plan *p, const ldm_ckpt *c, const ldm_bind_options
     find_places(c, o && o->ema, place);
     for (int t = 0; t < p->tensors; t++) {
         const ldm_tensor_info *info = &p->tensor[t];
-        if (info->kind != LDM_PARAM) continue;
+        if (info->kind != LDM_PARAM || info->rule) continue;
         network n = network_of(info->name);
         if (n == OTHER) snprintf(key, sizeof key, "%s", info->name);
         else key_of(place[n], info->name, key, sizeof key);

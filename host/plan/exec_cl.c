@@ -124,11 +124,11 @@ ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, ldm_memory *o
 static ldm_status pack_weight(exec_cl *e, const packed *w, int64_t most, float **data, void *dst) {
     const ldm_source *s = &e->base.source;
     const ldm_tensor_info *t = &e->base.plan->tensor[w->tensor];
-    const float *src = s->view ? s->view(s->self, t) : NULL;
+    const float *src = s->view && t->rule == LDM_GIVEN ? s->view(s->self, t) : NULL;
     ldm_status st = src ? s->check(s->self, t, src) : LDM_OK;
     if (!st && !src && !*data && !(*data = malloc((size_t)most * sizeof **data)))
         st = ldm_fail(LDM_ERR_NOMEM, "host memory: %lld floats could not be allocated", (long long)most);
-    if (!st && !src) st = s->load(s->self, t, *data);
+    if (!st && !src) st = ldm_plan_load(e->base.plan, s, w->tensor, *data);
     if (st) return st;
     if (!src) src = *data;
     if (w->layout.fn) w->layout.fn(&w->layout, src, dst);
@@ -244,7 +244,7 @@ static ldm_status peek(ldm_exec *base, ldm_tensor t, float *data) {
     void *bytes = NULL;
     ldm_status st = LDM_OK;
     if (i->kind == LDM_PARAM) {
-        TRY(base->source.load(base->source.self, i, data));
+        TRY(ldm_plan_load(base->plan, &base->source, t, data));
         ldm_round_to(i->dtype, data, n);
         return LDM_OK;
     }

@@ -27,7 +27,7 @@ static ldm_status peek(ldm_exec *base, ldm_tensor t, float *data) {
     const ldm_tensor_info *i = &base->plan->tensor[t];
     float *src;
     if (i->kind == LDM_PARAM) {
-        ldm_status st = base->source.load(base->source.self, i, data);
+        ldm_status st = ldm_plan_load(base->plan, &base->source, t, data);
         if (!st) ldm_round_to(i->dtype, data, (size_t)count_of(e, t));
         return st;
     }

@@ -81,6 +81,58 @@ static bool may_wait(const ldm_plan *p, int from, int to) {
 
 /* ---- rewrites: true if something changed ------------------------------------------------------------------------- */
 
+/* Self-attention of one head as wide as its input. Of the scores (x Wq + bq) (x Wk + bk)^T the terms of bk are the same
+ * for all keys, which the softmax does not see, and what is left is (x Wq Wk^T + bq Wk^T) x^T; the sums of values
+ * A (x Wv + bv) Wo + bo are A x Wv Wo + bv Wo + bo, as the rows of A sum to 1. So the keys and the values are x itself,
+ * and two products with derived weights do what four did (weights lie as [out, in]):
+ *     q = x (Wk^T Wq)^T + Wk^T bq;   y = attention(q, x, x) (Wo Wv)^T + Wo bv + bo
+ * The derived weights cost C^3 products once and save m C^2 a run, at a speed the host does not have: they are made
+ * where they pay within some ten runs. Only for f32: a file's own halves are exact as they are, their product is not.
+ */
+static bool one_head(ldm_plan *p, int i) {
+    enum { WIDEST = 2 }; /* of C / m */
+    const ldm_step_info *s = &p->step[i];
+    if (!is(s, "attention") || dim(s, "heads") != 1 || dim(s, "layout") || dim(s, "nq") != dim(s, "nkv") ||
+        dim(s, "causal") || p->wdtype != LDM_F32)
+        return false;
+    static const char *const name[] = {"q", "k", "v"};
+    const int64_t c = dim(s, "d"), m = dim(s, "n") * dim(s, "nq");
+    const ldm_step_info *to[3];
+    int first = i;
+    for (int j = 0; j < 3; j++) {
+        const int made = maker(p, in(s, name[j]));
+        if (made < 0 || sole_reader(p, made, name[j]) != i) return false;
+        to[j] = &p->step[made];
+        if (!is_linear(p, to[j]) || has(to[j], "residual") || dim(to[j], "k") != c) return false;
+        if (in(to[j], "x") != in(to[0], "x")) return false;
+        if (made < first) first = made;
+    }
+    const int after = sole_reader(p, i, "x");
+    if (after < 0 || !is_linear(p, &p->step[after]) || dim(&p->step[after], "k") != c || c > WIDEST * m) return false;
+    const ldm_step_info *to_out = &p->step[after], *to_q = to[0], *to_v = to[2];
+    const ldm_tensor x = in(to_q, "x");
+    if (count(p, x) != m * c || !may_wait(p, first, i)) return false;
+
+    const ldm_tensor wk = in(to[1], "w"), wo = in(to_out, "w"), bq = in(to_q, "bias"), bv = in(to_v, "bias");
+    ldm_tensor bias = in(to_out, "bias");
+    const ldm_tensor q_bias = bq == LDM_NONE ? LDM_NONE : ldm_plan_derive(p, LDM_TRANSPOSED, (ldm_tensor[]){wk, bq}, 2);
+    if (bv != LDM_NONE) bias = ldm_plan_derive(p, LDM_PRODUCT, (ldm_tensor[]){wo, bv, bias}, bias == LDM_NONE ? 2 : 3);
+    const ldm_tensor q = ldm_plan_replace(
+        p, maker(p, in(s, "q")), to_q->scope, out(to_q),
+        (ldm_tensor[]){x, ldm_plan_derive(p, LDM_TRANSPOSED, (ldm_tensor[]){wk, in(to_q, "w")}, 2), q_bias, LDM_NONE,
+                       LDM_NONE},
+        5, "gemm m=%lld n=%lld k=%lld%s", (long long)m, (long long)c, (long long)c, flag(bq != LDM_NONE, " +bias"));
+    ldm_plan_replace(p, after, to_out->scope, out(to_out),
+                     (ldm_tensor[]){in(to_out, "x"),
+                                    ldm_plan_derive(p, LDM_PRODUCT, (ldm_tensor[]){wo, in(to_v, "w")}, 2), bias,
+                                    LDM_NONE, in(to_out, "residual")},
+                     5, "gemm m=%lld n=%lld k=%lld%s%s", (long long)m, (long long)dim(to_out, "n"), (long long)c,
+                     flag(bias != LDM_NONE, " +bias"), flag(has(to_out, "residual"), " +residual"));
+    p->step[i].slot[ldm_op_slot_index(s->problem.op, "k")] = x;
+    p->step[i].slot[ldm_op_slot_index(s->problem.op, "v")] = x;
+    return q != LDM_NONE;
+}
+
 /* Cross-attention over one token. The softmax of a single score is 1, so all pixels get the same vector:
  *     a = to_a(h) + x;   y = to_out(attention(to_q(norm(a)), k, v)) + a
  * is  u = to_out(v);     y = to_a(h) + u + x
@@ -185,7 +237,7 @@ static ldm_status hoist(ldm_plan *p) {
 }
 
 ldm_status ldm_plan_fuse(ldm_plan *p) {
-    static bool (*const rewrites[])(ldm_plan *, int) = {one_token, gated};
+    static bool (*const rewrites[])(ldm_plan *, int) = {one_head, one_token, gated};
     if (p->status) return p->status;
     for (size_t k = 0; k < sizeof rewrites / sizeof *rewrites; k++)
         for (int i = 0; i < p->steps;) {

@@ -1,5 +1,5 @@
 /* plan.c -- building a plan: tensors, params, steps. Memory is laid out in arena.c, printing is in print.c. */
-#include "plan/plan.h"
+#include "plan/rewrite.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@ ldm_status ldm_plan_create(ldm_dtype dtype, ldm_dtype wdtype, ldm_plan **out) {
 
 void ldm_plan_destroy(ldm_plan *p) {
     if (!p) return;
-    for (int i = 0; i < p->tensors; i++) free(p->tensor[i].name);
+    for (int i = 0; i < p->tensors; i++) free(p->tensor[i].name), free(p->tensor[i].of);
     for (int i = 0; i < p->steps; i++) free(p->step[i].scope);
     free(p->tensor);
     free(p->step);
@@ -88,7 +88,7 @@ ldm_tensor ldm_plan_param(ldm_plan *p, const char *name, ldm_shape shape, ldm_pa
     if (!full) return LDM_NONE;
     for (int i = 0; i < p->tensors; i++) {
         const ldm_tensor_info *t = &p->tensor[i];
-        if (t->kind != LDM_PARAM || strcmp(t->name, full)) continue;
+        if (t->kind != LDM_PARAM || t->rule || strcmp(t->name, full)) continue;
         bool same = ldm_shape_equal(&t->shape, &shape);
         if (!same) fail(p, ldm_fail(LDM_ERR_ARG, "param %s is asked for with two shapes", full));
         free(full);
@@ -101,6 +101,47 @@ ldm_tensor ldm_plan_param(ldm_plan *p, const char *name, ldm_shape shape, ldm_pa
                                            .parent = LDM_NONE,
                                            .gain = gain,
                                            .fill = (int)fill});
+}
+
+static int64_t rows_of(const ldm_tensor_info *t) { return t->shape.dim[0]; }
+static int64_t columns_of(const ldm_tensor_info *t) { return ldm_shape_count(&t->shape) / t->shape.dim[0]; }
+
+/* The shape a rule makes of its parts; false if they do not fit one another. */
+static bool derived_shape(const ldm_plan *p, ldm_rule rule, const ldm_tensor *of, int parts, ldm_shape *out) {
+    const ldm_tensor_info *a = &p->tensor[of[0]];
+    *out = a->shape;
+    if (rule == LDM_ROWS) {
+        for (int i = 1; i < parts; i++) {
+            if (columns_of(&p->tensor[of[i]]) != columns_of(a)) return false;
+            out->dim[0] += rows_of(&p->tensor[of[i]]);
+        }
+        return true;
+    }
+    const ldm_tensor_info *b = &p->tensor[of[1]];
+    const int64_t rows = rule == LDM_PRODUCT ? rows_of(a) : columns_of(a), columns = columns_of(b);
+    const int64_t depth = rule == LDM_PRODUCT ? columns_of(a) : rows_of(a);
+    *out = b->shape.rank == 1 ? ldm_shape_of(1, rows) : ldm_shape_of(2, rows, columns);
+    return rows_of(b) == depth && (parts == 2 || ldm_shape_count(&p->tensor[of[2]].shape) == rows * columns);
+}
+
+ldm_tensor ldm_plan_derive(ldm_plan *p, ldm_rule rule, const ldm_tensor *of, int parts) {
+    if (p->status) return LDM_NONE;
+    for (int t = 0; t < p->tensors; t++)
+        if (p->tensor[t].rule == (int)rule && p->tensor[t].parts == parts &&
+            !memcmp(p->tensor[t].of, of, (size_t)parts * sizeof *of))
+            return t;
+    ldm_tensor_info t = {.kind = LDM_PARAM, .dtype = p->wdtype, .parent = LDM_NONE, .rule = (int)rule, .parts = parts};
+    static const char *const between[] = {[LDM_ROWS] = " ... ", [LDM_PRODUCT] = " * ", [LDM_TRANSPOSED] = "^T * "};
+    const char *first = p->tensor[of[0]].name, *last = p->tensor[of[rule == LDM_ROWS ? parts - 1 : 1]].name;
+    if (!derived_shape(p, rule, of, parts, &t.shape))
+        return fail(p, ldm_fail(LDM_ERR_ARG, "%s%s%s: these do not fit one another", first, between[rule], last));
+    t.of = malloc((size_t)parts * sizeof *of);
+    if (!t.of || asprintf(&t.name, "%s%s%s", first, between[rule], last) < 0) {
+        free(t.of);
+        return fail(p, ldm_fail(LDM_ERR_NOMEM, "plan: host memory is out"));
+    }
+    memcpy(t.of, of, (size_t)parts * sizeof *of);
+    return add_tensor(p, t);
 }
 
 ldm_tensor ldm_plan_view(ldm_plan *p, ldm_tensor t, int64_t row, int64_t rows) {
@@ -260,7 +301,7 @@ int64_t ldm_plan_params(const ldm_plan *p, int *tensors) {
     int64_t n = 0;
     int count = 0;
     for (int i = 0; i < p->tensors; i++)
-        if (p->tensor[i].kind == LDM_PARAM) n += ldm_shape_count(&p->tensor[i].shape), count++;
+        if (p->tensor[i].kind == LDM_PARAM && !p->tensor[i].rule) n += ldm_shape_count(&p->tensor[i].shape), count++;
     if (tensors) *tensors = count;
     return n;
 }

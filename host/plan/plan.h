@@ -31,7 +31,19 @@ typedef struct ldm_tensor_info {
     size_t offset;
     double gain; /* params: synthetic weights are uniform with standard deviation gain/sqrt(fan_in) */
     int fill;    /* params: ldm_param_fill */
+    int rule;    /* params: ldm_rule; all but LDM_GIVEN are made of `parts` others, of[] */
+    int parts;
+    ldm_tensor *of;
 } ldm_tensor_info;
+
+/* Where a param's values are from. Rewrites make params of others; those stay bound, but only what steps read is
+ * loaded. Matrices are [rows, all other axes]; a vector is one column. */
+typedef enum ldm_rule {
+    LDM_GIVEN,     /* from the source, by name */
+    LDM_ROWS,      /* the rows of all parts, one after the other */
+    LDM_PRODUCT,   /* A B, or A B + C */
+    LDM_TRANSPOSED /* A^T B, or A^T B + C */
+} ldm_rule;
 
 typedef enum ldm_param_fill {
     LDM_FILL_WEIGHT,
@@ -93,7 +105,7 @@ ldm_status ldm_plan_finish(ldm_plan *p, size_t max_chunk, size_t align);
 
 ldm_tensor ldm_plan_find(const ldm_plan *p, const char *name); /* input, param or output; LDM_NONE if none */
 const ldm_tensor_info *ldm_plan_tensor(const ldm_plan *p, ldm_tensor t);
-int64_t ldm_plan_params(const ldm_plan *p, int *tensors); /* number of weights, and of weight tensors */
+int64_t ldm_plan_params(const ldm_plan *p, int *tensors); /* number of weights given, and of their tensors */
 ldm_cost ldm_plan_cost(const ldm_plan *p, int segment);   /* segment -1: all */
 /* The distinct problems with their counts, in the one notation (bench/shapes). Appended to `out`, one a line. */
 void ldm_plan_shapes(const ldm_plan *p, ldm_text *out);
@@ -104,7 +116,7 @@ ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out)
  */
 
 typedef struct ldm_source {
-    /* All elements of param `t` of the plan as f32, in the checkpoint's layout (plan shape). Both functions are called
+    /* All elements of the given param `t` of the plan as f32, in the checkpoint's layout (plan shape). Both functions are called
      * while an executor is created, by several threads at a time. */
     ldm_status (*load)(void *self, const ldm_tensor_info *t, float *dst);
     void *self;
@@ -116,6 +128,9 @@ typedef struct ldm_source {
 
 /* Deterministic weights: the same numbers on every machine for a seed and a name. */
 ldm_source ldm_source_synthetic(uint64_t *seed); /* borrows seed */
+/* All elements of any param as f32: loaded, or made of others (products are summed in f64 and rounded once, the same
+ * numbers on every machine). */
+ldm_status ldm_plan_load(const ldm_plan *p, const ldm_source *w, ldm_tensor t, float *dst);
 
 /* ---- executors
  * -------------------------------------------------------------------------------------------------------- */
