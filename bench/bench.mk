@@ -1,5 +1,5 @@
 # bench.mk -- the bench, its peers, the plots and the bundle; included by the Makefile.
-BENCH_OBJ := $(patsubst %,$(B)/bench/%.o,bench case floor net serve gbench_shim) \
+BENCH_OBJ := $(patsubst %,$(B)/bench/%.o,bench case cold compare floor net serve suite gbench_shim) \
              $(patsubst %,$(B)/host/app/%.o,network options record selftest)
 BENCH_ARGS ?=
 

@@ -49,7 +49,7 @@ ldm_status bench_case_open(bench_case *c) {
     TRY(verify(c, in, ldm_shape_count(&slot[ldm_op_slots(c->p.op) - 1].shape)));
     c->batch = 1;
     TRY(bench_case_time(c, &seconds));
-    c->batch = seconds * BATCH_MAX < BATCH_SECONDS ? BATCH_MAX : (int)(BATCH_SECONDS / seconds) + 1;
+    if (!c->cold) c->batch = seconds * BATCH_MAX < BATCH_SECONDS ? BATCH_MAX : (int)(BATCH_SECONDS / seconds) + 1;
     if (c->batch > 1) TRY(bench_case_time(c, &seconds));
 done:
     for (int i = 0; i < LDM_MAX_SLOTS; i++) free(in[i]);
@@ -58,6 +58,14 @@ done:
 }
 
 ldm_status bench_case_time(bench_case *c, double *seconds) {
+    if (c->cold) {
+        ldm_status cold = bench_cold_enqueue(c->cold);
+        if (!cold) cold = ldm_oprun_enqueue(c->run);
+        if (!cold) cold = ldm_cl_finish(c->cl);
+        if (!cold && (*seconds = ldm_oprun_seconds(c->run)) <= 0)
+            cold = ldm_fail(LDM_ERR_CL, "the device tells no times of its launches");
+        return cold;
+    }
     double start = ldm_now();
     for (int i = 0; i < c->batch; i++) {
         ldm_status st = ldm_oprun_enqueue(c->run);

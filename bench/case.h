@@ -2,6 +2,7 @@
 #ifndef LDM_BENCH_CASE_H
 #define LDM_BENCH_CASE_H
 
+#include "bench/cold.h"
 #include "ops/op.h"
 
 typedef struct bench_case {
@@ -12,6 +13,7 @@ typedef struct bench_case {
     ldm_cost cost;
     ldm_oprun *run;                 /* NULL until opened */
     int batch;                      /* enqueues between two waits: short kernels are timed back to back, as networks run them */
+    bench_cold *cold;               /* borrowed; not NULL: caches are emptied before each run, and device time counts */
     ldm_verdict verdict;            /* of the one verification */
 } bench_case;
 
@@ -19,7 +21,7 @@ typedef struct bench_case {
 ldm_status bench_case_init(bench_case *c, ldm_cl *cl, const ldm_problem *p, const char *impl);
 /* Allocates, fills, runs and judges sampled outputs (LDM_ERR_MISMATCH with a repro line if one is out of its bound). */
 ldm_status bench_case_open(bench_case *c);
-/* Seconds of one run, as the mean over one batch, enqueue to finish. */
+/* Seconds of one run: warm as the mean over one batch, enqueue to finish; cold on the device (needs a profiling queue). */
 ldm_status bench_case_time(bench_case *c, double *seconds);
 void bench_case_close(bench_case *c);
 

@@ -1,6 +1,9 @@
-/* gbench_shim.cc -- the one C++ file around Google Benchmark. Owns nothing but the library's registration. */
+/* gbench_shim.cc -- the one C++ file around Google Benchmark. Owns registration and how runs are reported. */
 #include "bench/gbench_shim.h"
 #include <benchmark/benchmark.h>
+#include <cstring>
+#include <sstream>
+#include <unistd.h>
 
 static void run_case(benchmark::State &state, gbench_case c) {
     const char *why = c.begin(c.self);
@@ -21,20 +24,47 @@ static void run_case(benchmark::State &state, gbench_case c) {
     state.counters["GB/s"] = c.bytes / each * 1e-9;
     state.counters["%peak"] = 100 * c.flops / each * 1e-9 / c.peak_gflops;
     state.counters["%roof"] = 100 * c.limit_seconds / each;
+    state.counters["%other"] = 100 * c.other_load(c.self);
 }
 
-extern "C" void gbench_register(const gbench_case *c, double min_seconds) {
+/* Everything as JSON into `text`; on the console of several repetitions their median and the coefficient of variation. */
+class Both : public benchmark::ConsoleReporter {
+    benchmark::JSONReporter json;
+
+public:
+    std::ostringstream text;
+    Both() : ConsoleReporter(isatty(1) ? OO_Color : OO_None) {
+        json.SetOutputStream(&text);
+        json.SetErrorStream(&GetErrorStream());
+    }
+    bool ReportContext(const Context &context) override { return json.ReportContext(context) && ConsoleReporter::ReportContext(context); }
+    void ReportRuns(const std::vector<Run> &runs) override {
+        std::vector<Run> shown;
+        json.ReportRuns(runs);
+        for (const Run &r : runs)
+            if (r.error_occurred || r.repetitions <= 1 ||
+                (r.run_type == Run::RT_Aggregate && (r.aggregate_name == "median" || r.aggregate_name == "cv")))
+                shown.push_back(r);
+        if (!shown.empty()) ConsoleReporter::ReportRuns(shown);
+    }
+    void Finalize() override { json.Finalize(); }
+};
+
+extern "C" void gbench_register(const gbench_case *c) {
     gbench_case copy = *c;
-    benchmark::RegisterBenchmark(c->name, [copy](benchmark::State &state) { run_case(state, copy); })
-        ->UseManualTime()
-        ->Unit(benchmark::kMicrosecond)
-        ->MinTime(min_seconds);
+    auto *b = benchmark::RegisterBenchmark(c->name, [copy](benchmark::State &state) { run_case(state, copy); });
+    b->UseManualTime()->Unit(benchmark::kMicrosecond);
+    if (c->iterations) b->Iterations(c->iterations);
 }
 
-extern "C" int gbench_run(int argc, char **argv) {
+extern "C" void gbench_context(const char *key, const char *value) { benchmark::AddCustomContext(key, value); }
+
+extern "C" int gbench_run(int argc, char **argv, char **json) {
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return -1;
-    int n = (int)benchmark::RunSpecifiedBenchmarks();
+    Both reporter;
+    int n = (int)benchmark::RunSpecifiedBenchmarks(&reporter);
     benchmark::Shutdown();
+    *json = strdup(reporter.text.str().c_str());
     return n;
 }

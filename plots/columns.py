@@ -99,7 +99,7 @@ def ablation(out, which, doc):
 
 def bench(out, which, doc):
     peak = doc["header"]["peak"]
-    rows = [r for r in doc["rows"] if r.get("gflops", 0) > 0 and r["bytes"] > 0]
+    rows = [r for r in doc["rows"] if r.get("gflops", 0) > 0 and r["bytes"] > 0 and r["op"] != "network"]
     lines = []
     for k in KINDS:  # one indexed block an op; an empty one keeps the numbering
         mine = [r for r in rows if (r["op"] if r["op"] in KINDS else "other") == k]

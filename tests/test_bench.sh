@@ -41,6 +41,43 @@ check "help" 0 "--plan=NET" "$ldm" bench --help
 check "wrong flag" 1 "option '--no-such-flag'" "$ldm" bench --no-such-flag
 check "nothing left" 1 "no problem left" "$ldm" bench --filter no-such-problem
 
+# ---- cases, and their files
+cat >shapes.txt <<END
+# two problems
+  3 x group_norm:f32 n=1 hw=64 c=64 groups=32 act=silu
+  1 x gemm:f32 m=16 n=64 k=64 +bias
+END
+check "list" 0 "^gemm:f32 m=16 n=64 k=64 \+bias @gemm_plain$" "$ldm" bench shapes.txt --op gemm --impl all --list
+check "cases" 0 "other load on the machine: [0-9.]+ %" "$ldm" bench shapes.txt --min-time 0.002 --repetitions 4 -o old.json
+json "cases: Google Benchmark's schema" old.json "
+    [b['run_type'] for b in j['benchmarks']].count('iteration') == 8
+    and all(b['real_time'] > 0 and b['cpu_time'] >= 0 and b['time_unit'] == 'us' and b['iterations'] > 0 for b in j['benchmarks'] if b['run_type'] == 'iteration')
+    and {b['aggregate_name'] for b in j['benchmarks'] if b['run_type'] == 'aggregate'} >= {'mean', 'median', 'stddev'}
+    and j['context']['num_cpus'] > 0 and j['context']['caches_before_a_run'] == 'warm'"
+json "cases: medians of the repetitions" old.json "
+    all(sorted(b['real_time'] for b in j['benchmarks'] if b['run_type'] == 'iteration' and b['run_name'].startswith(r['problem']))[1]
+        <= 1.00001e6 * r['seconds'] and r['repetitions'] == 4 and r['spread'] >= 0 and 0 <= r['other_load'] <= 1 and r['judged'] > 0 for r in j['rows'])
+    and [r['uses'][0]['count'] for r in j['rows']] == [3, 1] and j['header']['commit']"
+check "cold" 0 "" "$ldm" bench shapes.txt --op gemm --cold --repetitions 2 -o cold.json
+json "cold: so it says, and in another name" cold.json "j['context']['caches_before_a_run'] == 'cold' and j['benchmarks'][0]['name'].endswith('/iterations:5/manual_time')"
+check "network" 0 "unet 1x16x16 f32" "$ldm" bench --net "$tiny" -H 16 --min-time 0.001 --repetitions 2 -o net.json
+json "network: a row with its floor" net.json "j['rows'][0]['op'] == 'network' and j['rows'][0]['seconds'] > 0 and j['rows'][0]['roof_percent'] > 0"
+check "cold and warm" 1 "exclude" "$ldm" bench shapes.txt --cold --warm
+check "an option of the library that it has not" 1 "Google Benchmark" "$ldm" bench shapes.txt --op gemm --no-results --benchmark_no_such
+
+# ---- comparing: with itself made slower and faster, times that no noise reaches
+scale() { python3 -c "
+import json, sys
+j = json.load(open('old.json'))
+for b in j['benchmarks']: b['real_time'] *= float(sys.argv[1])
+json.dump(j, open(sys.argv[2], 'w'))" "$1" "$2"; }
+scale 1e-6 quick.json
+scale 1e6 slow.json
+check "compare: slower" 3 "2 of 2 cases became slower" "$ldm" bench shapes.txt --min-time 0.002 --no-results --compare quick.json
+check "compare: faster" 0 "0 slower, 2 faster" "$ldm" bench shapes.txt --min-time 0.002 --no-results --compare slow.json
+check "compare: no such file" 2 "compare" "$ldm" bench shapes.txt --no-results --compare nothing.json
+check "compare: nothing in common" 2 "none of the cases" "$ldm" bench shapes.txt --min-time 0.002 --no-results --repetitions 1 --compare net.json
+
 # ---- a network against its floor
 check "plan: no such network" 1 "nonesuch" "$ldm" bench --plan nonesuch
 check "plan" 0 "launching: [0-9]+ launches" "$ldm" bench --plan "$tiny" --repetitions 2 -o floor.json

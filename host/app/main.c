@@ -20,7 +20,7 @@ static const app_command commands[] = {
     {"sample", "CONFIG -o OUT.png", "make pictures", cmd_sample},
     {"verify", "[CONFIG]", "a network, or every op, kernels against references, step by step", cmd_verify},
     {"selftest", "", "one small case per kernel class against constants", cmd_selftest},
-    {"bench", "[OPTIONS] [SHAPES.txt ...]", "verify and time every op on the shapes of real networks", cmd_bench},
+    {"bench", "[OPTIONS] [SHAPES.txt ...]", "time ops and networks, compare with before, hold against what the machine can do", cmd_bench},
     {"ablate", "[-o FILE.json]", "the compression ablation f = 1 ... 32", cmd_ablate},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -19,6 +19,7 @@ typedef struct ldm_device {
     int clock_mhz;
     size_t global_bytes; /* what may be used: on a CPU device the memory the system has available */
     size_t max_alloc;    /* largest single buffer, bytes */
+    size_t cache_bytes; /* of global memory, all levels the device tells of; 0: none or not told */
     size_t local_bytes;
     bool local_is_real;                                          /* CL_LOCAL: dedicated, so staging in it pays */
     size_t max_group;                                            /* work-items a work-group */

@@ -109,6 +109,7 @@ ldm_status ldm_cl_facts(cl_platform_id platform, cl_device_id id, int p, int d, 
     /* a CPU device's own figure changes from call to call and may be a fraction of the memory; the system's does not */
     size_t available = f.type == LDM_DEVICE_CPU ? system_available() : 0;
     if (available) f.global_bytes = available;
+    f.cache_bytes = (size_t)FACT(id, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, cl_ulong, 0);
     f.local_bytes = (size_t)FACT(id, CL_DEVICE_LOCAL_MEM_SIZE, cl_ulong, 0);
     f.local_is_real = FACT(id, CL_DEVICE_LOCAL_MEM_TYPE, cl_device_local_mem_type, CL_GLOBAL) == CL_LOCAL;
     f.max_group = FACT(id, CL_DEVICE_MAX_WORK_GROUP_SIZE, size_t, 1);
