@@ -29,6 +29,7 @@ APP_COMMAND(verify);
 APP_COMMAND(selftest);
 APP_COMMAND(bench);
 APP_COMMAND(ablate);
+APP_COMMAND(tune);
 
 /* ---- options -------------------------------------------------------------------------------------------------------
  */
@@ -36,6 +37,7 @@ APP_COMMAND(ablate);
 typedef struct app_device_options {
     char *device, *max_memory;
     int exact;    /* only algorithms that lose no accuracy */
+    int no_tuned; /* defaults only */
     bool profile; /* event timing: set by the subcommands that report times per step */
 } app_device_options;
 extern app_device_options app_device;
@@ -52,7 +54,8 @@ ldm_status app_parse(const app_command *self, const struct poptOption *table, in
 void app_free_list(char **list); /* what POPT_ARG_ARGV gathered, which popt leaves to us; accepts NULL */
 ldm_status app_parse_size(const char *text, const char *what, size_t *out); /* "6G", "512M", bytes */
 ldm_status app_parse_dtype(const char *text, ldm_dtype *out);               /* "f32", "f16"; NULL is f32 */
-/* The device named by the options; runs the self-test the first time a device + driver is seen. */
+/* The device named by the options, with the tuning database unless --no-tuned; runs the self-test, on defaults, the first time
+ * a device + driver is seen. */
 ldm_status app_open_device(ldm_cl **out);
 ldm_status app_open_untested(ldm_cl **out); /* the same without the self-test: for what judges the device itself, or runs nothing */
 

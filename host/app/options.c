@@ -1,5 +1,6 @@
 /* options.c -- parsing with popt, the options every subcommand shares, opening the device. */
 #include "app/app.h"
+#include "ops/tuned.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@ struct poptOption app_device_table[] = {
      "0, 1:0, cpu, gpu or part of a name (else $LDM_DEVICE, else the first GPU, else the first device)", "DEVICE"},
     {"max-memory", 0, POPT_ARG_STRING, &app_device.max_memory, 0, "device memory to use at most, e.g. 6G", "SIZE"},
     {"exact", 0, POPT_ARG_NONE, &app_device.exact, 0, "only algorithms that lose no accuracy: no Winograd", NULL},
+    {"no-tuned", 0, POPT_ARG_NONE, &app_device.no_tuned, 0, "defaults instead of what `ldm tune` found (or $LDM_NO_TUNED=1)",
+     NULL},
     POPT_TABLEEND};
 
 static int quiet;
@@ -89,17 +92,32 @@ static ldm_status first_time(ldm_cl *cl) {
     return LDM_OK;
 }
 
-ldm_status app_open_untested(ldm_cl **out) {
+static ldm_status open_device(ldm_cl **out) {
     ldm_cl_options o = {.select = app_device.device, .profile = app_device.profile, .exact = app_device.exact};
     ldm_status st =
         app_device.max_memory ? app_parse_size(app_device.max_memory, "--max-memory", &o.max_memory) : LDM_OK;
     return st ? st : ldm_cl_open(&o, out);
 }
 
+static ldm_status with_tuned(ldm_cl *cl) {
+    const char *v = getenv("LDM_NO_TUNED");
+    return app_device.no_tuned || (v && *v && *v != '0') ? LDM_OK : ldm_tuned_load(cl);
+}
+
+ldm_status app_open_untested(ldm_cl **out) {
+    ldm_cl *cl = NULL;
+    ldm_status st = open_device(&cl);
+    if (!st) st = with_tuned(cl);
+    if (st) ldm_cl_close(cl);
+    else *out = cl;
+    return st;
+}
+
 ldm_status app_open_device(ldm_cl **out) {
     ldm_cl *cl = NULL;
-    ldm_status st = app_open_untested(&cl);
+    ldm_status st = open_device(&cl);
     if (!st) st = first_time(cl);
+    if (!st) st = with_tuned(cl);
     if (st) ldm_cl_close(cl);
     else *out = cl;
     return st;

@@ -163,6 +163,11 @@ void ldm_outfile_abandon(ldm_outfile *out);      /* accepts {0}, and does nothin
 
 ldm_status ldm_make_dirs(const char *path); /* mkdir -p */
 const char *ldm_cache_dir(void);            /* $LDM_CACHE_DIR, $XDG_CACHE_HOME/ldm, ~/.cache/ldm, /tmp/ldm-UID */
+/* $LDM_DATA_DIR, $XDG_DATA_HOME/ldm, ~/.local/share/ldm; not made yet. LDM_ERR_IO where none of them is set. */
+ldm_status ldm_data_dir(char *buf, size_t cap);
+/* Adds one line, given without its newline, to a file that exists, whole: a reader sees all of it or nothing, and a torn
+ * line before it stays a line of its own. */
+ldm_status ldm_append_line(const char *path, const char *line);
 /* PoCL has no device where its cache folder cannot be written: then sets $POCL_CACHE_DIR to a folder below ours. */
 void ldm_place_driver_cache(void);
 const char *ldm_kernel_dir(void);           /* $LDM_KERNEL_DIR, else kernels/ found upwards from the executable */

@@ -177,6 +177,32 @@ const char *ldm_cache_dir(void) {
     return *buf ? buf : user_dir(buf, sizeof buf, "LDM_CACHE_DIR", "XDG_CACHE_HOME", ".cache");
 }
 
+ldm_status ldm_data_dir(char *buf, size_t cap) {
+    const char *v = getenv("LDM_DATA_DIR"), *x = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    if (v && *v) return snprintf(buf, cap, "%s", v), LDM_OK;
+    if (x && *x) return snprintf(buf, cap, "%s/ldm", x), LDM_OK;
+    if (home && *home) return snprintf(buf, cap, "%s/.local/share/ldm", home), LDM_OK;
+    return ldm_fail(LDM_ERR_IO, "no folder for a user's data: none of $LDM_DATA_DIR, $XDG_DATA_HOME and $HOME is set");
+}
+
+ldm_status ldm_append_line(const char *path, const char *line) {
+    ldm_text t = {0};
+    char last = '\n';
+    const int fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC);
+    if (fd < 0) return ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    const off_t end = lseek(fd, 0, SEEK_END);
+    if (end > 0 && pread(fd, &last, 1, end - 1) != 1) last = '\n';
+    ldm_text_add(&t, "%s%s\n", last == '\n' ? "" : "\n", line);
+    errno = 0;
+    ldm_status st = LDM_OK;
+    if (!t.s) st = ldm_fail(LDM_ERR_NOMEM, "%s: host memory for a line could not be allocated", path);
+    else if (write(fd, t.s, t.len) != (ssize_t)t.len || fsync(fd) != 0)
+        st = ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", path, strerror(errno ? errno : ENOSPC));
+    ldm_text_free(&t);
+    close(fd);
+    return st;
+}
+
 void ldm_place_driver_cache(void) {
     const char *x = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char buf[4200] = "";

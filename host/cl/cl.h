@@ -30,6 +30,7 @@ typedef struct ldm_device {
     int least_lanes; /* fewest work-items a hardware thread may be told to run, so most registers each; 0: no say */
     bool flushes_denormals; /* no CL_FP_DENORM for float */
     bool exact; /* what the user asks for: no algorithm that loses accuracy (ldm_cl_options) */
+    struct ldm_tuned *tuned; /* [opt] what tuning found for this device (ops/tuned.h); NULL: defaults */
 } ldm_device;
 
 /* All devices of all platforms; *list is freed with free(). No platform at all is LDM_ERR_CL with a sentence that says
@@ -53,6 +54,8 @@ typedef struct ldm_cl_options {
 ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out);
 void ldm_cl_close(ldm_cl *cl);                     /* NULL is fine; buffers must be freed before */
 const ldm_device *ldm_cl_device(const ldm_cl *cl); /* owned by cl */
+/* Sets the device's `tuned`, which is cl's from now on: freed with `destroy` when replaced or when cl is closed. */
+void ldm_cl_attach_tuned(ldm_cl *cl, struct ldm_tuned *tuned, void (*destroy)(struct ldm_tuned *));
 
 /* ---- memory -------------------------------------------------------------------------------------------------------
  */

@@ -21,6 +21,7 @@ struct ldm_cl {
     size_t bytes, peak;
     program *programs;
     ldm_build_stats stats;
+    void (*destroy_tuned)(struct ldm_tuned *);
 };
 
 struct ldm_buffer {

@@ -254,6 +254,11 @@ done:
     return st;
 }
 
+void ldm_cl_attach_tuned(ldm_cl *cl, struct ldm_tuned *tuned, void (*destroy)(struct ldm_tuned *)) {
+    if (cl->facts.tuned) cl->destroy_tuned(cl->facts.tuned);
+    cl->facts.tuned = tuned, cl->destroy_tuned = destroy;
+}
+
 void ldm_cl_close(ldm_cl *cl) {
     if (!cl) return;
     for (program *p = cl->programs, *next; p; p = next) {
@@ -261,6 +266,7 @@ void ldm_cl_close(ldm_cl *cl) {
         clReleaseProgram(p->program);
         free(p);
     }
+    ldm_cl_attach_tuned(cl, NULL, NULL);
     if (cl->queue) clReleaseCommandQueue(cl->queue);
     if (cl->context) clReleaseContext(cl->context);
     free(cl);

@@ -1,5 +1,7 @@
-/* choose.c -- which implementation runs a problem on a device: the first row that can and is preferred. */
+/* choose.c -- which implementation runs a problem on a device: what tuning found, else the first row that can and is
+ * preferred. */
 #include "ops/op.h"
+#include "ops/tuned.h"
 #include <string.h>
 
 bool ldm_params_set(const ldm_impl *impl, int set, int *params) {
@@ -50,7 +52,7 @@ static ldm_status no_row(const ldm_problem *p, const ldm_device *d, const char *
 }
 
 /* GPU kernels are for devices that are no CPU and have local memory of their own, CPU kernels for CPU devices. */
-static const char *other_family(const ldm_impl *impl, const ldm_device *d) {
+const char *ldm_other_family(const ldm_device *d, const ldm_impl *impl) {
     const bool cpu = d->type == LDM_DEVICE_CPU;
     if (impl->family == LDM_LIBRARY) return "a library row runs only when named";
     if (impl->family == LDM_CPU && !cpu) return "the device is no CPU: one work-item a tile would leave it idle";
@@ -64,11 +66,14 @@ const char *ldm_cannot(const ldm_problem *p, const ldm_device *d, const ldm_impl
     return impl->supports ? impl->supports(p, d) : NULL;
 }
 
+const char *ldm_ruled_out(const ldm_device *d, const ldm_impl *impl) {
+    return impl->reference && d->exact ? "it loses accuracy, and only rows that lose none are asked for" : NULL;
+}
+
 const char *ldm_why_not(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl) {
     const char *reason = ldm_cannot(p, d, impl);
-    if (!reason) reason = other_family(impl, d);
-    if (!reason && impl->reference && d->exact)
-        reason = "it loses accuracy, and only rows that lose none are asked for";
+    if (!reason) reason = ldm_other_family(d, impl);
+    if (!reason) reason = ldm_ruled_out(d, impl);
     if (!reason && impl->prefers) {
         int params[LDM_MAX_TUNABLES];
         ldm_default_params(p, impl, d, params);
@@ -79,6 +84,7 @@ const char *ldm_why_not(const ldm_problem *p, const ldm_device *d, const ldm_imp
 
 ldm_status ldm_choose(const ldm_problem *p, const ldm_device *d, ldm_choice *out) {
     const ldm_impl *best = NULL;
+    if (ldm_tuned_find(p, d, out)) return LDM_OK;
     for (const ldm_impl *i = p->op->impls; i->name && !best; i++)
         if (!ldm_why_not(p, d, i)) best = i;
     for (const ldm_impl *i = p->op->impls; i->name && !best; i++) /* none preferred: whatever runs */

@@ -31,6 +31,11 @@ typedef struct ldm_problem {
 ldm_status ldm_problem_parse(const char *text, ldm_problem *out);       /* also runs infer: a parsed problem is valid */
 const char *ldm_problem_text(const ldm_problem *p, char *buf, size_t cap); /* canonical; buf of LDM_PROBLEM_TEXT fits all */
 enum { LDM_PROBLEM_TEXT = 400 };
+bool ldm_problem_same(const ldm_problem *a, const ldm_problem *b);
+/* How far two problems are apart for choosing parameters: 0 for the same, ln 2 where one size is twice the other's (the root
+ * of the sum of squares over the sizes, which are the dims without a default), a tenth more for each flag that only adds an
+ * input (bias, residual). Infinite where op, dtypes, any other dim (stride, act, layout) or another flag differ. */
+double ldm_problem_distance(const ldm_problem *a, const ldm_problem *b);
 
 /* ---- slots: the tensors of a problem, inputs in order, the output last. */
 typedef struct ldm_slot {
@@ -113,7 +118,8 @@ struct ldm_impl {
     /* The launches, by ldm_rec_...; slots by number, scratch by ldm_rec_scratch. */
     ldm_status (*record)(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r);
     /* NULL: the op's. An algorithm that loses accuracy has one of its own: the same value, with the bound that the same data
-     * give for this algorithm; such a row is passed over where the user asks for rows that lose none (device.exact). */
+     * give for this algorithm; such a row is passed over where the user asks for rows that lose none (device.exact). Of its
+     * parameters it may depend on the first alone: the tuner shares it between the others. */
     void (*reference)(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which, double *y,
                       double *bound);
     bool exact;                    /* integer data must come out bit for bit */
@@ -139,16 +145,20 @@ typedef struct ldm_choice {
     int params[LDM_MAX_TUNABLES];
 } ldm_choice;
 
-/* The first row that supports p and is preferred on d, else the first that supports it; tuned or default parameters.
- * Library rows run only when named. LDM_ERR_UNSUPPORTED only if even the plain row says no. */
+/* What tuning found (ops/tuned.h), where the device has a database; else the first row that supports p and is preferred on
+ * d, else the first that supports it, with default parameters. Library rows run only when named. LDM_ERR_UNSUPPORTED only if even the plain row says no. */
 ldm_status ldm_choose(const ldm_problem *p, const ldm_device *d, ldm_choice *out);
 /* The row called `name` (with defaults), or LDM_ERR_UNSUPPORTED with its reason. */
 ldm_status ldm_choose_named(const ldm_problem *p, const ldm_device *d, const char *name, ldm_choice *out);
 /* Why a row cannot run p on d (`supports`), or NULL. */
 const char *ldm_cannot(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl);
+/* Why the user's wishes rule a row out, whatever the problem, or NULL. */
+const char *ldm_ruled_out(const ldm_device *d, const ldm_impl *impl);
 /* Why the automatic choice passes a row over: it cannot, or its family is for other devices, or `prefers`; NULL if it does
  * not (then the first such row wins). */
 const char *ldm_why_not(const ldm_problem *p, const ldm_device *d, const ldm_impl *impl);
+/* Why a row's family is not for d, or NULL. */
+const char *ldm_other_family(const ldm_device *d, const ldm_impl *impl);
 const char *ldm_choice_params(const ldm_choice *c, char *buf, size_t cap);   /* "TILE_M=8 TILE_N=32" */
 /* Set number `set`, from 0, of the values a row's tunables can have, the first tunable's varying slowest, legal or not; false
  * past the last. A row without tunables has one, empty. */

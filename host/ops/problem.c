@@ -1,6 +1,7 @@
 /* problem.c -- the one notation: reading and writing problems, driven by each op's lists of names. */
 #include "ops/op.h"
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,4 +173,31 @@ const char *ldm_problem_text(const ldm_problem *p, char *buf, size_t cap) {
         if (p->flags >> i & 1) PUT(" +%.*s", (int)e.name_len, e.name);
 #undef PUT
     return buf;
+}
+
+bool ldm_problem_same(const ldm_problem *a, const ldm_problem *b) {
+    return a->op == b->op && a->dtype == b->dtype && a->wdtype == b->wdtype && a->flags == b->flags &&
+           !memcmp(a->dim, b->dim, sizeof a->dim) && !memcmp(a->flt, b->flt, sizeof a->flt);
+}
+
+double ldm_problem_distance(const ldm_problem *a, const ldm_problem *b) {
+    double squares = 0, inputs = 0;
+    char name[32];
+    entry e;
+    if (a->op != b->op || a->dtype != b->dtype || a->wdtype != b->wdtype) return INFINITY;
+    const char *spec = a->op->dims;
+    for (int i = 0; next_entry(&spec, &e); i++) {
+        if (a->dim[i] == b->dim[i]) continue;
+        if (!e.required) return INFINITY;
+        const double ratio = log((double)a->dim[i] / (double)b->dim[i]);
+        squares += ratio * ratio;
+    }
+    spec = a->op->flags;
+    for (int i = 0; next_entry(&spec, &e); i++) {
+        if ((a->flags >> i & 1) == (b->flags >> i & 1)) continue;
+        snprintf(name, sizeof name, "%.*s", (int)e.name_len, e.name);
+        if (ldm_op_slot_index(a->op, name) < 0) return INFINITY;
+        inputs += 0.1;
+    }
+    return sqrt(squares) + inputs;
 }
