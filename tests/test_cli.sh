@@ -7,6 +7,8 @@ data=$PWD/tests/data
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
 passed=0 failed=0
+export XDG_DATA_HOME=$dir/data
+unset LDM_DATA_DIR LDM_NO_TUNED
 tiny="in_channels=3 out_channels=3 model_channels=32 num_res_blocks=1 channel_mult=1,2 attention_resolutions=2 num_heads=2 use_spatial_transformer=1 context_dim=16"
 
 # check NAME STATUS PATTERN COMMAND...: the exit status, and a sentence on stderr or stdout that matches
@@ -44,7 +46,7 @@ check "help" 0 "usage: ldm COMMAND" "$ldm" --help
 "$ldm" >out.txt 2>err.txt
 expect "no command: usage on stderr, status 1" test $? -eq 1 -a -s err.txt -a ! -s out.txt
 check "unknown command" 1 "no command 'frobnicate'" "$ldm" frobnicate
-for c in devices info plan encode decode roundtrip run op diff sample verify selftest ablate; do
+for c in devices info plan encode decode roundtrip run op diff sample verify selftest ablate tune; do
     check "$c --help" 0 "(-q, --quiet|--quiet)" "$ldm" $c --help
     check "$c wrong flag" 1 "option '--no-such-flag'" "$ldm" $c --no-such-flag
 done
@@ -171,6 +173,47 @@ step=("$ldm" run unet --config cin-ldm-32 --synthetic 1 --in x=x32.npy --in t=t1
 check "a step of LDM-32" 0 "" "${step[@]}" -o u1.npy
 check "a step of LDM-32, one thread" 0 "" env POCL_MAX_PTHREAD_COUNT=1 "${step[@]}" -o u2.npy
 expect "a step of LDM-32: one thread, same bytes" cmp -s u1.npy u2.npy
+
+# ---- tuning
+same3="r=3 s=3 pt=1 pb=1 pl=1 pr=1"
+conv="conv2d:f32 n=1 c=320 h=16 w=16 k=64 $same3 +bias"
+printf '# two problems\n3 x gemm:f32 m=40 n=64 k=64 +bias\n%s   # a comment\n' "$conv" >shapes.txt
+check "tune: nothing named" 1 "tune what" "$ldm" tune
+check "tune: two things named" 1 "tune what" "$ldm" tune cin-ldm-32 --ops
+check "tune: not a time" 1 "not a time" "$ldm" tune --shapes shapes.txt --budget soon
+check "tune: no file" 2 "cannot be opened" "$ldm" tune --shapes none.txt
+check "tune: not a problem" 1 "no such op" "$ldm" tune --shapes <(echo "convolve n=1")
+check "tune: nothing to show" 2 "makes it" "$ldm" tune --show
+check "tune: a folder that cannot be written" 5 "/dev/null/none" env LDM_DATA_DIR=/dev/null/none "$ldm" tune --shapes shapes.txt
+check "tune" 0 "2 of 2 problems.*defaults reach" "$ldm" tune --shapes shapes.txt --budget 60s
+expect "tune: one line a problem" test "$(grep -c '^[a-z].*|' data/ldm/tuned/*.txt)" -eq 2
+check "tune: done before" 0 "0 problems tuned" "$ldm" tune --shapes shapes.txt
+check "tune --show" 0 "gemm:f32 m=40" "$ldm" tune --show
+check "tune --show of a file's problems" 0 "2 of 2 problems" "$ldm" tune --show --shapes shapes.txt
+check "tune --verify" 0 "2 entries verified.* 0 outside" "$ldm" tune --verify
+db=$(echo data/ldm/tuned/*.txt)
+sed '/^gemm/s/TILE_ROWS=[0-9]*/TILE_ROWS=1/; /^conv/d' "$db" >other.txt
+check "tune --diff" 0 "1 with another, 1 only in the first" "$ldm" tune --diff other.txt
+echo 'conv2d_tile | nonsense' >>"$db"
+check "tune: a malformed line" 0 "txt:[0-9]+: 2 fields.*ignored" "$ldm" devices --why "$conv"
+expect "tune: the other lines count" grep -q "chosen, tuned for this problem" out.txt
+check "--no-tuned" 0 "conv2d_winograd +cpu +chosen: " "$ldm" devices --why "$conv" --no-tuned
+check "LDM_NO_TUNED" 0 "conv2d_winograd +cpu +chosen: " env LDM_NO_TUNED=1 "$ldm" devices --why "$conv"
+# the fast row leaves out all but the first 128 channels: less work, and wrong
+cp -r "$(dirname "$ldm")/../../kernels" wrong && sed -i '1i #undef MUTANT\n#define MUTANT 5' wrong/conv2d_winograd_cpu.cl
+check "tune: a wrong kernel, though fast" 3 "tuned entries fail|fails" env LDM_KERNEL_DIR="$dir/wrong" "$ldm" tune --verify --file <(sed '/^conv/{s/^[a-z0-9_]*/conv2d_winograd/; s/\(bias | \)[^|]*/\1OUT=4/}' "$db")
+check "tune: a wrong kernel, though fast, does not win" 0 "left out: conv2d_winograd" env LDM_KERNEL_DIR="$dir/wrong" LDM_DATA_DIR="$dir/wrong" "$ldm" tune --shapes shapes.txt
+expect "tune: the right one wins" grep -q "^conv2d_tile" wrong/tuned/*x*.txt
+LDM_DATA_DIR=$dir/int "$ldm" tune cin-ldm-32 --budget 300s >out.txt 2>err.txt &
+pid=$!
+for i in $(seq 240); do grep -qs '^[a-z].*|' int/tuned/*.txt && break; sleep 0.25; done
+kill -INT $pid
+wait $pid
+expect "tune: SIGINT ends with 130" test $? -eq 130
+check "tune: interrupted, whole lines" 0 "gain" env LDM_DATA_DIR="$dir/int" "$ldm" tune --show
+expect "tune: nothing ignored" test ! -s err.txt
+check "tune: goes on" 0 "problems with a choice, [1-9][0-9]* of them done before" env LDM_DATA_DIR="$dir/int" "$ldm" tune cin-ldm-32 --budget 1s
+rm -r data
 
 # ---- caches and kernels
 homeless=(env -u LDM_CACHE_DIR -u XDG_CACHE_HOME -u POCL_CACHE_DIR HOME=/proc/none TMPDIR="$dir/tmp")

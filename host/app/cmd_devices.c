@@ -1,6 +1,6 @@
 /* cmd_devices.c -- `ldm devices`: what is there, and which implementation of an op would run on it. */
 #include "app/app.h"
-#include "ops/op.h"
+#include "ops/tuned.h"
 #include <stdlib.h>
 
 static const char *type_name(ldm_device_type t) {
@@ -11,7 +11,7 @@ static ldm_status why(const char *text) {
     static const char *const family[] = {"plain", "cpu", "gpu", "library"};
     ldm_problem p;
     ldm_cl *cl = NULL;
-    ldm_choice c = {0};
+    ldm_choice c = {0}, tuned;
     char canonical[LDM_PROBLEM_TEXT], params[160];
     ldm_status st = LDM_OK;
     TRY(ldm_problem_parse(text, &p));
@@ -19,11 +19,14 @@ static ldm_status why(const char *text) {
     const ldm_device *d = ldm_cl_device(cl);
     printf("%s on %s\n", ldm_problem_text(&p, canonical, sizeof canonical), d->name);
     st = ldm_choose(&p, d, &c);
+    const ldm_tuned_source source = ldm_tuned_find(&p, d, &tuned);
     for (const ldm_impl *i = p.op->impls; i->name; i++) {
         const char *cannot = ldm_cannot(&p, d, i), *reason = ldm_why_not(&p, d, i);
         bool chosen = !st && c.impl == i;
         printf("  %-22s %-8s %s", i->name, family[i->family], chosen ? "chosen" : cannot ? "cannot" : "passed over");
-        if (chosen) printf(": %s %s\n", i->idea, ldm_choice_params(&c, params, sizeof params));
+        if (chosen)
+            printf("%s%s: %s %s\n", source ? ", " : "", source ? ldm_tuned_source_name(source) : "", i->idea,
+                   ldm_choice_params(&c, params, sizeof params));
         else printf(": %s\n", reason ? reason : "a better one was found");
     }
 done:
