@@ -16,7 +16,7 @@
  *   attention_one_key_rows   one key: its softmax is 1, so y_i = v_0 (a NaN in q or k does not show); one work-item a
  *                    query
  *
- * Local memory, in floats (host: attention.c, tile_floats), d16 = d rounded up to 16:
+ * Local memory, in floats (host: attention.c, cpu_local_floats), d16 = d rounded up to 16:
  *   qt, ot [queries/32][d16][32]    sp [block][32]    top, sum [queries]
  * All of it in whole float16, stored by assignment: vstore16 is four stores on PoCL, which the next load has to wait
  * for. The tile loops run at the speed of FMAs, so what is left to lose is waiting for memory: a block of keys, or 16

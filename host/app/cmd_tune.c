@@ -330,6 +330,8 @@ APP_COMMAND(tune) {
     const char *net = words ? words[0] : NULL;
     const bool look = do_verify || do_show || other;
     if (do_verify + do_show + !!other > 1) TRY(ldm_fail(LDM_ERR_ARG, "one of --verify, --show and --diff at a time"));
+    if ((do_verify || other) && (net || ops || shapes))
+        TRY(ldm_fail(LDM_ERR_ARG, "--verify and --diff take all entries; only --show takes a network or a list of problems"));
     if (!!net + ops + !!shapes + (look && !net && !ops && !shapes) != 1)
         TRY(ldm_fail(LDM_ERR_ARG, "tune what? name a network, or give --ops or --shapes FILE (one of them)"));
     app_network_options o = {.net = net, .config = config, .n = batch, .h = height, .w = width, .tokens = tokens};

@@ -181,30 +181,34 @@ static size_t cpu_scratch(const ldm_problem *p, const int *params, const ldm_dev
     return cpu_reads_direct(p) ? 0 : (size_t)(d[N] * d[NKV] * d[HEADS] * 2 * ldm_round_up(d[D], 8)) * sizeof(float);
 }
 
-/* Keys of a block: K and V of it stay in the second-level cache, its scores in the first. */
-static int64_t tile_block(const ldm_problem *p) {
-    const int64_t keys = 24576 / p->dim[D] / 8 * 8;
-    return keys < 32 ? 32 : keys > 128 ? 128 : keys;
+enum { QUERIES, KEYS }; /* tunables of attention_cpu */
+static const ldm_tunable cpu_tunables[] = {{"QUERIES", "queries of a work-item", {256, 128, 64, 32}},
+                                           {"KEYS", "keys of a block", {128, 96, 64, 48, 40, 32}},
+                                           {0}};
+
+/* Floats of local memory a work-item needs: attention_cpu.cl, top. */
+static int64_t cpu_local_floats(const ldm_problem *p, const int *t) {
+    return 2 * t[QUERIES] * ldm_round_up(p->dim[D], 16) + 32 * t[KEYS] + 2 * t[QUERIES];
 }
 
-/* Floats of local memory a work-item with `queries` queries needs: attention_cpu.cl, top. */
-static int64_t tile_floats(const ldm_problem *p, int64_t queries) {
-    return 2 * queries * ldm_round_up(p->dim[D], 16) + 32 * tile_block(p) + 2 * queries;
+static bool cpu_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
+    return cpu_local_floats(p, t) * 4 <= (int64_t)d->local_bytes;
 }
 
-/* As many queries a work-item as leave every core four of them, within 512 KiB of Q and O, so that a pass over the
- * keys is shared by many queries. Results do not depend on it. */
-static int64_t tile_queries(const ldm_problem *p, const ldm_device *dev) {
-    const int64_t *d = p->dim;
-    for (int64_t queries = 256; queries > 32; queries /= 2)
-        if (d[N] * d[HEADS] * ldm_ceil_div(d[NQ], queries) >= 4 * dev->units && 2 * queries * d[D] <= 131072 &&
-            tile_floats(p, queries) * 4 <= (int64_t)dev->local_bytes)
-            return queries;
-    return 32;
+/* As many queries a work-item as leave every core four of them, within 512 KiB of Q and O, so that a pass over the keys is
+ * shared by many queries; results do not depend on it. Of a block of keys, K and V stay in the second-level cache, its scores
+ * in the first. */
+static const char *cpu_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
+    const int64_t *n = p->dim, items = n[N] * n[HEADS] * ldm_ceil_div(n[NQ], t[QUERIES]);
+    if (t[QUERIES] > 32 && (items < 4 * d->units || 2 * t[QUERIES] * n[D] > 131072))
+        return "fewer queries a work-item: four work-items a unit, and their sums in the second-level cache";
+    if (t[KEYS] > 32 && t[KEYS] * n[D] > 24576) return "a smaller block of keys stays in the second-level cache";
+    return NULL;
 }
 
 static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
-    if (tile_floats(p, 32) * 4 > (int64_t)d->local_bytes)
+    static const int least[] = {32, 32};
+    if (!cpu_legal(p, least, d))
         return "32 queries of this head width do not fit local memory";
     if (!cpu_reads_direct(p) && cpu_scratch(p, NULL, d) > d->max_alloc)
         return "K and V as floats exceed the largest buffer";
@@ -212,7 +216,7 @@ static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
 }
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    const int64_t *d = p->dim, queries = tile_queries(p, dev), d8 = ldm_round_up(d[D], 8);
+    const int64_t *d = p->dim, queries = params[QUERIES], d8 = ldm_round_up(d[D], 8);
     const ref_attention_dims g = geometry(p);
     const int slot_k = d[LAYOUT] == SPLIT ? SLOT_K : SLOT_Q, slot_v = d[LAYOUT] == SPLIT ? SLOT_V : SLOT_Q;
     const bool direct = cpu_reads_direct(p);
@@ -253,8 +257,8 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     ldm_rec_float(r, g.scale);
     ldm_rec_int(r, d[CAUSAL]);
     ldm_rec_int(r, queries);
-    ldm_rec_int(r, tile_block(p));
-    ldm_rec_local(r, (size_t)tile_floats(p, queries) * sizeof(float));
+    ldm_rec_int(r, params[KEYS]);
+    ldm_rec_local(r, (size_t)cpu_local_floats(p, params) * sizeof(float));
     ldm_rec_range3(r, ldm_ceil_div(d[NQ], queries), d[HEADS], d[N], 1, 1, 1);
     return r->status;
 }
@@ -323,6 +327,9 @@ static const ldm_impl impls[] = {
      .idea = "fused; strips of 32 queries as lanes against blocks of keys, two products of register tiles",
      .family = LDM_CPU,
      .supports = cpu_supports,
+     .prefers = cpu_prefers,
+     .tunables = cpu_tunables,
+     .legal = cpu_legal,
      .scratch = cpu_scratch,
      .record = cpu_record,
      .exact = true},

@@ -260,6 +260,7 @@ static const ldm_impl impls[] = {
      .pack = ldm_winograd_pack,
      .record = ldm_winograd_record,
      .reference = ldm_winograd_reference,
+     .same_bound = LDM_WINOGRAD_SAME_BOUND,
      .cost = ldm_winograd_cost},
     {.name = "conv2d_narrow",
      .idea = "few outputs: lanes are channels, 4 pixels x 4 outputs in registers",

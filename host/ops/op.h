@@ -118,14 +118,14 @@ struct ldm_impl {
     /* The launches, by ldm_rec_...; slots by number, scratch by ldm_rec_scratch. */
     ldm_status (*record)(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r);
     /* NULL: the op's. An algorithm that loses accuracy has one of its own: the same value, with the bound that the same data
-     * give for this algorithm; such a row is passed over where the user asks for rows that lose none (device.exact). Of its
-     * parameters it may depend on the first alone: the tuner shares it between the others. */
+     * give for this algorithm; such a row is passed over where the user asks for rows that lose none (device.exact). */
     void (*reference)(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which, double *y,
                       double *bound);
     bool exact;                    /* integer data must come out bit for bit */
     /* What this row's algorithm has to do: its own arithmetic, and bytes to and from memory read and written once each,
      * what fits in caches not counted. NULL: the op's. */
     ldm_cost (*cost)(const ldm_problem *p, const int *params, const ldm_device *d);
+    unsigned same_bound;           /* bit i: tunable i does not matter to this row's `reference` */
 };
 
 /* ---- the table ---------------------------------------------------------------------------------------------------- */

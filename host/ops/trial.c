@@ -6,10 +6,9 @@
 enum { SEED = 1, SAMPLES = 512, MOST_REFERENCES = 8 };
 static const double COMPLETE_FLOPS = 2e7; /* problems of fewer are judged completely */
 
-/* What a reference says: the op's, or a row's own for one value of its first parameter. */
+/* What a reference says: the op's, or a row's own for what it depends on of the parameters. */
 typedef struct judgement {
-    const ldm_impl *impl; /* NULL: the op's */
-    int first;
+    ldm_choice by; /* impl NULL: the op's */
     double *want, *bound;
 } judgement;
 
@@ -18,7 +17,7 @@ struct ldm_trial {
     float *in[LDM_MAX_SLOTS], *y;
     ldm_sample sample; /* index NULL: all */
     int64_t judged;
-    judgement by[MOST_REFERENCES];
+    judgement said[MOST_REFERENCES];
     int count;
 };
 
@@ -49,7 +48,7 @@ done:
 void ldm_trial_destroy(ldm_trial *t) {
     if (!t) return;
     for (int i = 0; i < LDM_MAX_SLOTS; i++) free(t->in[i]);
-    for (int i = 0; i < t->count; i++) free(t->by[i].want);
+    for (int i = 0; i < t->count; i++) free(t->said[i].want);
     free((void *)t->sample.index);
     free(t->y);
     free(t);
@@ -58,12 +57,18 @@ void ldm_trial_destroy(ldm_trial *t) {
 static const ldm_sample *which(const ldm_trial *t) { return t->sample.index ? &t->sample : NULL; }
 
 static ldm_status judgement_of(ldm_trial *t, const ldm_choice *c, const judgement **out) {
-    const judgement key = {.impl = c->impl->reference ? c->impl : NULL, .first = c->impl->reference ? c->params[0] : 0};
+    ldm_choice key;
+    memset(&key, 0, sizeof key); /* compared as bytes */
+    if (c->impl->reference) {
+        key = *c;
+        for (int i = 0; i < LDM_MAX_TUNABLES; i++)
+            if (c->impl->same_bound >> i & 1) key.params[i] = 0;
+    }
     for (int i = 0; i < t->count; i++)
-        if (t->by[i].impl == key.impl && t->by[i].first == key.first) return *out = &t->by[i], LDM_OK;
-    if (t->count == MOST_REFERENCES) free(t->by[--t->count].want);
-    judgement *j = &t->by[t->count];
-    *j = key;
+        if (!memcmp(&t->said[i].by, &key, sizeof key)) return *out = &t->said[i], LDM_OK;
+    if (t->count == MOST_REFERENCES) free(t->said[--t->count].want);
+    judgement *j = &t->said[t->count];
+    *j = (judgement){.by = key};
     ldm_status st = ldm_alloc((size_t)t->judged * 2 * sizeof *j->want, (void **)&j->want);
     if (st) return st;
     j->bound = j->want + t->judged;

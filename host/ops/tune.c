@@ -25,6 +25,22 @@ static int by_rank(const void *a, const void *b) {
     return 0;
 }
 
+/* Weights kept small are kept so for memory, which no speed buys: a row may make them five times as large as floats (Winograd's
+ * filters), others half as large again. */
+static bool lean(const ldm_problem *p, const ldm_choice *c) {
+    const double most = p->wdtype == LDM_F32 ? 5 : 1.5;
+    ldm_slot slot[LDM_MAX_SLOTS];
+    memset(slot, 0, sizeof slot);
+    if (p->op->infer(p, slot)) return false;
+    for (int i = 0; c->impl->pack && i < ldm_op_slots(p->op) - 1; i++) {
+        ldm_packing k;
+        if (!slot[i].param || !c->impl->pack(p, c->params, i, &k)) continue;
+        const double stored = (double)ldm_shape_count(&slot[i].shape) * (double)ldm_dtype_size(slot[i].dtype);
+        if ((double)k.bytes > most * stored + (1 << 20)) return false;
+    }
+    return true;
+}
+
 static bool meant_for(const ldm_device *d, const ldm_impl *i, bool full) {
     return (full || i->family != LDM_PLAIN) && !ldm_other_family(d, i) && !ldm_ruled_out(d, i);
 }
@@ -43,7 +59,7 @@ ldm_status ldm_tune_candidates(const ldm_problem *p, const ldm_device *d, bool f
         if (ldm_cannot(p, d, i) || (i != usual.impl && !meant_for(d, i, full))) continue;
         ldm_default_params(p, i, d, own);
         for (int set = 0; ldm_params_set(i, set, c.params); set++) {
-            if (!ldm_params_legal(p, i, c.params, d)) continue;
+            if (!ldm_params_legal(p, i, c.params, d) || (i != usual.impl && !lean(p, &c))) continue;
             if (n == room) {
                 ranked *grown = realloc(r, (size_t)(room = room * 2 + 64) * sizeof *r);
                 if (!grown) TRY(ldm_fail(LDM_ERR_NOMEM, "candidates: host memory for %d could not be allocated", room));

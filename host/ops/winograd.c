@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum { MOST_PLACES = 36, PANEL = 32 };
-enum { OUT, BLOCK };
+enum { OUT, BLOCK }; /* LDM_WINOGRAD_SAME_BOUND */
 
 const ldm_tunable ldm_winograd_tunables[] = {
     {"OUT", "outputs of a tile a side", {4, 2}}, {"BLOCK", "tiles of a job", {32, 24, 16, 8}}, {0}};

@@ -6,6 +6,7 @@
 #include "ops/op.h"
 
 extern const ldm_tunable ldm_winograd_tunables[];
+enum { LDM_WINOGRAD_SAME_BOUND = 2 }; /* BLOCK's bit */
 const char *ldm_winograd_supports(const ldm_problem *p, const ldm_device *d);
 const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const ldm_device *d);
 bool ldm_winograd_legal(const ldm_problem *p, const int *params, const ldm_device *d);
