@@ -235,7 +235,8 @@ static const ldm_impl impls[] = {
      .scratch = ldm_winograd_gpu_scratch,
      .pack = ldm_winograd_gpu_pack,
      .record = ldm_winograd_gpu_record,
-     .reference = ldm_winograd_gpu_reference},
+     .reference = ldm_winograd_gpu_reference,
+     .same_bound = LDM_WINOGRAD_GPU_SAME_BOUND},
     {.name = "conv2d_gpu",
      .idea = "implicit GEMM, tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split "
              "to fill the device",

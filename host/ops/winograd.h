@@ -18,6 +18,7 @@ void ldm_winograd_reference(const ldm_problem *p, const int *params, const float
 ldm_cost ldm_winograd_cost(const ldm_problem *p, const int *params, const ldm_device *d);
 
 extern const ldm_tunable ldm_winograd_gpu_tunables[];
+enum { LDM_WINOGRAD_GPU_SAME_BOUND = 7 }; /* TILE_M's, TILE_N's and SPLIT's bits */
 const char *ldm_winograd_gpu_supports(const ldm_problem *p, const ldm_device *d);
 const char *ldm_winograd_gpu_prefers(const ldm_problem *p, const int *params, const ldm_device *d);
 bool ldm_winograd_gpu_legal(const ldm_problem *p, const int *params, const ldm_device *d);
