@@ -1,5 +1,5 @@
 # bench.mk -- the bench, its peers, the plots and the bundle; included by the Makefile.
-BENCH_OBJ := $(patsubst %,$(B)/bench/%.o,bench case cold compare floor net serve suite gbench_shim) \
+BENCH_OBJ := $(patsubst %,$(B)/bench/%.o,bench case cold compare floor grow net serve suite gbench_shim) \
              $(patsubst %,$(B)/host/app/%.o,network options record selftest)
 BENCH_ARGS ?=
 
@@ -18,6 +18,11 @@ FLOOR := "cin-ldm-8" "sd15" "kl-f8:decoder -H 64"
 .PHONY: bench-floor
 bench-floor: $(B)/ldm-bench ## floor / measured of each kind of step, and what launching costs; FLOOR='"NET [options]" ...'
 	@for net in $(FLOOR); do $(B)/ldm-bench --plan $$net $(FLOOR_ARGS) || exit 1; done
+
+GROWTH := cin-ldm-8
+.PHONY: bench-growth
+bench-growth: $(B)/ldm-bench ## how the time of a network grows with batch, side and cores; GROWTH='NET [options]'; two minutes, then make plots
+	$(B)/ldm-bench --grow batch,side,cores $(GROWTH)
 
 $(B)/peer_onednn: $(B)/bench/peer_onednn.o
 	$(CXX) $(LDFLAGS_$(CONFIG)) -o $@ $^ -ldnnl

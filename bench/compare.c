@@ -23,7 +23,8 @@ static double give_ranks(ranked *v, int n) {
     double ties = 0;
     qsort(v, (size_t)n, sizeof *v, by_rank);
     for (int i = 0, j; i < n; i = j) {
-        for (j = i; j < n && v[j].value == v[i].value; j++) {}
+        for (j = i; j < n && v[j].value == v[i].value; j++) {
+        }
         for (int k = i; k < j; k++) v[k].rank = (i + 1 + j) / 2.0;
         ties += pow(j - i, 3) - (j - i);
     }
@@ -32,8 +33,8 @@ static double give_ranks(ranked *v, int n) {
 
 static double upper_tail(double z) { return 0.5 * erfc(z / sqrt(2)); }
 
-/* P(U >= u) if all orders of n and m values are as likely: counts[i] of orders with U = i by taking in one value of `a` after
- * the other (the coefficients of Gauss's binomial). */
+/* P(U >= u) if all orders of n and m values are as likely: counts[i] of orders with U = i by taking in one value of `a`
+ * after the other (the coefficients of Gauss's binomial). */
 static double exact_tail(int n, int m, double u) {
     double *counts = calloc((size_t)(n * m + 1), sizeof *counts), all = 0, above = 0;
     if (!counts) return NAN;
@@ -111,11 +112,15 @@ static int repetitions_of(const json_t *doc, const char *name, double *seconds) 
     json_t *b;
     int n = 0;
     json_array_foreach(json_object_get(doc, "benchmarks"), i, b) {
-        const char *own = json_string_value(json_object_get(b, "run_name")), *type = json_string_value(json_object_get(b, "run_type")),
+        const char *own = json_string_value(json_object_get(b, "run_name")),
+                   *type = json_string_value(json_object_get(b, "run_type")),
                    *unit = json_string_value(json_object_get(b, "time_unit"));
-        if (!own || !type || !unit || strcmp(own, name) || strcmp(type, "iteration") || json_object_get(b, "error_occurred")) continue;
+        if (!own || !type || !unit || strcmp(own, name) || strcmp(type, "iteration") ||
+            json_object_get(b, "error_occurred"))
+            continue;
         for (size_t k = 0; k < sizeof units / sizeof *units && n < REPETITIONS; k++)
-            if (!strcmp(units[k].unit, unit)) seconds[n++] = json_number_value(json_object_get(b, "real_time")) * units[k].seconds;
+            if (!strcmp(units[k].unit, unit))
+                seconds[n++] = json_number_value(json_object_get(b, "real_time")) * units[k].seconds;
     }
     return n;
 }
@@ -140,7 +145,8 @@ static void warn_of_others(const json_t *old, const json_t *now) {
     static const char *const keys[] = {"device", "caches_before_a_run", "host_name"};
     const json_t *a = json_object_get(old, "context"), *b = json_object_get(now, "context");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        const char *x = json_string_value(json_object_get(a, keys[i])), *y = json_string_value(json_object_get(b, keys[i]));
+        const char *x = json_string_value(json_object_get(a, keys[i])),
+                   *y = json_string_value(json_object_get(b, keys[i]));
         if (x && y && strcmp(x, y)) printf("not measured alike: %s is %s, was %s\n", keys[i], y, x);
     }
 }
@@ -154,18 +160,23 @@ ldm_status bench_compare(const json_t *old, const json_t *now, const compare_opt
     size_t i;
     json_t *b;
     if (!json_is_array(json_object_get(old, "benchmarks")))
-        return ldm_fail(LDM_ERR_FORMAT, "no list \"benchmarks\": wanted a file as `ldm bench -o` or Google Benchmark writes it");
+        return ldm_fail(LDM_ERR_FORMAT,
+                        "no list \"benchmarks\": wanted a file as `ldm bench -o` or Google Benchmark writes it");
     TRY(ldm_alloc(REPETITIONS * sizeof *was, (void **)&was));
     TRY(ldm_alloc(REPETITIONS * sizeof *is, (void **)&is));
     TRY(ldm_alloc((room + 1) * sizeof *logs, (void **)&logs));
     warn_of_others(old, now);
     printf("%12s %12s %8s %8s %-7s case\n", "old us", "new us", "new/old", "p", "");
     json_array_foreach(list, i, b) {
-        const char *name = json_string_value(json_object_get(b, "run_name")), *type = json_string_value(json_object_get(b, "run_type"));
-        if (!name || !type || strcmp(type, "iteration") || json_integer_value(json_object_get(b, "repetition_index")) > 0) continue;
+        const char *name = json_string_value(json_object_get(b, "run_name")),
+                   *type = json_string_value(json_object_get(b, "run_type"));
+        if (!name || !type || strcmp(type, "iteration") ||
+            json_integer_value(json_object_get(b, "repetition_index")) > 0)
+            continue;
         const int n = repetitions_of(old, name, was), m = repetitions_of(now, name, is);
         if (!n || !m) continue;
-        const double p = bench_u_test(was, n, is, m), before = median(was, n), after = median(is, m), ratio = after / before;
+        const double p = bench_u_test(was, n, is, m), before = median(was, n), after = median(is, m),
+                     ratio = after / before;
         const char *word = verdict(ratio, p, o);
         printf("%12.2f %12.2f %8.3f %8.4f %-7s %s\n", before * 1e6, after * 1e6, ratio, p, word, name);
         logs[cases++] = log(ratio), sum += log(ratio);
@@ -176,13 +187,16 @@ ldm_status bench_compare(const json_t *old, const json_t *now, const compare_opt
     if (!cases) TRY(ldm_fail(LDM_ERR_FORMAT, "none of the cases measured now is in it"));
     const double p = bench_paired_test(logs, cases), mean = exp(sum / cases);
     const bool whole = cases > 1 && *verdict(mean, p, o) == 'S';
-    printf("%d cases: %d slower, %d faster by over %g %% with p < %g; all as pairs: new/old %.3f (geometric mean), p %.4f (Wilcoxon)\n", cases,
-           slower, faster, 100 * o->threshold, o->alpha, mean, p);
+    printf("%d cases: %d slower, %d faster by over %g %% with p < %g; all as pairs: new/old %.3f (geometric mean), p "
+           "%.4f (Wilcoxon)\n",
+           cases, slower, faster, 100 * o->threshold, o->alpha, mean, p);
     if (fewest < ENOUGH)
-        printf("%d repetitions is the smaller sample: %s; 9 or more on both sides tell small differences from chance\n", fewest,
+        printf("%d repetitions is the smaller sample: %s; 9 or more on both sides tell small differences from chance\n",
+               fewest,
                fewest < 4 ? "fewer than 4 on both sides can never show p < 0.05" : "enough for large differences only");
     if (slower || whole)
-        st = ldm_fail(LDM_ERR_MISMATCH, "%d of %d cases became slower%s", slower, cases, whole ? ", and all of them together" : "");
+        st = ldm_fail(LDM_ERR_MISMATCH, "%d of %d cases became slower%s", slower, cases,
+                      whole ? ", and all of them together" : "");
 done:
     free(was), free(is), free(logs);
     return st;

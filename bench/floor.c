@@ -56,7 +56,8 @@ done:
     return st;
 }
 
-/* Medians over the runs: of each step's device time, of the wall clock, and of what the wall clock has beyond the kernels. */
+/* Medians over the runs: of each step's device time, of the wall clock, and of what the wall clock has beyond the
+ * kernels. */
 static ldm_status measure(bench_net *b, int repeats, step *steps, double *wall, double *beyond) {
     ldm_status st = LDM_OK;
     const int n = b->net.plan->steps;
@@ -117,30 +118,34 @@ static json_t *as_json(const step *steps, int n, const kind *kinds, int count) {
     char text[LDM_PROBLEM_TEXT], params[200];
     json_t *rows = json_array(), *list = json_array();
     for (int i = 0; i < count; i++)
-        json_array_append_new(rows, json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f}", "kind", kinds[i].name, "steps", kinds[i].steps,
-                                              "launches", kinds[i].launches, "flops", kinds[i].flops, "floor_s", kinds[i].floor, "seconds",
-                                              kinds[i].seconds, "floor_over_measured", kinds[i].floor / kinds[i].seconds));
+        json_array_append_new(rows, json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f}", "kind", kinds[i].name, "steps",
+                                              kinds[i].steps, "launches", kinds[i].launches, "flops", kinds[i].flops,
+                                              "floor_s", kinds[i].floor, "seconds", kinds[i].seconds,
+                                              "floor_over_measured", kinds[i].floor / kinds[i].seconds));
     for (int i = 0; i < n; i++) {
         const step *s = &steps[i];
         json_array_append_new(
             list, json_pack("{s:s, s:s, s:s, s:s, s:i, s:f, s:s, s:f, s:f, s:f}", "scope", s->info->scope, "problem",
-                            ldm_problem_text(&s->info->problem, text, sizeof text), "impl", s->choice->impl->name, "params",
-                            ldm_choice_params(s->choice, params, sizeof params), "launches", s->launches, "seconds", s->seconds, "floor_impl",
-                            s->best->name, "floor_flops", s->cost.flops, "floor_bytes", s->cost.bytes, "floor_s", s->floor));
+                            ldm_problem_text(&s->info->problem, text, sizeof text), "impl", s->choice->impl->name,
+                            "params", ldm_choice_params(s->choice, params, sizeof params), "launches", s->launches,
+                            "seconds", s->seconds, "floor_impl", s->best->name, "floor_flops", s->cost.flops,
+                            "floor_bytes", s->cost.bytes, "floor_s", s->floor));
     }
     return json_pack("{s:o, s:o}", "kinds", rows, "steps", list);
 }
 
 static void print(const kind *kinds, int count, double wall, double beyond, double empty) {
     const kind *all = &kinds[count - 1];
-    printf("%-16s %6s %8s %10s %10s %12s %15s %7s\n", "kind", "steps", "launches", "GFLOP", "floor ms", "measured ms", "floor/measured",
-           "share");
+    printf("%-16s %6s %8s %10s %10s %12s %15s %7s\n", "kind", "steps", "launches", "GFLOP", "floor ms", "measured ms",
+           "floor/measured", "share");
     for (int i = 0; i < count; i++)
         printf("%-16s %6d %8d %10.2f %10.3f %12.3f %15.3f %6.1f%%\n", kinds[i].name, kinds[i].steps, kinds[i].launches,
                kinds[i].flops * 1e-9, kinds[i].floor * 1e3, kinds[i].seconds * 1e3, kinds[i].floor / kinds[i].seconds,
                100 * kinds[i].seconds / wall);
-    printf("%-16s %6s %8s %10s %10.3f %12.3f %15.3f\n", "enqueue to end", "", "", "", all->floor * 1e3, wall * 1e3, all->floor / wall);
-    printf("launching: %d launches, %.1f us each beyond their kernels, %.3f ms, %.2f %% of the whole; an empty kernel takes %.1f us\n",
+    printf("%-16s %6s %8s %10s %10.3f %12.3f %15.3f\n", "enqueue to end", "", "", "", all->floor * 1e3, wall * 1e3,
+           all->floor / wall);
+    printf("launching: %d launches, %.1f us each beyond their kernels, %.3f ms, %.2f %% of the whole; an empty kernel "
+           "takes %.1f us\n",
            all->launches, beyond / all->launches * 1e6, beyond * 1e3, 100 * beyond / wall, empty * 1e6);
 }
 
@@ -164,16 +169,17 @@ ldm_status bench_floor(ldm_cl *cl, const app_network_options *o, int repeats, js
     TRY(measure(&b, repeats, steps, &wall, &beyond));
     const double other = ldm_load_other(&load);
     const int count = sum(steps, n, kinds);
-    printf("%s: median of %d runs; measured peak %.1f GFLOP/s, %.1f GB/s; other load %.0f %%\n", bench_net_text(&b, o, text, sizeof text),
-           repeats, peak.gflops, ldm_peak_gbs(&peak), 100 * other);
+    printf("%s: median of %d runs; measured peak %.1f GFLOP/s, %.1f GB/s; other load %.0f %%\n",
+           bench_net_text(&b, o, text, sizeof text), repeats, peak.gflops, ldm_peak_gbs(&peak), 100 * other);
     print(kinds, count, wall, beyond, empty);
     *json = as_json(steps, n, kinds, count);
-    json_t *whole = json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:f}", "network", text, "repeats", repeats, "seconds", wall,
-                              "floor_s", kinds[count - 1].floor, "floor_over_measured", kinds[count - 1].floor / wall, "flops",
-                              kinds[count - 1].flops, "launches", kinds[count - 1].launches, "launch_us",
-                              beyond / kinds[count - 1].launches * 1e6, "launch_share", beyond / wall, "empty_launch_us", empty * 1e6,
-                              "other_load", other);
-    if (!*json || !whole || json_object_update_new(*json, whole)) TRY(ldm_fail(LDM_ERR_NOMEM, "floor: host memory is out"));
+    json_t *whole = json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:f}", "network", text, "repeats",
+                              repeats, "seconds", wall, "floor_s", kinds[count - 1].floor, "floor_over_measured",
+                              kinds[count - 1].floor / wall, "flops", kinds[count - 1].flops, "launches",
+                              kinds[count - 1].launches, "launch_us", beyond / kinds[count - 1].launches * 1e6,
+                              "launch_share", beyond / wall, "empty_launch_us", empty * 1e6, "other_load", other);
+    if (!*json || !whole || json_object_update_new(*json, whole))
+        TRY(ldm_fail(LDM_ERR_NOMEM, "floor: host memory is out"));
 done:
     if (st) json_decref(*json), *json = NULL;
     bench_net_close(&b);

@@ -1,8 +1,9 @@
 /* floor.h -- `ldm bench --plan NET`: how near each step of a network comes to what this machine could do at most.
  *
- * The floor of a step is the smallest max(operations / measured peak, bytes / measured bandwidth) over the algorithms we
- * have for it (ldm_peak_floor); a network's is the sum over its steps. Measured is the device time of each step as the
- * network runs, with whatever lies in the caches then. Wall clock less all kernels' time is what launching costs. */
+ * The floor of a step is the smallest max(operations / measured peak, bytes / measured bandwidth) over the algorithms
+ * we have for it (ldm_peak_floor); a network's is the sum over its steps. Measured is the device time of each step as
+ * the network runs, with whatever lies in the caches then. Wall clock less all kernels' time is what launching costs.
+ */
 #ifndef LDM_BENCH_FLOOR_H
 #define LDM_BENCH_FLOOR_H
 

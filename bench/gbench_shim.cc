@@ -65,6 +65,8 @@ extern "C" int gbench_run(int argc, char **argv, char **json) {
     Both reporter;
     int n = (int)benchmark::RunSpecifiedBenchmarks(&reporter);
     benchmark::Shutdown();
-    *json = strdup(reporter.text.str().c_str());
+    std::string text = reporter.text.str();
+    for (size_t at; (at = text.find(": NaN")) != std::string::npos;) text.replace(at + 2, 3, "null"); /* of zeros the spread; JSON has no NaN */
+    *json = strdup(text.c_str());
     return n;
 }

@@ -10,8 +10,8 @@ typedef struct bench_net {
     ldm_exec *exec; /* NULL until opened */
 } bench_net;
 
-/* Plan, weights, executor; inputs uniform in [-1, 1), class ids zero: times do not depend on them. On failure what was made
- * is left for bench_net_close. */
+/* Plan, weights, executor; inputs uniform in [-1, 1), class ids zero: times do not depend on them. On failure what was
+ * made is left for bench_net_close. */
 ldm_status bench_net_open(bench_net *b, ldm_cl *cl, const app_network_options *o);
 /* Every segment once, enqueued and waited for: one denoising step, encode or decode. `seconds` [opt]: wall clock. */
 ldm_status bench_net_run(bench_net *b, double *seconds);

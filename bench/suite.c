@@ -15,12 +15,12 @@ typedef struct entry {
     suite *all;
     char name[LDM_PROBLEM_TEXT + 80];
     bool network;
-    bench_case c;             /* a problem */
-    app_network_options o;    /* or a network */
-    char net_name[1000];      /* what o.net points to */
+    bench_case c;          /* a problem */
+    app_network_options o; /* or a network */
+    char net_name[1000];   /* what o.net points to */
     bench_net net;
     double flops, bytes, limit; /* of a run; seconds that peak and bandwidth allow at least */
-    json_t *uses;             /* [{"net": "cin-ldm-8-unet", "count": 12}] */
+    json_t *uses;               /* [{"net": "cin-ldm-8-unet", "count": 12}] */
     ldm_load load;
     bool failed;
     char why[600];
@@ -102,7 +102,8 @@ static ldm_status add_file(suite *s, const char *path) {
     const char *slash = strrchr(path, '/');
     snprintf(file, sizeof file, "%s", slash ? slash + 1 : path);
     file[strcspn(file, ".")] = 0;
-    for (char *line = strtok_r(data, "\n", &rest); line && !st; line = strtok_r(NULL, "\n", &rest)) st = add_line(s, line, file);
+    for (char *line = strtok_r(data, "\n", &rest); line && !st; line = strtok_r(NULL, "\n", &rest))
+        st = add_line(s, line, file);
     free(data);
     return st;
 }
@@ -150,7 +151,8 @@ ldm_status suite_create(ldm_cl *cl, const suite_options *o, suite **out) {
     TRY(add_files(s));
     if (o->nets) TRY(ldm_measure_peak(cl, &s->peak));
     const char *between = o->nets && strchr(o->nets, '=') ? "" : ","; /* key=value text has commas of its own */
-    for (const char *n = o->nets; n && *n; n += strcspn(n, between), n += *n == ',') TRY(add_network(s, n, strcspn(n, between)));
+    for (const char *n = o->nets; n && *n; n += strcspn(n, between), n += *n == ',')
+        TRY(add_network(s, n, strcspn(n, between)));
     if (!s->count) TRY(ldm_fail(LDM_ERR_ARG, "no problem left to time: nothing matches the options"));
     *out = s;
     s = NULL;
@@ -191,13 +193,15 @@ static const char *begin(void *self) {
 static double once(void *self) {
     entry *e = self;
     double seconds;
-    if (ldm_check_interrupt() || (e->network ? bench_net_run(&e->net, &seconds) : bench_case_time(&e->c, &seconds))) return -1;
+    if (ldm_check_interrupt() || (e->network ? bench_net_run(&e->net, &seconds) : bench_case_time(&e->c, &seconds)))
+        return -1;
     return seconds;
 }
 
 static double other_load(void *self) { return ldm_load_other(&((entry *)self)->load); }
 
-/* ---- results ------------------------------------------------------------------------------------------------------- */
+/* ---- results -------------------------------------------------------------------------------------------------------
+ */
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -205,12 +209,14 @@ static int by_value(const void *a, const void *b) {
 }
 
 /* The repetitions of `e` among the library's results: seconds, ascending; of their other load the largest. */
-static int repetitions_of(const entry *e, const json_t *benchmarks, double *seconds, int cap, double *other, json_int_t *iterations) {
+static int repetitions_of(const entry *e, const json_t *benchmarks, double *seconds, int cap, double *other,
+                          json_int_t *iterations) {
     size_t i, len = strlen(e->name);
     json_t *b;
     int n = 0;
     json_array_foreach(benchmarks, i, b) {
-        const char *name = json_string_value(json_object_get(b, "run_name")), *type = json_string_value(json_object_get(b, "run_type"));
+        const char *name = json_string_value(json_object_get(b, "run_name")),
+                   *type = json_string_value(json_object_get(b, "run_type"));
         if (!name || !type || strcmp(type, "iteration") || strncmp(name, e->name, len) || name[len] != '/') continue;
         if (json_object_get(b, "error_occurred") || n == cap) continue;
         double load = json_number_value(json_object_get(b, "%other")) / 100;
@@ -228,21 +234,23 @@ static json_t *row(const suite *s, const entry *e, const json_t *benchmarks) {
     json_int_t iterations = 0;
     const bench_case *c = &e->c;
     json_t *j = e->network ? json_pack("{s:s, s:s}", "problem", e->name, "op", "network")
-                           : json_pack("{s:s, s:s, s:s, s:s, s:O}", "problem", c->text, "op", c->p.op->name, "impl", c->choice.impl->name,
-                                       "params", ldm_choice_params(&c->choice, params, sizeof params), "uses", e->uses);
+                           : json_pack("{s:s, s:s, s:s, s:s, s:O}", "problem", c->text, "op", c->p.op->name, "impl",
+                                       c->choice.impl->name, "params",
+                                       ldm_choice_params(&c->choice, params, sizeof params), "uses", e->uses);
     if (e->failed) return json_object_set_new(j, "failed", json_string(e->why)), j;
     const int n = repetitions_of(e, benchmarks, t, 1000, &other, &iterations);
     if (!n) return json_decref(j), NULL;
     const double median = n % 2 ? t[n / 2] : (t[n / 2 - 1] + t[n / 2]) / 2, gflops = e->flops / median * 1e-9;
-    json_t *figures = json_pack("{s:f, s:f, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "seconds", median, "best_s", t[0], "spread",
-                                (t[n - 1] - t[0]) / median, "repetitions", n, "iterations", iterations, "flops", e->flops, "bytes", e->bytes,
-                                "gflops", gflops, "gbs", e->bytes / median * 1e-9, "peak_percent", 100 * gflops / s->peak.gflops,
-                                "roof_percent", 100 * e->limit / median, "other_load", other);
+    json_t *figures =
+        json_pack("{s:f, s:f, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "seconds", median, "best_s", t[0],
+                  "spread", (t[n - 1] - t[0]) / median, "repetitions", n, "iterations", iterations, "flops", e->flops,
+                  "bytes", e->bytes, "gflops", gflops, "gbs", e->bytes / median * 1e-9, "peak_percent",
+                  100 * gflops / s->peak.gflops, "roof_percent", 100 * e->limit / median, "other_load", other);
     json_object_update(j, figures);
     json_decref(figures);
     if (!e->network)
-        json_object_update_new(j, json_pack("{s:i, s:f, s:I}", "batch", c->batch, "worst_error_over_bound", c->verdict.worst, "judged",
-                                            (json_int_t)c->verdict.judged));
+        json_object_update_new(j, json_pack("{s:i, s:f, s:I}", "batch", c->batch, "worst_error_over_bound",
+                                            c->verdict.worst, "judged", (json_int_t)c->verdict.judged));
     return j;
 }
 
@@ -255,8 +263,8 @@ static ldm_status run_library(suite *s, json_t **out) {
     for (int i = 0; i < s->o.passed && argc < 39; i++) argv[argc++] = s->o.pass[i];
     for (int i = 0; i < s->count; i++) {
         entry *e = s->entry[i];
-        gbench_register(&(gbench_case){e->name, begin, once, other_load, e, e->flops, e->bytes, s->peak.gflops, e->limit,
-                                       s->o.cold && !e->network ? COLD_RUNS : 0});
+        gbench_register(&(gbench_case){e->name, begin, once, other_load, e, e->flops, e->bytes, s->peak.gflops,
+                                       e->limit, s->o.cold && !e->network ? COLD_RUNS : 0});
     }
     gbench_context("caches_before_a_run", s->o.cold ? "cold" : "warm");
     gbench_context("device", ldm_cl_device(s->cl)->name);
@@ -266,7 +274,8 @@ static ldm_status run_library(suite *s, json_t **out) {
     if (ran < 0) return ldm_fail(LDM_ERR_ARG, "Google Benchmark does not know one of the options passed on");
     ldm_status st = ldm_check_interrupt();
     if (!st && !(*out = text ? json_loads(text, 0, &why) : NULL))
-        st = ldm_fail(LDM_ERR_NOMEM, "Google Benchmark's results cannot be read back: %s", text ? why.text : "host memory is out");
+        st = ldm_fail(LDM_ERR_NOMEM, "Google Benchmark's results cannot be read back: %s",
+                      text ? why.text : "host memory is out");
     free(text);
     return st;
 }

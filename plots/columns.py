@@ -2,8 +2,7 @@
 """columns.py RESULTS OUT -- results/*.json to the columns gnuplot reads, and the list of pictures to draw.
 
 A file's kind is seen from its rows: ablation (speedup; exact ablation where made with --exact), bench (roof_percent), peers (speed_over_best), networks
-(step_speed_over_peers). Of each kind,
-family and device type the newest file counts. Writes OUT/<picture>-<which>.dat and .vars (gnuplot assignments), and
+(step_speed_over_peers), growth (axis). Of each kind, family or network, and device type the newest file counts. Writes OUT/<picture>-<which>.dat and .vars (gnuplot assignments), and
 OUT/list with "picture which" a line; `make plots` runs plots/<picture>.gp on each. Standard library only."""
 import glob, json, os, re, sys
 
@@ -18,6 +17,8 @@ def kind_of(doc):
     row = next((r for r in doc.get("rows", []) if "failed" not in r), {})
     if "speedup" in row:
         return "exact ablation" if " --exact" in doc["header"]["command"] else "ablation"
+    if "axis" in row:
+        return "growth"
     return "bench" if "roof_percent" in row else \
         "peers" if "speed_over_best" in row else "networks" if "step_speed_over_peers" in row else None
 
@@ -34,6 +35,8 @@ def newest(folder):
         which = doc["header"].get("device", {}).get("type", "cpu")
         family = doc["rows"][0].get("config", "cin").split("-")[0] if kind.endswith("ablation") else "cin"
         which = which if family == "cin" else f"{family}-{which}"
+        if kind == "growth":
+            which = re.sub(r"[^a-z0-9]+", "-", doc["network"]) + "-" + which
         if (kind, which) not in found or doc["header"]["date"] > found[kind, which]["header"]["date"]:
             found[kind, which] = doc
     return found
@@ -147,11 +150,29 @@ def networks(out, which, doc):
     return ["networks"]
 
 
+AXES = {"batch": ("'batch'", "'in proportion to the batch'"), "side": ("'side of the map'", "'in proportion to its pixels'"),
+        "cores": ("'cores'", "'shared evenly by them'")}
+
+
+def growth(out, which, doc):
+    lines, axes = [], [a for a in AXES if any(r["axis"] == a and "seconds" in r for r in doc["rows"])]
+    for axis in axes:
+        rows = sorted((r for r in doc["rows"] if r["axis"] == axis and "seconds" in r), key=lambda r: r["value"])
+        power = {"batch": 1, "side": 2, "cores": -1}[axis]
+        lines += [f"{r['value']} {r['seconds']:.6g} {r['low_s']:.6g} {r['high_s']:.6g} "
+                  f"{rows[0]['seconds'] * (r['value'] / rows[0]['value']) ** power:.6g}" for r in rows] + ["", ""]
+    write(out, f"growth-{which}", lines,
+          {"axes": quoted(" ".join(axes)), "labels": quoted(" ".join(AXES[a][0] for a in axes)),
+           "proportions": quoted(" ".join(AXES[a][1] for a in axes)),
+           "title_text": quoted(f"How the time of {doc['network']} grows, {doc['dtype']}"), "where_text": quoted(where(doc["header"]))})
+    return ["growth"]
+
+
 def main():
     results, out = sys.argv[1:3]
     os.makedirs(out, exist_ok=True)
     found = newest(results)
-    draw = {"ablation": ablation, "bench": bench, "peers": peers, "networks": networks}
+    draw = {"ablation": ablation, "bench": bench, "peers": peers, "networks": networks, "growth": growth}
     with open(os.path.join(out, "list"), "w") as f:
         for kind, which in sorted(found):
             if kind in draw:

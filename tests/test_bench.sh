@@ -87,5 +87,18 @@ json "plan: the parts make the whole" floor.json "
 json "plan: wall clock holds the kernels" floor.json "0 < j['kinds'][-1]['seconds'] <= j['seconds'] and j['floor_s'] > 0 and j['launch_us'] >= 0"
 json "plan: the header says where" floor.json "j['header']['peak']['gflops'] > 0 and j['header']['device']['name'] and 0 <= j['other_load'] <= 1"
 
+# ---- a network as it grows, and parts of a device
+check "grow" 0 "cores +1 .* ms" "$ldm" bench --grow cores,batch "$tiny" -H 8 -o grow.json
+json "grow: batches to 16 and all cores" grow.json "
+    [r['value'] for r in j['rows'] if r['axis'] == 'batch'] == [1, 2, 4, 8, 16] and [r['value'] for r in j['rows'] if r['axis'] == 'cores'][0] == 1
+    and [r['value'] for r in j['rows'] if r['axis'] == 'cores'][-1] == j['header']['device']['units']
+    and all(0 < r['low_s'] <= r['seconds'] <= r['high_s'] and r['runs'] >= 3 for r in j['rows'])
+    and j['rows'][-1]['flops'] > 15 * [r for r in j['rows'] if r['axis'] == 'batch'][0]['flops']"
+check "grow: no such axis" 1 "wanted a list of batch, side, cores" "$ldm" bench --grow depth "$tiny"
+check "grow: no network" 1 "wanted one network" "$ldm" bench --grow batch
+check "one core" 0 "other load" "$ldm" bench shapes.txt --op gemm --cores 1 --min-time 0.002 --repetitions 1 -o one.json
+json "one core: so it says" one.json "j['header']['device']['units'] == 1"
+check "too many cores" 1 "it has" "$ldm" bench shapes.txt --cores 4096 --no-results
+
 echo "bench: $passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]

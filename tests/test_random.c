@@ -1,7 +1,8 @@
-/* test_random.c -- what must hold of every legal problem, tried on random ones: a fixed number, from a fixed seed. Each is
- * made from a case of its op or from nothing, in every word, flag and storage the op knows; every row that supports it runs
- * it with its own parameters and with a random legal set of them, and is judged as test_ops judges (each output within its
- * own bound, nothing written outside, nothing unwritten, the same bytes twice). The notation must read back what it writes.
+/* test_random.c -- what must hold of every legal problem, tried on random ones: a fixed number, from a fixed seed. Each
+ * is made from a case of its op or from nothing, in every word, flag and storage the op knows; every row that supports
+ * it runs it with its own parameters and with a random legal set of them, and is judged as test_ops judges (each output
+ * within its own bound, nothing written outside, nothing unwritten, the same bytes twice). The notation must read back
+ * what it writes.
  *
  *   test_random [--device D] [--seed S] [--times N] [PART OF AN OP'S NAME]...      N times as many problems */
 #include "tests/opcase.h"
@@ -14,9 +15,7 @@ static ldm_cl_options options;
 static ldm_cl *cl;
 static uint64_t seed = 1;
 static int times = 1;
-static struct reach {
-    atomic_int runs[ROWS], refused;
-} *reach; /* by op; in memory both processes see */
+static struct reach { atomic_int runs[ROWS], refused; } * reach; /* by op; in memory both processes see */
 
 /* ---- random numbers: one stream a problem ------------------------------------------------------------------------ */
 
@@ -84,7 +83,8 @@ static void draw(const ldm_op *op, ldm_problem *p, dice *d) {
     for (int i = 0; entry_of(op->dims, i, &words, &required, &usual); i++)
         if (roll(d, (uint64_t)rare) == 0) draw_dim(op, i, p, d);
     for (int i = 0; entry_of(op->floats, i, &words, &required, &usual); i++)
-        if (roll(d, (uint64_t)rare) == 0) p->flt[i] = chance(d, 2) ? usual : (double)(float)(usual + (double)roll(d, 16) / 16);
+        if (roll(d, (uint64_t)rare) == 0)
+            p->flt[i] = chance(d, 2) ? usual : (double)(float)(usual + (double)roll(d, 16) / 16);
     for (int i = 0; entry_of(op->flags, i, &words, &required, &usual); i++)
         if (roll(d, (uint64_t)rare) == 0) p->flags = (p->flags & ~(1u << i)) | (unsigned)roll(d, 2) << i;
 }
@@ -116,16 +116,16 @@ static void run_one(const opcase *c, const ldm_choice *choice, const char *text)
     char params[200], why[400];
     ldm_verdict v = {0};
     ldm_status st = opcase_run(cl, c, choice, true, &v);
-    /* of what opcase_complaint says only this: how roundings lean and how many zeros there are tells nothing of problems that
-     * may consist of padding or of one value */
+    /* of what opcase_complaint says only this: how roundings lean and how many zeros there are tells nothing of
+     * problems that may consist of padding or of one value */
     const char *bad = st ? ldm_message() : v.pass ? NULL : opcase_complaint(c, &v, why, sizeof why);
     ldm_choice_params(choice, params, sizeof params);
     CHECK(!bad, "%s\n    ldm op '%s' --impl %s --seed %d --fill %s%s%s%s", bad, text, choice->impl->name, OPCASE_SEED,
           opcase_fill_name(c->fill), *params ? "   [" : "", params, *params ? "]" : "");
 }
 
-/* Running takes seconds in all, building minutes: so few problems go through the rows of other devices, which are built anew
- * for nearly each, and every third through other parameters. */
+/* Running takes seconds in all, building minutes: so few problems go through the rows of other devices, which are built
+ * anew for nearly each, and every third through other parameters. */
 static void run_rows(const opcase *c, int number, dice *d, const char *text) {
     const ldm_device *dev = ldm_cl_device(cl);
     int op = 0;
@@ -133,7 +133,8 @@ static void run_rows(const opcase *c, int number, dice *d, const char *text) {
     for (int i = 0; c->p.op->impls[i].name && i < ROWS; i++) {
         const ldm_impl *impl = &c->p.op->impls[i];
         ldm_choice choice = {.impl = impl};
-        const bool foreign = impl->family == LDM_LIBRARY || (impl->family != LDM_PLAIN && (impl->family == LDM_CPU) != (dev->type == LDM_DEVICE_CPU));
+        const bool foreign = impl->family == LDM_LIBRARY ||
+                             (impl->family != LDM_PLAIN && (impl->family == LDM_CPU) != (dev->type == LDM_DEVICE_CPU));
         if (ldm_cannot(&c->p, dev, impl) || (foreign && number % FOREIGN)) continue;
         ldm_default_params(&c->p, impl, dev, choice.params);
         atomic_fetch_add(&reach[op].runs[i], 1);
@@ -143,7 +144,9 @@ static void run_rows(const opcase *c, int number, dice *d, const char *text) {
         for (int t = 0; t < 20 && sets > 1 && !foreign && number % TUNED == 0; t++) {
             ldm_choice other = choice;
             ldm_params_set(impl, (int)roll(d, (uint64_t)sets), other.params);
-            if (!ldm_params_legal(&c->p, impl, other.params, dev) || !memcmp(other.params, choice.params, sizeof other.params)) continue;
+            if (!ldm_params_legal(&c->p, impl, other.params, dev) ||
+                !memcmp(other.params, choice.params, sizeof other.params))
+                continue;
             run_one(c, &other, text);
             break;
         }
@@ -183,7 +186,7 @@ static void work(void) {
             if (job != next || job >= 4096) continue;
             snprintf(names[job], sizeof names[job], "%s %d-%d", ldm_ops[op]->name, first, first + CHUNK - 1);
             CASE(names[job])
-                for (int i = first; i < first + CHUNK; i++) run_problem(ldm_ops[op], op, i);
+            for (int i = first; i < first + CHUNK; i++) run_problem(ldm_ops[op], op, i);
             next = pair_next();
         }
     ldm_cl_close(cl);
@@ -211,10 +214,12 @@ int main(int argc, char **argv) {
     pair_run(work);
     CASE("every row reached") {
         for (int op = 0; ldm_ops[op] && op < OPS && !test_only_count; op++) {
-            CHECK(reach[op].refused == 0, "%s: %d times no legal problem was found", ldm_ops[op]->name, reach[op].refused);
+            CHECK(reach[op].refused == 0, "%s: %d times no legal problem was found", ldm_ops[op]->name,
+                  reach[op].refused);
             for (int i = 0; ldm_ops[op]->impls[i].name && i < ROWS; i++) {
                 printf("%-14s %-22s %4d problems\n", ldm_ops[op]->name, ldm_ops[op]->impls[i].name, reach[op].runs[i]);
-                CHECK(reach[op].runs[i] > 0, "%s %s: no random problem reached it", ldm_ops[op]->name, ldm_ops[op]->impls[i].name);
+                CHECK(reach[op].runs[i] > 0, "%s %s: no random problem reached it", ldm_ops[op]->name,
+                      ldm_ops[op]->impls[i].name);
             }
         }
     }

@@ -36,6 +36,7 @@ APP_COMMAND(tune);
 
 typedef struct app_device_options {
     char *device, *max_memory;
+    int cores;    /* of a CPU, how many compute units to use; 0: all */
     int exact;    /* only algorithms that lose no accuracy */
     int no_tuned; /* defaults only */
     bool profile; /* event timing: set by the subcommands that report times per step */

@@ -12,6 +12,7 @@ struct poptOption app_device_table[] = {
     {"device", 'd', POPT_ARG_STRING, &app_device.device, 0,
      "0, 1:0, cpu, gpu or part of a name (else $LDM_DEVICE, else the first GPU, else the first device)", "DEVICE"},
     {"max-memory", 0, POPT_ARG_STRING, &app_device.max_memory, 0, "device memory to use at most, e.g. 6G", "SIZE"},
+    {"cores", 0, POPT_ARG_INT, &app_device.cores, 0, "compute units to use of a device that can be divided, as CPUs can (default: all)", "N"},
     {"exact", 0, POPT_ARG_NONE, &app_device.exact, 0, "only algorithms that lose no accuracy: no Winograd", NULL},
     {"no-tuned", 0, POPT_ARG_NONE, &app_device.no_tuned, 0, "defaults instead of what `ldm tune` found (or $LDM_NO_TUNED=1)",
      NULL},
@@ -93,7 +94,10 @@ static ldm_status first_time(ldm_cl *cl) {
 }
 
 static ldm_status open_device(ldm_cl **out) {
-    ldm_cl_options o = {.select = app_device.device, .profile = app_device.profile, .exact = app_device.exact};
+    ldm_cl_options o = {.select = app_device.device,
+                        .profile = app_device.profile,
+                        .exact = app_device.exact,
+                        .cores = app_device.cores};
     ldm_status st =
         app_device.max_memory ? app_parse_size(app_device.max_memory, "--max-memory", &o.max_memory) : LDM_OK;
     return st ? st : ldm_cl_open(&o, out);

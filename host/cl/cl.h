@@ -49,6 +49,7 @@ typedef struct ldm_cl_options {
     size_t max_memory;  /* bytes; 0: the device's own figure */
     bool profile;       /* event timing of each launch */
     bool exact;         /* no algorithm that loses accuracy, Winograd's */
+    int cores;          /* compute units to use, of a device that can be divided; 0: all */
 } ldm_cl_options;
 
 ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out);

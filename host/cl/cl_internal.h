@@ -15,6 +15,7 @@ struct ldm_cl {
     ldm_device facts;
     cl_platform_id platform;
     cl_device_id device;
+    bool divided; /* `device` is a part of one, made by us */
     cl_context context;
     cl_command_queue queue;
     bool profile;

@@ -222,6 +222,21 @@ static void CL_CALLBACK on_error(const char *info, const void *data, size_t n, v
     ldm_note("OpenCL: %s", info);
 }
 
+/* From now on the first `cores` compute units only (device fission); 0, or as many as there are: all. */
+static ldm_status divide(ldm_cl *cl, int cores) {
+    const cl_device_partition_property by_counts[] = {CL_DEVICE_PARTITION_BY_COUNTS, cores, CL_DEVICE_PARTITION_BY_COUNTS_LIST_END, 0};
+    cl_device_id part;
+    if (cores < 0 || cores > cl->facts.units)
+        return ldm_fail(LDM_ERR_ARG, "device %s: %d compute units, it has %d", cl->facts.name, cores, cl->facts.units);
+    if (!cores || cores == cl->facts.units) return LDM_OK;
+    ldm_status st =
+        ldm_cl_check(clCreateSubDevices(cl->device, by_counts, 1, &part, NULL), "device %s: %d of its %d compute units", cl->facts.name,
+                     cores, cl->facts.units);
+    if (st) return st;
+    cl->device = part, cl->divided = true, cl->facts.units = cores;
+    return LDM_OK;
+}
+
 ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out) {
     ldm_status st = LDM_OK;
     ldm_device *list = NULL;
@@ -241,6 +256,7 @@ ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out) {
     cl->facts.exact = o->exact;
     if (!cl->facts.has_build) TRY(ldm_fail(LDM_ERR_CL, "device %s: its driver has no kernel compiler", cl->facts.name));
     TRY(ldm_cl_ids(list[i].platform, list[i].index, &cl->platform, &cl->device));
+    TRY(divide(cl, o->cores));
     cl_context_properties props[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)cl->platform, 0};
     cl->context = clCreateContext(props, 1, &cl->device, on_error, NULL, &e);
     TRY(ldm_cl_check(e, "device %s: context", cl->facts.name));
@@ -269,6 +285,7 @@ void ldm_cl_close(ldm_cl *cl) {
     ldm_cl_attach_tuned(cl, NULL, NULL);
     if (cl->queue) clReleaseCommandQueue(cl->queue);
     if (cl->context) clReleaseContext(cl->context);
+    if (cl->divided) clReleaseDevice(cl->device);
     free(cl);
 }
 

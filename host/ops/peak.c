@@ -180,11 +180,11 @@ ldm_status ldm_measure_peak(ldm_cl *cl, ldm_peak *out) {
         {"fma_4x16", 4, 16, true, true},    {"fma_4x8", 4, 8, false, true},     {"fma_1x16", 1, 16, false, true},
     };
     static ldm_peak known;
-    static int known_platform = -1, known_index = -1;
+    static int known_platform = -1, known_index = -1, known_units = -1;
     const ldm_device *d = ldm_cl_device(cl);
     bool cpu = d->type == LDM_DEVICE_CPU;
     ldm_status st = LDM_OK;
-    if (d->platform == known_platform && d->index == known_index) return *out = known, LDM_OK;
+    if (d->platform == known_platform && d->index == known_index && d->units == known_units) return *out = known, LDM_OK;
     ldm_peak p = {0};
     double start = ldm_now();
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
@@ -197,7 +197,7 @@ ldm_status ldm_measure_peak(ldm_cl *cl, ldm_peak *out) {
     }
     TRY(ldm_prefix(bandwidth(cl, &p), "peak"));
     p.seconds = ldm_now() - start;
-    known = p, known_platform = d->platform, known_index = d->index;
+    known = p, known_platform = d->platform, known_index = d->index, known_units = d->units;
     *out = p;
 done:
     return st;

@@ -12,7 +12,7 @@ typedef struct ldm_peak {
     double seconds;                    /* what measuring took */
 } ldm_peak;
 
-/* Best of several repeats of each kernel; under three seconds (besides a cold build). Measured once a process and device. */
+/* Best of several repeats of each kernel; under three seconds (besides a cold build). Measured once a process and device (the last one). */
 ldm_status ldm_measure_peak(ldm_cl *cl, ldm_peak *out);
 
 /* The largest of the three bandwidths. */
