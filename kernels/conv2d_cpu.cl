@@ -17,6 +17,7 @@
  *   a tile repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the first again (conv2d_tile),
  *   20 tail of a strip dropped (conv2d_tile with halves) */
 #include "conv2d_cpu.clh"
+#include "input_row.clh"
 #ifndef TILE_PIXELS
 #define TILE_PIXELS 8 /* conv2d_tile: output pixels of a tile, 1..14; 2 float16 sums each */
 #endif

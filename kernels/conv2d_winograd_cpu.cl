@@ -14,33 +14,11 @@
  *   16 activation dropped, 17 last tile of 8 repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the
  *   first again, 20 tail of channels dropped, 21 last row of outputs unwritten, 22 neighbour's panel */
 #include "conv2d_cpu.clh"
+#include "input_row.clh"
 #define lanes float16
 #include "winograd.clh"
+#include "winograd_cpu.clh"
 #define CHUNK (OUT == 4 ? 128 : 256) /* channels turned at a time: V of 32 tiles is 576 KiB, or 512 */
-
-/* Channels e .. of a row of c, zeros behind the last. */
-static float16 channels(__global const real *row, int e, int c) {
-    if (e + 16 <= c) return LOAD16(row, e);
-    float lane[16];
-    for (int i = 0; i < 16; i++) lane[i] = MUTANT != 20 && e + i < c ? LOAD(row, e + i) : 0;
-    return vload16(0, lane);
-}
-
-/* V of one tile: `count` channels, 16 at a time, of the SIDE x SIDE pixels at row[]; planes of V are `plane` apart. */
-static void turn_in(__global const real **row, int count, __global float *v, int plane) {
-    for (int e = 0; e < count; e += 16) {
-        float16 d[PLACES], t[PLACES];
-#pragma unroll
-        for (int i = 0; i < PLACES; i++) d[i] = channels(row[i], e, count);
-#pragma unroll
-        for (int j = 0; j < SIDE; j++) TURN_IN((d + j), (t + j), SIDE)
-#pragma unroll
-        for (int i = 0; i < SIDE; i++) TURN_IN((t + i * SIDE), (d + i * SIDE), 1)
-#pragma unroll
-        for (int i = 0; i < PLACES; i++)
-            *(__global float16 *)(v + i * plane + e) = d[MUTANT == 10 ? i % SIDE * SIDE + i / SIDE : MUTANT == 11 && i >= PLACES - 2 ? 2 * PLACES - 3 - i : i];
-    }
-}
 
 /* m[8][32] (+)= v[8][count] w[count][32]; rows of v are CHUNK apart; `next`: the weights wanted after these */
 static void multiply(__global float *m, __global const float *v, __global const float *w, __global const float *next, int count,
@@ -111,19 +89,8 @@ conv2d_winograd(__global real *restrict y, __global float *restrict scratch, __g
         }
         for (int t = 0; t < tiles; t++) {
             const int at = first + t, in = at / (down * right), py = at / right % down * OUT, px = at % right * OUT;
-            for (int o = panel * 32, j = 0; j < wide * 2 && o < k; j++, o += 16) {
-                float16 s[PLACES], r[PLACES];
-                __global const float16 *from = (__global const float16 *)(m + (j / 2 * block + t) * 32 + j % 2 * 16);
-#pragma unroll
-                for (int i = 0; i < PLACES; i++) s[i] = MUTANT == 2 && i == SIDE + 1 ? (float16)0 : from[i * (m_plane / 16)];
-#pragma unroll
-                for (int i = 0; i < SIDE; i++) TURN_OUT((s + i), (r + i), SIDE, SIDE)
-#pragma unroll
-                for (int i = 0; i < OUT; i++) TURN_OUT((r + i * SIDE), (s + i * OUT), 1, 1)
-                for (int i = 0; i < min(OUT, p - py) - (MUTANT == 21 && p > py + 1); i++)
-                    for (int l = 0; l < min(OUT, q - px); l++)
-                        finish16(y, bias, vec, residual, s[i * OUT + l], (((long)in * p + py + i) * q + px + l) * k + o, o, in, k, act);
-            }
+            for (int j = 0; j < wide; j++)
+                turn_out(y, bias, vec, residual, m + (j * block + t) * 32, m_plane, in, py, px, (panel + j) * 32, k, p, q, act);
         }
     }
 }

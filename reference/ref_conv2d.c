@@ -46,9 +46,10 @@ static void magnitudes(int m, double a[MOST][MOST], double g[MOST][3], double b[
 }
 
 /* T = |A^T| [sum_c (|G| |g| |G^T|) . (|B^T| |d| |B|)] |A| at output (p, q) of sample n, output k: what every rounding
- * is relative to: of the filter (1), of both passes over the tile and over the sums (at most m + 1 each) and of the sum
- * over channels (2 sqrt(C), as everywhere): (2 sqrt(C) + 4 m + 6) u T. */
-static double winograd_error(const ref_conv2d_dims *d, int m, const float *x, const float *x2, const float *w,
+ * is relative to: of the filter (`turned`: 1 if it is turned in double and rounded then; in float, both passes round a
+ * constant, a product and two sums: 8), of both passes over the tile and over the sums (at most m + 1 each) and of the sum
+ * over channels (2 sqrt(C), as everywhere): (2 sqrt(C) + 4 m + 5 + turned) u T. */
+static double winograd_error(const ref_conv2d_dims *d, int m, int turned, const float *x, const float *x2, const float *w,
                              int64_t n, int64_t p, int64_t q, int64_t k) {
     const int64_t H = d->h * d->up, W = d->w * d->up, ct = d->c + d->c2;
     double a[MOST][MOST] = {{0}}, g[MOST][3] = {{0}}, b[MOST][MOST] = {{0}}, mag = 0;
@@ -73,12 +74,12 @@ static double winograd_error(const ref_conv2d_dims *d, int m, const float *x, co
                 mag += a[p % m][t] * a[q % m][z] * vz * (u[t][0] * g[z][0] + u[t][1] * g[z][1] + u[t][2] * g[z][2]);
             }
     }
-    return (2 * sqrt((double)ct) + 4 * m + 6) * REF_U * mag;
+    return (2 * sqrt((double)ct) + 4 * m + 5 + turned) * REF_U * mag;
 }
 
 /* m 0: the direct sum's bound, else that of F(m x m, 3 x 3) */
-static void convolve(ref_out o, const ref_conv2d_dims *d, int m, const float *x, const float *x2, const float *w,
-                     const float *bias, const float *vec, const float *residual) {
+static void convolve(ref_out o, const ref_conv2d_dims *d, int m, int turned, const float *x, const float *x2,
+                     const float *w, const float *bias, const float *vec, const float *residual) {
     int64_t H = d->h * d->up, W = d->w * d->up, ct = d->c + d->c2; /* the map the window moves over */
     int64_t P = (H + d->pt + d->pb - d->r) / d->stride + 1, Q = (W + d->pl + d->pr - d->s) / d->stride + 1;
     if (!o.which) o.count = d->n * P * Q * d->k;
@@ -104,7 +105,7 @@ static void convolve(ref_out o, const ref_conv2d_dims *d, int m, const float *x,
                 terms += (double)ct;
             }
         }
-        if (m) more = winograd_error(d, m, x, x2, w, n, p, q, k);
+        if (m) more = winograd_error(d, m, turned, x, x2, w, n, p, q, k);
         if (bias) sum += bias[k], mag += fabs(bias[k]), terms++;
         if (vec) sum += vec[n * d->k + k], mag += fabs(vec[n * d->k + k]), terms++;
         if (residual) sum += residual[at], mag += fabs(residual[at]), terms++;
@@ -116,10 +117,10 @@ static void convolve(ref_out o, const ref_conv2d_dims *d, int m, const float *x,
 
 void ref_conv2d(ref_out o, const ref_conv2d_dims *d, const float *x, const float *x2, const float *w, const float *bias,
                 const float *vec, const float *residual) {
-    convolve(o, d, 0, x, x2, w, bias, vec, residual);
+    convolve(o, d, 0, 0, x, x2, w, bias, vec, residual);
 }
 
-void ref_conv2d_winograd(ref_out o, const ref_conv2d_dims *d, int m, const float *x, const float *x2, const float *w,
-                         const float *bias, const float *vec, const float *residual) {
-    convolve(o, d, m, x, x2, w, bias, vec, residual);
+void ref_conv2d_winograd(ref_out o, const ref_conv2d_dims *d, int m, int turned, const float *x, const float *x2,
+                         const float *w, const float *bias, const float *vec, const float *residual) {
+    convolve(o, d, m, turned, x, x2, w, bias, vec, residual);
 }

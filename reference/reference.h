@@ -35,9 +35,9 @@ typedef struct ref_conv2d_dims {
 void ref_conv2d(ref_out o, const ref_conv2d_dims *d, const float *x, const float *x2, const float *w, const float *bias,
                 const float *vec, const float *residual);
 /* The same value with the bound of Winograd's algorithm F(m x m, 3 x 3), m = 4 (points 0, +-5/8, +-3/2, infinity) or 2 (0,
- * +-1, infinity); r = s = 3, stride 1 (ref_conv2d.c). */
-void ref_conv2d_winograd(ref_out o, const ref_conv2d_dims *d, int m, const float *x, const float *x2, const float *w,
-                         const float *bias, const float *vec, const float *residual);
+ * +-1, infinity); r = s = 3, stride 1; `turned`: roundings of a turned filter, 1 or 8 (ref_conv2d.c). */
+void ref_conv2d_winograd(ref_out o, const ref_conv2d_dims *d, int m, int turned, const float *x, const float *x2,
+                         const float *w, const float *bias, const float *vec, const float *residual);
 
 /* y[b,m,n] = act(bias[n] + vec[b,n] + residual[b,m,n] + sum_k x[b,m,k] W[n,k]); w is [n,k], or [k,n] if wkn; with wbatch w
  * has a leading batch axis. bias, vec, residual [opt]. torch.nn.functional.linear / torch.bmm. With geglu y is [b,m,n/2]:

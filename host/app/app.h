@@ -36,9 +36,10 @@ APP_COMMAND(tune);
 
 typedef struct app_device_options {
     char *device, *max_memory;
-    int cores;    /* of a CPU, how many compute units to use; 0: all */
-    int exact;    /* only algorithms that lose no accuracy */
-    int no_tuned; /* defaults only */
+    int cores;      /* of a CPU, how many compute units to use; 0: all */
+    int exact;      /* only algorithms that lose no accuracy */
+    int low_memory; /* weights as the checkpoint has them */
+    int no_tuned;   /* defaults only */
     bool profile; /* event timing: set by the subcommands that report times per step */
 } app_device_options;
 extern app_device_options app_device;

@@ -80,7 +80,7 @@ static ldm_status measure_unet(const options *o, ldm_cl *cl, row *r, json_t *kin
     int programs = ldm_cl_build_stats(cl).programs;
     TRY(app_network_exec(&net, cl, NULL, &e));
     r->programs = ldm_cl_build_stats(cl).programs - programs;
-    TRY(ldm_exec_memory(net.plan, ldm_cl_device(cl), &m));
+    TRY(ldm_exec_memory(net.plan, ldm_cl_device(cl), &net.source, &m));
     r->bytes = m.weights + m.activations + m.scratch;
     int64_t count = (int64_t)lo.n * lo.h * lo.w * lo.unet.in_channels;
     TRY(ldm_alloc((size_t)count * sizeof *x, (void **)&x));
@@ -143,7 +143,7 @@ static ldm_status measure_decoder(const options *o, ldm_cl *cl, row *r) {
     TRY(app_network_weights(&n, &net));
     r->decode_flops = ldm_plan_cost(net.plan, 0).flops;
     TRY(app_network_exec(&net, cl, NULL, &e));
-    TRY(ldm_exec_memory(net.plan, ldm_cl_device(cl), &m));
+    TRY(ldm_exec_memory(net.plan, ldm_cl_device(cl), &net.source, &m));
     if (m.weights + m.activations + m.scratch > r->bytes) r->bytes = m.weights + m.activations + m.scratch;
     int64_t count = (int64_t)n.n * n.h * n.h * r->stage->embed_dim;
     TRY(ldm_alloc((size_t)count * sizeof *z, (void **)&z));

@@ -159,10 +159,10 @@ ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_
     const ldm_device *d = ldm_cl_device(cl);
     ldm_memory m;
     ldm_status st = app_network_finish(net, d);
-    if (!st) st = ldm_exec_memory(net->plan, d, &m);
+    if (!st) st = ldm_exec_memory(net->plan, d, &net->source, &m);
     if (st) return st;
-    ldm_note("device memory: weights %.1f MiB + activations %.1f MiB + scratch %.1f MiB", (double)m.weights / 0x1p20,
-             (double)m.activations / 0x1p20, (double)m.scratch / 0x1p20);
+    ldm_note("device memory: weights %.1f MiB + activations %.1f MiB + scratch %.1f MiB, %.1f MiB read where the file has them",
+             (double)m.weights / 0x1p20, (double)m.activations / 0x1p20, (double)m.scratch / 0x1p20, (double)m.viewed / 0x1p20);
     ldm_build_stats before = ldm_cl_build_stats(cl);
     st = ldm_exec_create(cl, net->plan, &net->source, impl, out);
     ldm_build_stats after = ldm_cl_build_stats(cl);

@@ -14,6 +14,8 @@ struct poptOption app_device_table[] = {
     {"max-memory", 0, POPT_ARG_STRING, &app_device.max_memory, 0, "device memory to use at most, e.g. 6G", "SIZE"},
     {"cores", 0, POPT_ARG_INT, &app_device.cores, 0, "compute units to use of a device that can be divided, as CPUs can (default: all)", "N"},
     {"exact", 0, POPT_ARG_NONE, &app_device.exact, 0, "only algorithms that lose no accuracy: no Winograd", NULL},
+    {"low-memory", 0, POPT_ARG_NONE, &app_device.low_memory, 0,
+     "read weights where a file of f32 has them instead of from faster copies", NULL},
     {"no-tuned", 0, POPT_ARG_NONE, &app_device.no_tuned, 0, "defaults instead of what `ldm tune` found (or $LDM_NO_TUNED=1)",
      NULL},
     POPT_TABLEEND};
@@ -97,6 +99,7 @@ static ldm_status open_device(ldm_cl **out) {
     ldm_cl_options o = {.select = app_device.device,
                         .profile = app_device.profile,
                         .exact = app_device.exact,
+                        .low_memory = app_device.low_memory,
                         .cores = app_device.cores};
     ldm_status st =
         app_device.max_memory ? app_parse_size(app_device.max_memory, "--max-memory", &o.max_memory) : LDM_OK;

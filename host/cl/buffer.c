@@ -41,6 +41,21 @@ ldm_status ldm_buffer_window(ldm_buffer *parent, size_t offset, size_t bytes, ld
     return LDM_OK;
 }
 
+ldm_status ldm_buffer_borrow(ldm_cl *cl, const void *data, size_t bytes, ldm_buffer **out) {
+    ldm_buffer *b = NULL;
+    cl_int e;
+    ldm_status st = ldm_alloc(sizeof *b, (void **)&b);
+    if (st) return st;
+    *b = (ldm_buffer){.cl = cl, .bytes = bytes, .window = true};
+    b->mem = clCreateBuffer(cl->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR, bytes, (void *)data, &e);
+    if ((st = ldm_cl_check(e, "device %s: %zu bytes of the host's as a buffer", cl->facts.name, bytes))) {
+        free(b);
+        return st;
+    }
+    *out = b;
+    return LDM_OK;
+}
+
 void ldm_buffer_destroy(ldm_buffer *b) {
     if (!b) return;
     clReleaseMemObject(b->mem);

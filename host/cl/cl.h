@@ -29,7 +29,8 @@ typedef struct ldm_device {
     bool has_fp16, has_fp64, has_subgroups, fast_fma, has_build; /* has_build: a compiler is available */
     int least_lanes; /* fewest work-items a hardware thread may be told to run, so most registers each; 0: no say */
     bool flushes_denormals; /* no CL_FP_DENORM for float */
-    bool exact; /* what the user asks for: no algorithm that loses accuracy (ldm_cl_options) */
+    bool exact;      /* what the user asks for: no algorithm that loses accuracy (ldm_cl_options) */
+    bool low_memory; /* likewise: weights as the checkpoint has them rather than copies that are faster */
     struct ldm_tuned *tuned; /* [opt] what tuning found for this device (ops/tuned.h); NULL: defaults */
 } ldm_device;
 
@@ -49,6 +50,7 @@ typedef struct ldm_cl_options {
     size_t max_memory;  /* bytes; 0: the device's own figure */
     bool profile;       /* event timing of each launch */
     bool exact;         /* no algorithm that loses accuracy, Winograd's */
+    bool low_memory;    /* weights as the checkpoint has them where a kernel can read them so */
     int cores;          /* compute units to use, of a device that can be divided; 0: all */
 } ldm_cl_options;
 
@@ -64,6 +66,9 @@ void ldm_cl_attach_tuned(ldm_cl *cl, struct ldm_tuned *tuned, void (*destroy)(st
 ldm_status ldm_buffer_create(ldm_cl *cl, size_t bytes, ldm_buffer **out); /* bytes <= max_alloc; contents undefined */
 /* A window of `parent`, which must outlive it; offset a multiple of base_align. */
 ldm_status ldm_buffer_window(ldm_buffer *parent, size_t offset, size_t bytes, ldm_buffer **out);
+/* The host's memory at `data` as a buffer that is only read; nothing is copied where the device shares it. Borrowed: it must
+ * outlive the buffer unchanged. Not counted in ldm_cl_bytes. */
+ldm_status ldm_buffer_borrow(ldm_cl *cl, const void *data, size_t bytes, ldm_buffer **out);
 void ldm_buffer_destroy(ldm_buffer *b); /* NULL is fine */
 size_t ldm_buffer_bytes(const ldm_buffer *b);
 ldm_status ldm_buffer_write(ldm_buffer *b, size_t offset, const void *data,

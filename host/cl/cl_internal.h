@@ -29,7 +29,7 @@ struct ldm_buffer {
     ldm_cl *cl;
     cl_mem mem;
     size_t bytes;
-    bool window;
+    bool window; /* owns no memory: a window or borrowed */
 };
 
 /* LDM_ERR_CL (or LDM_ERR_NOMEM for the out-of-memory codes) with "<what>: <CL_NAME>"; LDM_OK for CL_SUCCESS. */

@@ -254,6 +254,7 @@ ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out) {
     cl->profile = o->profile;
     if (o->max_memory) cl->facts.global_bytes = o->max_memory;
     cl->facts.exact = o->exact;
+    cl->facts.low_memory = o->low_memory;
     if (!cl->facts.has_build) TRY(ldm_fail(LDM_ERR_CL, "device %s: its driver has no kernel compiler", cl->facts.name));
     TRY(ldm_cl_ids(list[i].platform, list[i].index, &cl->platform, &cl->device));
     TRY(divide(cl, o->cores));

@@ -3,6 +3,7 @@
 #include "ops/clblast.h"
 #include "ops/conv2d.h"
 #include "ops/gpu_tile.h"
+#include "ops/inplace.h"
 #include "ops/pack.h"
 #include "ops/row.h"
 #include "ops/winograd.h"
@@ -192,6 +193,36 @@ static bool is_product(const ldm_problem *p) {
     return d[R] == 1 && d[S] == 1 && d[STRIDE] == 1 && d[UP] == 1 && !d[C2] && !d[PT] && !d[PB] && !d[PL] && !d[PR];
 }
 
+/* The same with a second input. */
+static ldm_inplace inplace(const ldm_problem *p) {
+    const int64_t *d = p->dim;
+    return (ldm_inplace){.m = pixels(p), .per = out_h(p) * out_w(p), .n = d[K], .c = d[C], .c2 = d[C2],
+                         .act = (int)d[ACT], .x = SLOT_X, .x2 = SLOT_X2, .w = SLOT_W, .bias = SLOT_BIAS,
+                         .vec = SLOT_VEC, .residual = SLOT_RESIDUAL, .y = SLOT_Y};
+}
+
+static const char *inplace_supports(const ldm_problem *p, const ldm_device *d) {
+    const ldm_inplace q = inplace(p);
+    ldm_problem one = *p;
+    one.dim[C2] = 0;
+    if (!is_product(&one)) return "needs a 1x1 filter, stride 1 and no padding";
+    return ldm_inplace_product_supports(p, &q);
+}
+
+static bool inplace_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    const ldm_inplace q = inplace(p);
+    return ldm_inplace_product_legal(&q, params);
+}
+
+static const char *inplace_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return d->low_memory ? NULL : "packed weights are faster, and low memory is not asked for";
+}
+
+static ldm_status inplace_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
+    const ldm_inplace q = inplace(p);
+    return ldm_inplace_product_record(p, &q, params, d, r);
+}
+
 static size_t clblast_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
     return is_product(p) ? 0 : (size_t)(pixels(p) * depth(p)) * sizeof(float);
 }
@@ -263,6 +294,26 @@ static const ldm_impl impls[] = {
      .reference = ldm_winograd_reference,
      .same_bound = LDM_WINOGRAD_SAME_BOUND,
      .cost = ldm_winograd_cost},
+    {.name = "conv2d_winograd_inplace",
+     .idea = "Winograd from the checkpoint's own filters, turned strip by strip in cache while they are used",
+     .family = LDM_CPU,
+     .supports = ldm_winograd_inplace_supports,
+     .prefers = ldm_winograd_inplace_prefers,
+     .tunables = ldm_winograd_inplace_tunables,
+     .legal = ldm_winograd_inplace_legal,
+     .scratch = ldm_winograd_inplace_scratch,
+     .record = ldm_winograd_inplace_record,
+     .reference = ldm_winograd_inplace_reference,
+     .cost = ldm_winograd_inplace_cost},
+    {.name = "conv2d_inplace",
+     .idea = "1x1: gemm_inplace's kernel, weights as the checkpoint has them",
+     .family = LDM_CPU,
+     .supports = inplace_supports,
+     .prefers = inplace_prefers,
+     .tunables = ldm_inplace_product_tunables,
+     .legal = inplace_legal,
+     .record = inplace_record,
+     .exact = true},
     {.name = "conv2d_narrow",
      .idea = "few outputs: lanes are channels, 4 pixels x 4 outputs in registers",
      .family = LDM_CPU,
@@ -323,6 +374,10 @@ static const char *const cases[] = {
     "conv2d n=2 c=40 h=4 w=4 k=24 c2=8 +bias +residual",
     "conv2d n=1 c=1025 h=3 w=3 k=34" SAME3 " +bias",
     "conv2d n=1 c=1100 h=5 w=5 k=64 c2=300 +bias",
+    "conv2d n=2 c=48 h=5 w=7 k=96 c2=304 act=silu +bias +vec +residual",
+    "conv2d n=1 c=528 h=18 w=16 k=64 +residual",
+    "conv2d n=2 c=48 h=9 w=17 k=96" SAME3 " c2=16 +bias +vec +residual",
+    "conv2d n=1 c=32 h=34 w=35 k=32" SAME3 " act=silu +bias",
     "conv2d n=1 c=85 h=7 w=77 k=32" SAME3 " +bias",
     "conv2d n=1 c=86 h=7 w=19 k=32" SAME3 " +bias",
     "conv2d n=2 c=16 h=5 w=5 k=3" SAME3 " +bias",
@@ -358,12 +413,14 @@ static const char *const cases[] = {
     "conv2d:f32*f16 n=2 c=32 h=6 w=7 k=3" SAME3 " act=relu +bias +vec",
     "conv2d:f32*f16 n=1 c=320 h=8 w=8 k=320" SAME3 " +bias",
     "conv2d:f16*f32 n=1 c=40 h=6 w=7 k=50" SAME3 " +bias",
+    "conv2d:f16*f32 n=1 c=48 h=6 w=7 k=64" SAME3 " +bias",
     NULL};
 
 static const char *const exact_cases[] = {"conv2d n=1 c=17 h=5 w=9 k=37" SAME3 " act=relu +bias +vec +residual",
                                           "conv2d n=2 c=33 h=9 w=7 k=33" SAME3 " c2=15 stride=2 +bias",
                                           "conv2d n=1 c=9 h=5 w=5 k=70" SAME3 " up=2 c2=3 +vec",
                                           "conv2d n=1 c=16 h=6 w=7 k=6" SAME3 " c2=32 +bias +residual",
+                                          "conv2d n=2 c=48 h=5 w=6 k=64 c2=32 +bias +vec +residual",
                                           "conv2d n=1 c=1280 h=2 w=3 k=40" SAME3 " c2=1280 +bias",
                                           "conv2d:f16 n=1 c=17 h=5 w=9 k=37" SAME3 " act=relu +bias +vec +residual",
                                           "conv2d:f16 n=1 c=20 h=5 w=5 k=34 r=4 s=4 stride=2 pt=1 pb=1 pl=1 pr=1 +bias",

@@ -2,6 +2,7 @@
  * it. The kernels are in kernels/gemm*.cl, the reference in reference/ref_gemm.c, weight layouts in pack.c. */
 #include "ops/clblast.h"
 #include "ops/gpu_tile.h"
+#include "ops/inplace.h"
 #include "ops/pack.h"
 #include "ops/row.h"
 
@@ -142,6 +143,32 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
+static ldm_inplace inplace(const ldm_problem *p) {
+    return (ldm_inplace){.m = rows(p), .per = p->dim[M], .n = p->dim[N], .c = p->dim[K], .act = (int)p->dim[ACT],
+                         .x = SLOT_X, .x2 = LDM_NO_SLOT, .w = SLOT_W, .bias = SLOT_BIAS, .vec = SLOT_VEC,
+                         .residual = SLOT_RESIDUAL, .y = SLOT_Y};
+}
+
+static const char *inplace_supports(const ldm_problem *p, const ldm_device *d) {
+    const ldm_inplace q = inplace(p);
+    if (p->flags & (WBATCH | WKN)) return "needs weights of the file, [n, k]";
+    return ldm_inplace_product_supports(p, &q);
+}
+
+static bool inplace_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    const ldm_inplace q = inplace(p);
+    return ldm_inplace_product_legal(&q, params);
+}
+
+static const char *inplace_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return d->low_memory ? NULL : "packed weights are faster, and low memory is not asked for";
+}
+
+static ldm_status inplace_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
+    const ldm_inplace q = inplace(p);
+    return ldm_inplace_product_record(p, &q, params, d, r);
+}
+
 /* GPU: without wbatch the weights are packed in the CPU rows' panels, gates beside their values, else they are read as
  * they lie. */
 static bool gpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
@@ -225,6 +252,15 @@ static const ldm_impl impls[] = {
      .pack = gpu_pack,
      .record = gpu_record,
      .exact = true},
+    {.name = "gemm_inplace",
+     .idea = "8 rows x 32 outputs in registers, weights as the checkpoint has them, turned in cache strip by strip",
+     .family = LDM_CPU,
+     .supports = inplace_supports,
+     .prefers = inplace_prefers,
+     .tunables = ldm_inplace_product_tunables,
+     .legal = inplace_legal,
+     .record = inplace_record,
+     .exact = true},
     {.name = "gemm_tile",
      .idea = "8 rows x 32 outputs in registers, packed weights",
      .family = LDM_CPU,
@@ -278,6 +314,8 @@ static const char *const cases[] = {"gemm m=1 n=1 k=1",
                                     "gemm batch=2 m=35 n=200 k=70 act=geglu +bias +wkn",
                                     "gemm m=200 n=640 k=1100 act=geglu +bias",
                                     "gemm m=77 n=320 k=768 +bias",
+                                    "gemm batch=3 m=7 n=96 k=304 act=silu +bias +vec +residual",
+                                    "gemm m=300 n=64 k=528 act=geglu +bias",
                                     "gemm m=256 n=640 k=640 +bias +residual",
                                     "gemm m=64 n=1280 k=1280 +bias",
                                     "gemm m=16 n=1280 k=5120 +bias +residual",
@@ -301,6 +339,7 @@ static const char *const cases[] = {"gemm m=1 n=1 k=1",
 static const char *const exact_cases[] = {"gemm m=13 n=77 k=1500 +bias +residual",
                                           "gemm m=1 n=129 k=20480 +bias",
                                           "gemm batch=2 m=11 n=37 k=90 +bias +vec +residual",
+                                          "gemm batch=2 m=11 n=64 k=272 +bias +vec +residual",
                                           "gemm:f16 m=33 n=40 k=77 +bias",
                                           "gemm:f32*f16 m=17 n=31 k=2049 +residual",
                                           "gemm batch=3 m=9 n=34 k=65 +wbatch +residual",

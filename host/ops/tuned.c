@@ -340,11 +340,11 @@ static bool trusted(ldm_cl *cl, ldm_tuned_entry *e) {
     return e->trust > 0;
 }
 
-/* Whether e's choice may be p's: what the user rules out never; for another problem than its own only if the automatic
+/* Whether e's choice may be p's: what the user rules out never, nor packed weights where memory counts; for another problem than its own only if the automatic
  * choice could have come to it. */
 static bool usable(const ldm_tuned_entry *e, const ldm_problem *p, const ldm_device *d, bool same) {
     const ldm_impl *i = e->choice.impl;
-    if (ldm_ruled_out(d, i)) return false;
+    if (ldm_ruled_out(d, i) || (d->low_memory && i->pack)) return false;
     if (same) return true;
     return !ldm_cannot(p, d, i) && ldm_params_legal(p, i, e->choice.params, d) &&
            !(i->prefers && i->prefers(p, e->choice.params, d));

@@ -178,6 +178,7 @@ static double cost(int64_t products, int64_t weights) { return 2.0 * (double)pro
 const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
     const int64_t all = tiles(p, params[OUT]), pixels = p->dim[N] * out_h(p) * out_w(p);
     if (p->wdtype == LDM_F16) return "its filters would take up to eight times the memory they take as f16";
+    if (ldm_winograd_in_use(p, d)) return "filters turned while they are used take a quarter of the memory";
     if (p->dim[K] < 32 || p->dim[C] < 16) return "few channels: turning the tiles costs more than it saves";
     if (1.15 * cost(places(params[OUT]) * ldm_round_up(all, 8), places(params[OUT])) >= cost(9 * pixels, 9))
         return "a small map: reading the larger filters costs more than it saves";
@@ -204,14 +205,15 @@ ldm_status ldm_winograd_record(const ldm_problem *p, const int *params, const ld
     return r->status;
 }
 
-void ldm_winograd_judged(const ldm_problem *p, int out, const float *const *in, const ldm_sample *which, double *y,
-                         double *b) {
+void ldm_winograd_judged(const ldm_problem *p, int out, int turned, const float *const *in, const ldm_sample *which,
+                         double *y, double *b) {
     const ref_out o = ldm_row_out(which, p->dim[N] * out_h(p) * out_w(p) * p->dim[K], p->dtype, y, b);
     const ref_conv2d_dims r = ref_dims(p);
-    ref_conv2d_winograd(o, &r, out, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
+    ref_conv2d_winograd(o, &r, out, turned, in[SLOT_X], in[SLOT_X2], in[SLOT_W], in[SLOT_BIAS], in[SLOT_VEC],
+                        in[SLOT_RESIDUAL]);
 }
 
 void ldm_winograd_reference(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which,
                             double *y, double *b) {
-    ldm_winograd_judged(p, params[OUT], in, which, y, b);
+    ldm_winograd_judged(p, params[OUT], 1, in, which, y, b);
 }

@@ -1,5 +1,5 @@
-/* winograd.h -- 3x3 convolution by Winograd's F(4x4,3x3) and F(2x2,3x3): a row of conv2d for CPUs (winograd.c) and one for
- * GPUs (winograd_gpu.c); internal to host/ops. The functions of a row are the contract's (op.h). */
+/* winograd.h -- 3x3 convolution by Winograd's F(4x4,3x3) and F(2x2,3x3): rows of conv2d for CPUs (winograd.c,
+ * winograd_inplace.c) and for GPUs (winograd_gpu.c); internal to host/ops. The functions of a row are the contract's (op.h). */
 #ifndef LDM_OPS_WINOGRAD_H
 #define LDM_OPS_WINOGRAD_H
 
@@ -28,9 +28,24 @@ ldm_status ldm_winograd_gpu_record(const ldm_problem *p, const int *params, cons
 void ldm_winograd_gpu_reference(const ldm_problem *p, const int *params, const float *const *in,
                                 const ldm_sample *which, double *y, double *b);
 
-/* What both share: filters turned for tiles of `out`, [place][channel of x, then of x2][output]; value and bound. */
+/* Whether filters had better be turned while they are used than kept turned: the turned tiles must not outweigh them; then
+ * where memory counts, or where there are tiles enough that turning costs within a tenth of the time of F(4x4)'s products:
+ * 2 % with 64 tiles, 8 with 16; with 4, 30 % more than F(2x2) with its filters kept. */
+bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d);
+extern const ldm_tunable ldm_winograd_inplace_tunables[];
+const char *ldm_winograd_inplace_supports(const ldm_problem *p, const ldm_device *d);
+const char *ldm_winograd_inplace_prefers(const ldm_problem *p, const int *params, const ldm_device *d);
+bool ldm_winograd_inplace_legal(const ldm_problem *p, const int *params, const ldm_device *d);
+size_t ldm_winograd_inplace_scratch(const ldm_problem *p, const int *params, const ldm_device *d);
+ldm_status ldm_winograd_inplace_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r);
+void ldm_winograd_inplace_reference(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which,
+                           double *y, double *b);
+ldm_cost ldm_winograd_inplace_cost(const ldm_problem *p, const int *params, const ldm_device *d);
+
+/* What they share: filters turned for tiles of `out`, [place][channel of x, then of x2][output]; value and bound, `turned`:
+ * roundings of a turned filter (reference.h). */
 bool ldm_winograd_filters(const ldm_problem *p, int out, ldm_packing *k);
-void ldm_winograd_judged(const ldm_problem *p, int out, const float *const *in, const ldm_sample *which, double *y,
-                         double *b);
+void ldm_winograd_judged(const ldm_problem *p, int out, int turned, const float *const *in, const ldm_sample *which,
+                         double *y, double *b);
 
 #endif

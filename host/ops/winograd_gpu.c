@@ -81,7 +81,7 @@ const char *ldm_winograd_gpu_prefers(const ldm_problem *p, const int *t, const l
 
 void ldm_winograd_gpu_reference(const ldm_problem *p, const int *t, const float *const *in, const ldm_sample *which,
                                 double *y, double *b) {
-    ldm_winograd_judged(p, t[OUT], in, which, y, b);
+    ldm_winograd_judged(p, t[OUT], 1, in, which, y, b);
 }
 
 bool ldm_winograd_gpu_pack(const ldm_problem *p, const int *t, int slot, ldm_packing *k) {

@@ -8,10 +8,12 @@
 typedef struct packed {
     ldm_tensor tensor;
     ldm_packing layout;
-    int chunk;
+    int chunk; /* VIEWED: read where the source has it */
     size_t offset;
     ldm_buffer *window;
 } packed;
+
+enum { VIEWED = -1 };
 
 /* What a device executor consists of, before anything is allocated. */
 typedef struct layout {
@@ -21,7 +23,7 @@ typedef struct layout {
     int count;
     size_t chunk_bytes[64];
     int chunks;
-    size_t scratch, weights, activations;
+    size_t scratch, weights, activations, viewed;
 } layout;
 
 typedef struct exec_cl {
@@ -58,7 +60,21 @@ static int find_packed(layout *l, ldm_tensor t, const ldm_packing *k) {
     return l->count++;
 }
 
-static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const char *impl, layout *l) {
+/* Where the source has a weight's elements as they are wanted; NULL: nowhere. */
+static const float *seen(const ldm_plan *p, const ldm_source *s, ldm_tensor t) {
+    return s->view && p->tensor[t].rule == LDM_GIVEN ? s->view(s->self, &p->tensor[t]) : NULL;
+}
+
+/* Whether a device reads a weight where the source has it: a CPU does, if the kernel wants the file's own layout. Small ones
+ * are copied: all of them together take less than the buffers would. */
+static bool is_viewed(const ldm_plan *p, const ldm_device *d, const ldm_source *s, const packed *w) {
+    enum { SMALL = 1 << 16 };
+    if (d->type != LDM_DEVICE_CPU || !d->unified || w->layout.fn || w->layout.dtype != LDM_F32 || w->layout.bytes < SMALL)
+        return false;
+    return s ? seen(p, s, w->tensor) != NULL : p->tensor[w->tensor].rule == LDM_GIVEN;
+}
+
+static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const ldm_source *source, const char *impl, layout *l) {
     ldm_status st = LDM_OK;
     memset(l, 0, sizeof *l);
     TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *l->choice, (void **)&l->choice));
@@ -91,6 +107,10 @@ static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const char *im
     }
     for (int i = 0; i < l->count; i++) {
         packed *w = &l->packed[i];
+        if (is_viewed(p, d, source, w)) {
+            w->chunk = VIEWED, l->viewed += w->layout.bytes;
+            continue;
+        }
         size_t size = (size_t)ldm_round_up((int64_t)w->layout.bytes, (int64_t)d->base_align);
         if (size > d->max_alloc)
             TRY(ldm_fail(LDM_ERR_NOMEM, "%s: packed to %.1f MiB, the device allows buffers of %.1f MiB",
@@ -111,11 +131,11 @@ done:
     return st;
 }
 
-ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, ldm_memory *out) {
+ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, const ldm_source *w, ldm_memory *out) {
     layout l;
-    ldm_status st = lay_out(p, d, NULL, &l);
+    ldm_status st = lay_out(p, d, w, NULL, &l);
     if (st) return st;
-    *out = (ldm_memory){l.weights, l.activations, l.scratch};
+    *out = (ldm_memory){l.weights, l.activations, l.scratch, l.viewed};
     layout_free(&l);
     return LDM_OK;
 }
@@ -124,7 +144,7 @@ ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, ldm_memory *o
 static ldm_status pack_weight(exec_cl *e, const packed *w, int64_t most, float **data, void *dst) {
     const ldm_source *s = &e->base.source;
     const ldm_tensor_info *t = &e->base.plan->tensor[w->tensor];
-    const float *src = s->view && t->rule == LDM_GIVEN ? s->view(s->self, t) : NULL;
+    const float *src = seen(e->base.plan, s, w->tensor);
     ldm_status st = src ? s->check(s->self, t, src) : LDM_OK;
     if (!st && !src && !*data && !(*data = malloc((size_t)most * sizeof **data)))
         st = ldm_fail(LDM_ERR_NOMEM, "host memory: %lld floats could not be allocated", (long long)most);
@@ -136,8 +156,13 @@ static ldm_status pack_weight(exec_cl *e, const packed *w, int64_t most, float *
     return LDM_OK;
 }
 
-/* The same to the device: straight into memory that it shares (`base`: of each chunk), else packed here and sent. */
+/* A weight to the device: judged only where it is viewed, else packed straight into memory that is shared (`base`: of each
+ * chunk), else packed here and sent. */
 static ldm_status place_weight(exec_cl *e, const packed *w, int64_t most, char *const *base, float **data) {
+    if (w->chunk == VIEWED) {
+        const ldm_source *s = &e->base.source;
+        return s->check(s->self, &e->base.plan->tensor[w->tensor], seen(e->base.plan, s, w->tensor));
+    }
     if (base[w->chunk]) return pack_weight(e, w, most, data, base[w->chunk] + w->offset);
     void *bytes = NULL;
     ldm_status st = LDM_OK;
@@ -166,7 +191,9 @@ static ldm_status load_weights(exec_cl *e) {
         packed *w = &e->l.packed[i];
         const int64_t n = ldm_shape_count(&p->tensor[w->tensor].shape);
         if (n > most) most = n;
-        TRY(ldm_buffer_window(e->weights[w->chunk], w->offset, w->layout.bytes, &w->window));
+        if (w->chunk == VIEWED)
+            TRY(ldm_buffer_borrow(e->cl, seen(p, &e->base.source, w->tensor), w->layout.bytes, &w->window));
+        else TRY(ldm_buffer_window(e->weights[w->chunk], w->offset, w->layout.bytes, &w->window));
     }
     ldm_progress_begin(&bar, "loading weights", "tensors", e->l.count);
 #pragma omp parallel if (shared)
@@ -301,7 +328,7 @@ ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, c
     TRY(ldm_alloc(sizeof *e, (void **)&e));
     e->base = (ldm_exec){p, *w, destroy, run_step, finish, peek, poke, choice, step_seconds};
     e->cl = cl;
-    TRY(lay_out(p, d, impl, &e->l));
+    TRY(lay_out(p, d, w, impl, &e->l));
     size_t need = e->l.weights + e->l.activations + e->l.scratch;
     if (need + ldm_cl_bytes(cl) > d->global_bytes)
         TRY(ldm_fail(

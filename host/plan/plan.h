@@ -140,8 +140,10 @@ typedef struct ldm_exec ldm_exec;
 /* What creating a device executor would take, before anything is allocated. */
 typedef struct ldm_memory {
     size_t weights, activations, scratch; /* bytes on the device */
+    size_t viewed;                        /* of weights, beside those: read where the source has them */
 } ldm_memory;
-ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, ldm_memory *out);
+/* w NULL: of a source that lets every weight be viewed, as a file of f32 does. */
+ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, const ldm_source *w, ldm_memory *out);
 
 /* On a device: weights packed once, programs built, every step recorded. Borrows cl and plan. LDM_ERR_NOMEM, before any
  * allocation, if the memory plan exceeds the device's. `impl` [opt]: "op=row,op=row" forces rows. */

@@ -32,11 +32,13 @@ ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out)
         ldm_text_add(out, "activation arena chunk %d: %.1f MiB\n", i, (double)p->chunk_bytes[i] / 0x1p20);
     if (d) {
         ldm_memory m;
-        ldm_status st = ldm_exec_memory(p, d, &m);
+        ldm_status st = ldm_exec_memory(p, d, NULL, &m);
         if (st) return st;
         ldm_text_add(out, "peak device memory: weights %.1f MiB + activations %.1f MiB + scratch %.1f MiB = %.1f MiB\n",
                      (double)m.weights / 0x1p20, (double)m.activations / 0x1p20, (double)m.scratch / 0x1p20,
                      (double)(m.weights + m.activations + m.scratch) / 0x1p20);
+        if (m.viewed)
+            ldm_text_add(out, "beside it %.1f MiB of weights are read where a file of f32 has them\n", (double)m.viewed / 0x1p20);
     }
     return out->s ? LDM_OK : ldm_fail(LDM_ERR_NOMEM, "plan: host memory is out");
 }

@@ -1,0 +1,127 @@
+/* conv2d_inplace_cpu.cl -- Winograd's 3x3 convolution for CPUs (see conv2d_winograd_cpu.cl) from filters as the checkpoint has
+ * them: turned strip by strip while they are used, so that a quarter of the bytes is kept and read, and none is packed
+ *   tensors as in conv2d_cpu.cl; w [k][c + c2][3][3]; c and c2 multiples of 16, k of 32
+ *   scratch    V [chunk][place][tiles, rounded up to 4][channels of the chunk], then a slot for each work-item of the second
+ *   reference  reference/ref_conv2d.c (value and the bound of this algorithm)     host  host/ops/winograd.c
+ *
+ *   inplace_turn      V of all tiles; a work-item: one tile, one chunk of CHUNK channels (of x, or of x2)
+ *   inplace_multiply  a work-item makes jobs id, id + items, ...; a job is `block` tiles x 32 outputs. For each chunk it turns
+ *                     the filters (U, in the second-level cache) and multiplies 8 or 4 tiles x 32 outputs at a time, place by
+ *                     place, adding to M, which is turned into pixels at the end. U and M lie in its slot.
+ *
+ * MUTANTS: 1 last channel of a chunk dropped, 2 one place of a tile left out, 3 halo off by one in y, 4 halo off by one in x,
+ *   5 first chunk only, 6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 tile turned over,
+ *   11 last rows of a tile swapped, 12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped,
+ *   16 activation dropped, 17 last tile of a group repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the
+ *   first again, 20 filter turned over, 21 last row of outputs unwritten, 22 neighbour's panel */
+#include "conv2d_cpu.clh"
+#include "input_row.clh"
+#define lanes float16
+#include "winograd.clh"
+#include "winograd_cpu.clh"
+#include "across.clh"
+#define CHUNK 32
+#define U_PLANE (CHUNK * 32 + 16)  /* a line apart from a power of two */
+#define TAPS (CHUNK * 9 * 32)      /* floats of a chunk's filters, outputs innermost */
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+inplace_turn(__global float *restrict v, __global const real *restrict x, __global const real *restrict x2, int n, int h, int wd,
+             int c, int c2, int up, int pt, int pl, int down, int right, int tiles) {
+    const int at = get_global_id(0), first = (c + CHUNK - 1) / CHUNK, second = (int)get_global_id(1) >= first;
+    const int from = (get_global_id(1) - (second ? first : 0)) * CHUNK, cs = second ? c2 : c, count = min(CHUNK, cs - from);
+    const int iy = at / right % down * OUT - pt + (MUTANT == 3), ix = at % right * OUT - pl + (MUTANT == 4);
+    __global const real *row[PLACES];
+    for (int i = 0; i < PLACES; i++) {
+        row[i] = input_row(second ? x2 : x, 0, (long)(at / (down * right)) * h * wd, iy + i / SIDE, ix + i % SIDE, h, wd, cs, up);
+        if (row[i]) row[i] += from;
+    }
+    turn_in(row, count, v + (long)(second * c + from) * PLACES * tiles + at * count, tiles * count);
+}
+
+/* U [place][channel][32] of the filters of 32 outputs at w, `step` floats an output, through t [channel * 9 + tap][32]. */
+static void turn_filters(__global const float *w, long step, int count, __global float *t, __global float *u) {
+    for (int part = 0; part < 32; part += 16)
+        for (int e = 0; e < count * 9; e += 16) {
+            float16 a[16], b[16];
+#pragma unroll
+            for (int i = 0; i < 16; i++) a[i] = vload16(0, w + (part + i) * step + e);
+            ACROSS(a, b)
+#pragma unroll
+            for (int i = 0; i < 16; i++) *(__global float16 *)(t + (e + i) * 32 + part) = a[i];
+        }
+    for (int e = 0; e < count; e++)
+        for (int part = 0; part < 32; part += 16) {
+            float16 g[9], s[SIDE * 3], line[SIDE];
+            __global const float16 *from = (__global const float16 *)(t + e * 9 * 32 + (MUTANT == 19 ? 0 : part));
+#pragma unroll
+            for (int i = 0; i < 9; i++) g[i] = from[2 * (MUTANT == 20 ? 8 - i : i)];
+#pragma unroll
+            for (int j = 0; j < 3; j++) TURN_FILTER((g + j), (s + j), 3, 3)
+#pragma unroll
+            for (int i = 0; i < SIDE; i++) {
+                TURN_FILTER((s + 3 * i), line, 1, 1)
+#pragma unroll
+                for (int j = 0; j < SIDE; j++) *(__global float16 *)(u + (i * SIDE + j) * U_PLANE + e * 32 + part) = line[j];
+            }
+        }
+}
+
+/* m[T][32] (+)= v[T][count] u[count][32] */
+#define MULTIPLY(NAME, T)                                                                                              \
+    static void NAME(__global float *m, __global const float *v, __global const float *u, int count, int stride, int more) { \
+        float16 acc[T][2];                                                                                             \
+        _Pragma("unroll") for (int i = 0; i < T; i++) acc[i][0] = acc[i][1] = (float16)0.0f;                           \
+        for (int e = 0; e < count; e++) {                                                                              \
+            const float16 u0 = vload16(0, u + e * 32), u1 = vload16(0, u + e * 32 + 16);                               \
+            _Pragma("unroll") for (int i = 0; i < T; i++) {                                                            \
+                const float16 d = v[(MUTANT == 17 && i == T - 1 ? T - 2 : i) * stride + e];                            \
+                acc[i][0] = summed(FMA(d, u0, acc[i][0])), acc[i][1] = summed(FMA(d, u1, acc[i][1]));                  \
+            }                                                                                                          \
+        }                                                                                                              \
+        __global float16 *to = (__global float16 *)m;                                                                  \
+        _Pragma("unroll") for (int i = 0; i < T; i++) {                                                                \
+            to[2 * i] = more ? to[2 * i] + acc[i][0] : acc[i][0];                                                      \
+            to[2 * i + 1] = more ? to[2 * i + 1] + acc[i][1] : acc[i][1];                                              \
+        }                                                                                                              \
+    }
+MULTIPLY(multiply8, 8)
+MULTIPLY(multiply4, 4)
+
+/* block: a multiple of 4; tiles: all, rounded up to 4. What V has behind the last tile is multiplied but never turned. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+inplace_multiply(__global real *restrict y, __global const float *restrict v, __global float *restrict slots,
+                 __global const float *restrict w, __global const float *restrict bias, __global const real *restrict vec,
+                 __global const real *restrict residual, int c, int c2, int k, int p, int q, int act, int down, int right, int n,
+                 int tiles, int block, int items) {
+    const int all = n * down * right, blocks = (tiles + block - 1) / block, m_plane = block * 32 + 16;
+    const long step = (long)(c + c2) * 9;
+    __global float *t = slots + (long)get_global_id(0) * (TAPS + PLACES * (U_PLANE + m_plane)), *u = t + TAPS;
+    __global float *m = u + PLACES * U_PLANE;
+
+    for (int job = get_global_id(0); job < blocks * (k / 32); job += items) {
+        const int panel = job / blocks, first = job % blocks * block, rows = min(block, tiles - first);
+        __global const float *wp = w + (MUTANT == 22 && panel ? panel - 1 : panel) * 32 * step;
+        for (int from = 0, count; from < (MUTANT == 15 ? c : MUTANT == 5 ? min(c, CHUNK) : c + c2); from += count) {
+            count = min(CHUNK, (from < c ? c : c + c2) - from);
+            turn_filters(wp + from * 9, step, count, t, u);
+            __global const float *vc = v + (long)from * PLACES * tiles + first * count;
+            for (int i = 0; i < PLACES; i++) {
+                if (from + count < c + c2) /* the next chunk's filters: 18 lines of each of 32 outputs, some of them a place */
+                    for (int o = i * 576 / PLACES; o < (i + 1) * 576 / PLACES; o++)
+                        SOON(wp + o % 32 * step + (from + count) * 9 + o / 32 * 16, 0);
+                int r = 0;
+                for (; r + 8 <= rows; r += 8)
+                    multiply8(m + i * m_plane + r * 32, vc + (i * tiles + r) * count, u + i * U_PLANE, MUTANT == 1 ? count - 1 : count,
+                              count, from > 0);
+                if (r < rows)
+                    multiply4(m + i * m_plane + r * 32, vc + (i * tiles + r) * count, u + i * U_PLANE, MUTANT == 1 ? count - 1 : count,
+                              count, from > 0);
+            }
+        }
+        for (int r = 0; r < rows && first + r < all; r++) {
+            const int at = first + r;
+            turn_out(y, bias, vec, residual, m + r * 32, m_plane, at / (down * right), at / right % down * OUT, at % right * OUT,
+                     panel * 32, k, p, q, act);
+        }
+    }
+}
