@@ -332,6 +332,61 @@ static void gated(void) {
     }
 }
 
+/* ---- tables known before a loop ---------------------------------------------------------------------------------- */
+
+enum { ENTRIES = 7 };
+typedef struct loop {
+    bool of_step, written, of_param, early, residual; /* the rewrite needs other tables and layers than these */
+    bool read_row;                                    /* somebody else needs the row itself */
+} loop;
+
+/* Rows of a table for a counter that walks through it, and layers of them. */
+static ldm_plan *table_plan(const loop *l) {
+    ldm_plan *p = fresh();
+    const int64_t rows = SAMPLES, entries = ENTRIES, width = WIDTH;
+    p->segment = l->of_step;
+    ldm_tensor table = ldm_plan_input(p, "table", LDM_F32, ldm_shape_of(2, entries, width));
+    p->segment = 1;
+    ldm_tensor index = ldm_plan_input(p, "index", LDM_I32, ldm_shape_of(1, rows));
+    if (l->of_param) table = ldm_plan_param(p, "table", ldm_shape_of(2, entries, width), LDM_FILL_WEIGHT, 3);
+    ldm_tensor row = ldm_plan_emit(p, (ldm_tensor[]){index, table}, 2, "embedding:f32 rows=%lld entries=%lld c=%lld",
+                                   (long long)rows, (long long)entries, (long long)width);
+    if (l->early) ldm_plan_emit_into(p, index, (ldm_tensor[]){index}, 1, "advance:f32 count=%lld", (long long)rows);
+    ldm_map x = ldm_as_map(p, row), y = ldm_emit_linear(p, "a", x, width, LDM_LINEAR(.residual = l->residual ? &x : 0));
+    if (!l->early && !l->residual) y = ldm_emit_linear(p, "b", ldm_emit_activation(p, y, "silu"), 2 * width, LDM_LINEAR(.act = "relu"));
+    if (l->read_row) copy_out(p, x, "z");
+    ldm_plan_output(p, y.t, "y");
+    if (l->written) ldm_plan_emit_into(p, table, (ldm_tensor[]){table, table}, 2, "add count=%lld", (long long)(entries * width));
+    if (!l->early) ldm_plan_emit_into(p, index, (ldm_tensor[]){index}, 1, "advance:f32 count=%lld", (long long)rows);
+    return p;
+}
+
+static void tables(void) {
+    CASE("tables: what is done to rows looked up is done to the table before the loop") {
+        ldm_plan *p = table_plan(&(loop){0});
+        CHECK_OK(ldm_plan_fuse(p));
+        CHECK(!strcmp(ops_of(p, 0), "gemm activation gemm"), "segment 0: %s", ops_of(p, 0));
+        CHECK(!strcmp(ops_of(p, 1), "embedding advance"), "segment 1: %s", ops_of(p, 1));
+        CHECK(has_step(p, "gemm:f32 m=7 n=64 k=32 act=relu +bias") && has_step(p, "embedding:f32 rows=2 entries=7 c=64"),
+              "not the problems wanted");
+        same_result(table_plan(&(loop){0}), p);
+    }
+    CASE("tables: the row stays where somebody else reads it") {
+        ldm_plan *p = table_plan(&(loop){.read_row = true});
+        CHECK_OK(ldm_plan_fuse(p));
+        CHECK(!strcmp(ops_of(p, 0), "gemm activation gemm activation"), "segment 0: %s", ops_of(p, 0));
+        CHECK(!strcmp(ops_of(p, 1), "embedding embedding advance"), "segment 1: %s", ops_of(p, 1));
+        same_result(table_plan(&(loop){.read_row = true}), p);
+    }
+    CASE("tables: not those that are not known before, nor layers that need more than the row") {
+        untouched("a table of every step", table_plan(&(loop){.of_step = true}));
+        untouched("a table that steps overwrite", table_plan(&(loop){.written = true}));
+        untouched("weights", table_plan(&(loop){.of_param = true}));
+        untouched("an index that has moved on", table_plan(&(loop){.early = true}));
+        untouched("a residual", table_plan(&(loop){.residual = true}));
+    }
+}
+
 /* ---- segments ---------------------------------------------------------------------------------------------------- */
 
 /* Attention from x to context; `once`: the context belongs to segment 0. x is overwritten, so that two runs of segment
@@ -387,6 +442,7 @@ int main(int argc, char **argv) {
     one_head();
     derived();
     gated();
+    tables();
     segments();
     ldm_cl_close(cl);
     return test_end();

@@ -7,6 +7,7 @@
 #include "ops/op.h"
 #include "plan/exec_internal.h"
 #include "plan/rewrite.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -185,6 +186,50 @@ static bool gated(ldm_plan *p, int i) {
     return true;
 }
 
+/* The segment that gives t its value, which no later one changes; INT_MAX where that is not one step's or the caller's
+ * doing. */
+static int segment_of(const ldm_plan *p, ldm_tensor t) {
+    const ldm_tensor r = root(p, t);
+    const int made = maker(p, t);
+    if (made >= 0) return p->step[made].segment;
+    if (p->tensor[r].kind != LDM_INPUT) return INT_MAX;
+    for (int i = 0; i < p->steps; i++)
+        if (root(p, out(&p->step[i])) == r) return INT_MAX;
+    return p->tensor[r].segment;
+}
+
+/* What is done to rows looked up in a table that an earlier segment knows is done to the table there, and the results
+ * are looked up: the embeddings of all timesteps of a loop, and what every block makes of them, once before it. */
+static bool on_table(ldm_plan *p, int i) {
+    const ldm_step_info *s = &p->step[i];
+    const bool product = is(s, "gemm");
+    if (product ? dim(s, "batch") != 1 || has(s, "wbatch") || has(s, "vec") || has(s, "residual")
+                : !is(s, "cast") && !is(s, "activation"))
+        return false;
+    const int e = s->slot[0] == LDM_NONE ? -1 : maker(p, s->slot[0]);
+    if (e < 0 || !is(&p->step[e], "embedding") || !may_wait(p, e, i)) return false;
+    const ldm_tensor index = p->step[e].slot[0], table = p->step[e].slot[1], y = out(s);
+    const int64_t rows = dim(&p->step[e], "rows"), entries = dim(&p->step[e], "entries");
+    const int known = segment_of(p, table);
+    if (known >= s->segment) return false;
+
+    char text[LDM_PROBLEM_TEXT];
+    ldm_problem all = s->problem;
+    const int size = ldm_op_dim_index(all.op, product ? "m" : "count"), n = inputs(s);
+    all.dim[size] = all.dim[size] / rows * entries;
+    ldm_tensor in[LDM_MAX_SLOTS];
+    memcpy(in, s->slot, sizeof in);
+    in[0] = table;
+    ldm_plan_repeat(p, i);
+    const ldm_tensor done = ldm_plan_replace(p, i, p->step[i].scope, LDM_NONE, in, n, "%s",
+                                             ldm_problem_text(&all, text, sizeof text));
+    ldm_plan_replace(p, i + 1, p->step[i + 1].scope, y, (ldm_tensor[]){index, done}, 2,
+                     "embedding:%s rows=%lld entries=%lld c=%lld", ldm_dtype_name(p->tensor[y].dtype), (long long)rows,
+                     (long long)entries, (long long)(count(p, y) / rows));
+    p->step[i].segment = known;
+    return true;
+}
+
 /* ---- the pass ---------------------------------------------------------------------------------------------------- */
 
 /* Drops every step whose result nobody reads. */
@@ -237,7 +282,7 @@ static ldm_status hoist(ldm_plan *p) {
 }
 
 ldm_status ldm_plan_fuse(ldm_plan *p) {
-    static bool (*const rewrites[])(ldm_plan *, int) = {one_head, one_token, gated};
+    static bool (*const rewrites[])(ldm_plan *, int) = {one_head, one_token, gated, on_table};
     if (p->status) return p->status;
     for (size_t k = 0; k < sizeof rewrites / sizeof *rewrites; k++)
         for (int i = 0; i < p->steps;) {

@@ -238,17 +238,22 @@ static ldm_tensor make_step(ldm_plan *p, ldm_tensor into, const ldm_tensor *in, 
     return into;
 }
 
+/* Room for one more step. */
+static ldm_status grow(ldm_plan *p) {
+    if (p->steps & (p->steps - 1)) return LDM_OK;
+    size_t cap = p->steps ? (size_t)p->steps * 2 : 1;
+    ldm_step_info *more = realloc(p->step, cap * sizeof *more);
+    if (!more) return ldm_fail(LDM_ERR_NOMEM, "plan: host memory for %zu steps could not be allocated", cap);
+    p->step = more;
+    return LDM_OK;
+}
+
 static ldm_tensor emit(ldm_plan *p, ldm_tensor into, const ldm_tensor *in, int n, const char *fmt, va_list ap) {
     ldm_step_info s = {.segment = p->segment};
     into = make_step(p, into, in, n, fmt, ap, &s);
     if (into == LDM_NONE) return LDM_NONE;
-    if ((p->steps & (p->steps - 1)) == 0) {
-        size_t cap = p->steps ? (size_t)p->steps * 2 : 1;
-        ldm_step_info *more = realloc(p->step, cap * sizeof *more);
-        if (!more)
-            return fail(p, ldm_fail(LDM_ERR_NOMEM, "plan: host memory for %zu steps could not be allocated", cap));
-        p->step = more;
-    }
+    ldm_status st = grow(p);
+    if (st) return fail(p, st);
     if (!(s.scope = strdup(p->scope))) return fail(p, ldm_fail(LDM_ERR_NOMEM, "plan: host memory is out"));
     p->step[p->steps++] = s;
     return into;
@@ -281,6 +286,18 @@ ldm_tensor ldm_plan_replace(ldm_plan *p, int step, const char *scope, ldm_tensor
     free(t == LDM_NONE ? s.scope : p->step[step].scope);
     if (t != LDM_NONE) p->step[step] = s;
     return t;
+}
+
+void ldm_plan_repeat(ldm_plan *p, int step) {
+    char *scope = strdup(p->step[step].scope);
+    ldm_status st = scope ? grow(p) : ldm_fail(LDM_ERR_NOMEM, "plan: host memory is out");
+    if (st) {
+        free(scope);
+        fail(p, st);
+        return;
+    }
+    memmove(p->step + step + 1, p->step + step, (size_t)(p->steps++ - step) * sizeof *p->step);
+    p->step[step].scope = scope;
 }
 
 ldm_tensor ldm_plan_cast(ldm_plan *p, ldm_tensor t, ldm_dtype to) {

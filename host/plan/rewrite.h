@@ -9,6 +9,9 @@
 ldm_tensor ldm_plan_replace(ldm_plan *p, int step, const char *scope, ldm_tensor out, const ldm_tensor *in, int n,
                             const char *fmt, ...) __attribute__((format(printf, 7, 8)));
 
+/* Step `step` twice, one after the other: for a rewrite that makes two of one. */
+void ldm_plan_repeat(ldm_plan *p, int step);
+
 /* A param made of others by a rule when weights are loaded, in the weights' dtype (or what the step that reads it
  * wants); asking again for the same gives the same tensor. Parts that do not fit one another are a failure of the plan.
  */
