@@ -353,10 +353,12 @@ static ldm_plan *table_plan(const loop *l) {
                                    (long long)rows, (long long)entries, (long long)width);
     if (l->early) ldm_plan_emit_into(p, index, (ldm_tensor[]){index}, 1, "advance:f32 count=%lld", (long long)rows);
     ldm_map x = ldm_as_map(p, row), y = ldm_emit_linear(p, "a", x, width, LDM_LINEAR(.residual = l->residual ? &x : 0));
-    if (!l->early && !l->residual) y = ldm_emit_linear(p, "b", ldm_emit_activation(p, y, "silu"), 2 * width, LDM_LINEAR(.act = "relu"));
+    if (!l->early && !l->residual)
+        y = ldm_emit_linear(p, "b", ldm_emit_activation(p, y, "silu"), 2 * width, LDM_LINEAR(.act = "relu"));
     if (l->read_row) copy_out(p, x, "z");
     ldm_plan_output(p, y.t, "y");
-    if (l->written) ldm_plan_emit_into(p, table, (ldm_tensor[]){table, table}, 2, "add count=%lld", (long long)(entries * width));
+    if (l->written)
+        ldm_plan_emit_into(p, table, (ldm_tensor[]){table, table}, 2, "add count=%lld", (long long)(entries * width));
     if (!l->early) ldm_plan_emit_into(p, index, (ldm_tensor[]){index}, 1, "advance:f32 count=%lld", (long long)rows);
     return p;
 }
@@ -367,7 +369,8 @@ static void tables(void) {
         CHECK_OK(ldm_plan_fuse(p));
         CHECK(!strcmp(ops_of(p, 0), "gemm activation gemm"), "segment 0: %s", ops_of(p, 0));
         CHECK(!strcmp(ops_of(p, 1), "embedding advance"), "segment 1: %s", ops_of(p, 1));
-        CHECK(has_step(p, "gemm:f32 m=7 n=64 k=32 act=relu +bias") && has_step(p, "embedding:f32 rows=2 entries=7 c=64"),
+        CHECK(has_step(p, "gemm:f32 m=7 n=64 k=32 act=relu +bias") &&
+                  has_step(p, "embedding:f32 rows=2 entries=7 c=64"),
               "not the problems wanted");
         same_result(table_plan(&(loop){0}), p);
     }

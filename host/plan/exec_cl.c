@@ -140,7 +140,8 @@ ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, const ldm_sou
     return LDM_OK;
 }
 
-/* One weight packed to dst, from where the source has it or else through *data, made when first needed: `most` elements. */
+/* One weight packed to dst, from where the source has it or else through *data, made when first needed: `most`
+ * elements. */
 static ldm_status pack_weight(exec_cl *e, const packed *w, int64_t most, float **data, void *dst) {
     const ldm_source *s = &e->base.source;
     const ldm_tensor_info *t = &e->base.plan->tensor[w->tensor];

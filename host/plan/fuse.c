@@ -221,8 +221,8 @@ static bool on_table(ldm_plan *p, int i) {
     memcpy(in, s->slot, sizeof in);
     in[0] = table;
     ldm_plan_repeat(p, i);
-    const ldm_tensor done = ldm_plan_replace(p, i, p->step[i].scope, LDM_NONE, in, n, "%s",
-                                             ldm_problem_text(&all, text, sizeof text));
+    const ldm_tensor done =
+        ldm_plan_replace(p, i, p->step[i].scope, LDM_NONE, in, n, "%s", ldm_problem_text(&all, text, sizeof text));
     ldm_plan_replace(p, i + 1, p->step[i + 1].scope, y, (ldm_tensor[]){index, done}, 2,
                      "embedding:%s rows=%lld entries=%lld c=%lld", ldm_dtype_name(p->tensor[y].dtype), (long long)rows,
                      (long long)entries, (long long)(count(p, y) / rows));
