@@ -37,10 +37,15 @@ shapes: $(B)/ldm ## rewrite bench/shapes from the networks' plans
 	{ echo "# the distinct problems of $$net, from \`ldm plan $$net --shapes\`"; $(B)/ldm plan $$net --shapes; } >$$file || exit 1; \
 	echo "$$file: $$(grep -c ' x ' $$file) problems"; done
 
-.PHONY: shapes bench-peers bench-networks plots bundle
-bench-peers: $(B)/ldm-bench $(B)/peer_onednn $(B)/peer_openblas ## kernels: ours, oneDNN, OpenBLAS and CLBlast interleaved; then bench-networks
+.PHONY: shapes bench-peers bench-peers-avx2 bench-networks plots bundle
+bench-peers: $(B)/ldm-bench ## kernels: ours, oneDNN, OpenBLAS and CLBlast interleaved; then bench-networks; says who is absent
+	@for peer in peer_onednn peer_openblas; do $(MAKE) -s $(B)/$$peer >$(B)/$$peer.log 2>&1 || { rm -f $(B)/$$peer; tail -1 $(B)/$$peer.log; }; done
 	python3 bench/peers.py --build $(B) $(PEERS_ARGS)
-	@if [ -x .venv/bin/python ]; then $(MAKE) bench-networks; else echo "bench-peers: whole networks left out: no .venv (make peers-venv)"; fi
+	@if [ -x .venv/bin/python ]; then $(MAKE) bench-networks; \
+	else echo "bench-peers: PyTorch, torch.compile, OpenVINO, ONNX Runtime and MNN are absent: no .venv (make peers-venv)"; fi
+
+bench-peers-avx2: $(B)/ldm-bench $(B)/peer_onednn $(B)/peer_openblas ## the same kernels with all held to AVX2
+	python3 bench/peers.py --build $(B) --isa AVX2 $(PEERS_ARGS)
 
 bench-networks: all $(B)/ldm-bench ## whole networks: ours, PyTorch, OpenVINO, ONNX Runtime and MNN; NETWORKS_ARGS='--only cin-ldm-8'
 	$(PYTHON) bench/networks.py --build $(B) $(NETWORKS_ARGS)

@@ -18,7 +18,7 @@ typedef struct step {
 typedef struct kind {
     char name[32];
     int steps, launches;
-    double flops, floor, seconds; /* flops of the plain algorithm */
+    double flops, bytes, floor, seconds; /* flops and bytes of the plain algorithm */
 } kind;
 
 static int by_value(const void *a, const void *b) {
@@ -101,7 +101,7 @@ static int sum(const step *steps, int n, kind *kinds) {
         }
         for (int both = 0; both < 2; both++) {
             kind *to = both ? &all : &kinds[k];
-            to->steps++, to->launches += steps[i].launches, to->flops += steps[i].plain.flops;
+            to->steps++, to->launches += steps[i].launches, to->flops += steps[i].plain.flops, to->bytes += steps[i].plain.bytes;
             to->floor += steps[i].floor, to->seconds += steps[i].seconds;
         }
     }
@@ -118,8 +118,8 @@ static json_t *as_json(const step *steps, int n, const kind *kinds, int count) {
     char text[LDM_PROBLEM_TEXT], params[200];
     json_t *rows = json_array(), *list = json_array();
     for (int i = 0; i < count; i++)
-        json_array_append_new(rows, json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f}", "kind", kinds[i].name, "steps",
-                                              kinds[i].steps, "launches", kinds[i].launches, "flops", kinds[i].flops,
+        json_array_append_new(rows, json_pack("{s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "kind", kinds[i].name, "steps",
+                                              kinds[i].steps, "launches", kinds[i].launches, "flops", kinds[i].flops, "bytes", kinds[i].bytes,
                                               "floor_s", kinds[i].floor, "seconds", kinds[i].seconds,
                                               "floor_over_measured", kinds[i].floor / kinds[i].seconds));
     for (int i = 0; i < n; i++) {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SERVED = 2 };
+enum { SERVED = 3 }; /* the chosen row, the direct one, a library's */
 static const double TIMED_SECONDS = 0.02;
 
 typedef struct served {
@@ -21,21 +21,34 @@ static void close_all(served *s) {
     bench_net_close(&s->net);
 }
 
+/* Opens p in one more row, if it runs there; the row's name joins `names`. */
+static ldm_status open_row(served *s, const ldm_problem *p, const char *row, json_t *names) {
+    bench_case *c = &s->c[s->cases];
+    ldm_status st = bench_case_init(c, s->cl, p, row);
+    if (!st) st = bench_case_open(c);
+    if (st) return st;
+    json_array_append_new(names, json_string(c->choice.impl->name));
+    s->cases++;
+    return LDM_OK;
+}
+
 static ldm_status open_problem(served *s, const char *text, json_t *answer) {
     ldm_problem p;
+    ldm_choice direct;
+    ldm_device exact = *ldm_cl_device(s->cl);
     json_t *names = json_array();
     json_object_set_new(answer, "variants", names);
     ldm_status st = ldm_problem_parse(text, &p);
-    if (!st) st = bench_case_init(&s->c[0], s->cl, &p, NULL);
-    if (!st) st = bench_case_open(&s->c[0]);
+    if (!st) st = open_row(s, &p, NULL, names);
     if (st) return st;
-    json_array_append_new(names, json_string(s->c[s->cases++].choice.impl->name));
     json_object_set_new(answer, "flops", json_real(s->c[0].cost.flops));
     json_object_set_new(answer, "bytes", json_real(s->c[0].cost.bytes));
+    exact.exact = true;
+    if ((st = ldm_choose(&p, &exact, &direct))) return st;
+    json_object_set_new(answer, "direct", json_string(direct.impl->name));
+    if (direct.impl != s->c[0].choice.impl && (st = open_row(s, &p, direct.impl->name, names))) return st;
     for (const ldm_impl *i = p.op->impls; i->name && s->cases < SERVED; i++)
-        if (i->family == LDM_LIBRARY && !bench_case_init(&s->c[s->cases], s->cl, &p, i->name) &&
-            !bench_case_open(&s->c[s->cases]))
-            json_array_append_new(names, json_string(s->c[s->cases++].choice.impl->name));
+        if (i->family == LDM_LIBRARY) open_row(s, &p, i->name, names); /* it may not be there, or not be able to */
     return LDM_OK;
 }
 

@@ -2,7 +2,7 @@
 """columns.py RESULTS OUT -- results/*.json to the columns gnuplot reads, and the list of pictures to draw.
 
 A file's kind is seen from its rows: ablation (speedup; exact ablation where made with --exact), bench (roof_percent), peers (speed_over_best), networks
-(step_speed_over_peers), growth (axis). Of each kind, family or network, and device type the newest file counts. Writes OUT/<picture>-<which>.dat and .vars (gnuplot assignments), and
+(step_speed_over_peers), growth (axis), floor (floor_s). Of each kind, family or network, and device type the newest file counts. Writes OUT/<picture>-<which>.dat and .vars (gnuplot assignments), and
 OUT/list with "picture which" a line; `make plots` runs plots/<picture>.gp on each. Standard library only."""
 import glob, json, os, re, sys
 
@@ -19,12 +19,19 @@ def kind_of(doc):
         return "exact ablation" if " --exact" in doc["header"]["command"] else "ablation"
     if "axis" in row:
         return "growth"
+    if "floor_s" in doc:
+        return "floor"
     return "bench" if "roof_percent" in row else \
         "peers" if "speed_over_best" in row else "networks" if "step_speed_over_peers" in row else None
 
 
+def slug(text):
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
 def newest(folder):
-    """{(kind, which): document}; which is cpu, gpu or, for another family than cin, celeba-cpu."""
+    """{(kind, which): document}; which is cpu, gpu or, for another family than cin, celeba-cpu; with a network, its name before; for a
+    roofline the device's name."""
     found = {}
     for path in sorted(glob.glob(os.path.join(folder, "*.json"))):
         with open(path) as f:
@@ -35,8 +42,12 @@ def newest(folder):
         which = doc["header"].get("device", {}).get("type", "cpu")
         family = doc["rows"][0].get("config", "cin").split("-")[0] if kind.endswith("ablation") else "cin"
         which = which if family == "cin" else f"{family}-{which}"
-        if kind == "growth":
-            which = re.sub(r"[^a-z0-9]+", "-", doc["network"]) + "-" + which
+        if kind in ("growth", "floor"):
+            which = slug(doc["network"]) + "-" + which
+        if kind == "bench":  # a roofline is a device's own
+            which = slug(doc["header"].get("device", {}).get("name", which))
+        if kind == "peers" and "isa" in doc["header"]:
+            which = f"{doc['header']['isa'].lower()}-{which}"
         if (kind, which) not in found or doc["header"]["date"] > found[kind, which]["header"]["date"]:
             found[kind, which] = doc
     return found
@@ -100,7 +111,7 @@ def ablation(out, which, doc):
     return ["ablation", "split"]
 
 
-def bench(out, which, doc):
+def bench(out, which, doc, found):
     peak = doc["header"]["peak"]
     rows = [r for r in doc["rows"] if r.get("gflops", 0) > 0 and r["bytes"] > 0 and r["op"] != "network"]
     lines = []
@@ -108,6 +119,9 @@ def bench(out, which, doc):
         mine = [r for r in rows if (r["op"] if r["op"] in KINDS else "other") == k]
         lines += [f"{r['flops'] / r['bytes']:.6g} {r['gflops']:.6g} {r['peak_percent']:.4g}" for r in mine] or ["NaN NaN NaN"]
         lines += ["", ""]
+    kinds = [k for (kind, _), d in sorted(found.items()) if kind == "floor" and d["header"]["device"]["name"] == doc["header"]["device"]["name"]
+             for k in d["kinds"][:-1] if k["flops"] > 0 and k.get("bytes", 0) > 0]  # one block more: sums of whole networks
+    lines += [f"{k['flops'] / k['bytes']:.6g} {k['flops'] / k['seconds'] * 1e-9:.6g} 0" for k in kinds] or ["NaN NaN NaN"]
     write(out, f"roofline-{which}", lines,
           {"peak": peak["gflops"], "bandwidth": max(peak["read_gbs"], peak["copy_gbs"], peak["triad_gbs"]),
            "kinds": quoted(" ".join(KINDS)), "where_text": quoted(where(doc["header"]))})
@@ -176,7 +190,7 @@ def main():
     with open(os.path.join(out, "list"), "w") as f:
         for kind, which in sorted(found):
             if kind in draw:
-                f.writelines(f"{picture} {which}\n" for picture in draw[kind](out, which, found[kind, which]))
+                f.writelines(f"{picture} {which}\n" for picture in draw[kind](out, which, found[kind, which], *([found] if kind == "bench" else [])))
 
 
 if __name__ == "__main__":

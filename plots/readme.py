@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """readme.py RESULTS README -- rewrites what stands between the results marks of the README from results/*.json: the newest file
 of each kind counts, and each table says where its figures come from. Standard library only."""
-import glob, json, os, sys
-from columns import PARTIES, newest, parties, where
+import glob, json, os, re, sys
+from columns import PARTIES, newest, parties, short, where
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -11,7 +11,8 @@ def source(doc, folder):
     for path in sorted(glob.glob(os.path.join(folder, "*.json"))):
         with open(path) as f:
             if json.load(f) == doc:
-                return os.path.basename(path)
+                command = re.sub(r" (-o|--out|--output|--files|--build)[ =]\S+", "", doc["header"]["command"])  # places of the machine it ran on
+                return f"`{os.path.basename(path)}`, made by `{command.replace('ldm-bench', 'ldm bench', 1)}`"
     return "?"
 
 
@@ -23,7 +24,7 @@ def ablation(doc, which, folder, exact):
     first = doc["rows"][0]
     family = "class-conditional ImageNet" if first["config"].startswith("cin") else "CelebA-HQ"
     lines = [f"**The compression ablation** ({family}, full-size networks, 256 x 256 pixels, {first['steps']} DDIM steps + one decode, batch "
-             f"{first['batch']}, {first['dtype']}, synthetic weights; {where(doc['header'])}; `{source(doc, folder)}`):", ""]
+             f"{first['batch']}, {first['dtype']}, synthetic weights; {where(doc['header'])}; {source(doc, folder)}):", ""]
     head = ["f", "parameters", "GMAC a call", "step, s", "decode, s", "sample, s", "speed-up", "headline", "by arithmetic", "GFLOP/s", "of peak"]
     lines += table(head, [[r["f"], f"{r['params'] / 1e6:.1f} M", f"{r['gmac']:.1f}", f"{r['step_s']:.3f}", f"{r['decode_s']:.2f}", f"{r['sample_s']:.1f}",
                            f"{r['speedup']:.2f}", r["headline"], f"{r['arithmetic']:.1f}", f"{r['gflops']:.0f}", f"{r['peak_percent']:.0f} %"]
@@ -32,7 +33,7 @@ def ablation(doc, which, folder, exact):
     more = []
     if exact:
         steps, ups = ([f"{r[k]:.{n}f}" for r in exact["rows"]] for k, n in (("step_s", 3), ("speedup", 2)))
-        more = ["", f"Without Winograd and fusion (`--exact --no-fuse`, {where(exact['header'])}; `{source(exact, folder)}`): steps {' / '.join(steps)} s, "
+        more = ["", f"Without Winograd and fusion (`--exact --no-fuse`, {where(exact['header'])}; {source(exact, folder)}): steps {' / '.join(steps)} s, "
                 f"speed-ups {' / '.join(ups)}, f = 1 at {exact['rows'][0]['peak_percent']:.0f} % of the peak."]
     return lines + ["", f"Peak is measured: {doc['header']['peak']['gflops']:.0f} GFLOP/s; GFLOP/s counts the operations of the direct algorithms, of which "
                     "Winograd and fusion do fewer, so it can exceed the peak. " + " ".join(guesses)] + more + ["",
@@ -40,10 +41,16 @@ def ablation(doc, which, folder, exact):
 
 
 def peers(doc, which, folder):
-    lines = [f"**Against the libraries**, same shapes in the same run, weighted by use (LDM-8 UNet, kl-f8 decoder and single attention heads; "
-             f"{where(doc['header'])}; `{source(doc, folder)}`): time of the best of oneDNN (nhwc, any, Winograd), OpenBLAS and CLBlast over ours.", ""]
-    lines += table(["op", "shapes", "best direct algorithm / ours", "best of all / ours"],
-                   [[k, v["shapes"], f"{v['speed_over_best_direct']:.2f}", f"{v['speed_over_best']:.2f}"] for k, v in doc["summary"].items()])
+    isa = doc["header"].get("isa")
+    lines = [f"**Against the libraries**{f', all held to {isa}' if isa else ''}, same shapes in the same run, weighted by use ({where(doc['header'])}; "
+             f"{source(doc, folder)}): time of the best of oneDNN (nhwc, any, Winograd), OpenBLAS and CLBlast over ours; ours direct is the row that "
+             "`--exact` chooses, without Winograd.", ""]
+    lines += table(["op", "shapes", "best direct / ours", "best of all / ours", "best direct / ours direct", "the worst of these"],
+                   [[k, v["shapes"], f"{v['speed_over_best_direct']:.2f}", f"{v['speed_over_best']:.2f}"] +
+                    ([f"{v['direct_over_best_direct']:.2f}", f"{v['worst_direct']['direct_over_best_direct']:.2f} ({short(v['worst_direct']['problem'])})"]
+                     if "worst_direct" in v else ["-", "-"]) for k, v in doc["summary"].items()])
+    if doc["header"].get("absent"):
+        lines += ["", "Absent: " + "; ".join(f"{k}: {why}" for k, why in doc["header"]["absent"].items()) + "."]
     return lines + ["", f"![kernels against peers](plots/peers-{which}.png)"]
 
 
@@ -53,7 +60,7 @@ def networks(doc, which, folder):
     there = {r["work"]: parties(r) for r in rows}
     versions = {n: e["version"].split("-")[0].split("+")[0] for t in there.values() for n, e in t.items()}
     lines = [f"**Whole networks**, ours against other libraries: same weights, inputs and {doc['header']['threads']} threads, seconds, best of "
-             f"interleaved pairs ({where(doc['header'])}; `{source(doc, folder)}`, bench/README.md says how to repeat it; "
+             f"interleaved pairs ({where(doc['header'])}; {source(doc, folder)}, bench/README.md says how to repeat it; "
              f"{', '.join(f'{n} {versions[n]}' for n in names if n in versions)}):", ""]
     lines += table(["network, batch 1 unless said", "GFLOP", "ours"] + names + ["fastest / ours"],
                    [[r["about"], f"{r['flops'] * 1e-9:.0f}", f"{r['peers'][r['fastest']]['ours_s']:.3f}"] +
@@ -74,11 +81,40 @@ def networks(doc, which, folder):
     return lines + (["", "Absent: " + "; ".join(absent) + "."] if absent else []) + ["", f"![whole networks against peers](plots/networks-{which}.png)"]
 
 
+def floor(docs, folder):
+    """One table of all networks of a device type."""
+    first = docs[0]
+    kinds = list(dict.fromkeys(k["kind"] for d in docs for k in sorted(d["kinds"][:-1], key=lambda k: -k["seconds"])[:4]))[:6]
+    lines = [f"**Against the machine**: the least time that the measured peak ({first['header']['peak']['gflops']:.0f} GFLOP/s) and bandwidth allow the "
+             f"best algorithm of ours for each step, over the time measured; by kind of step and for the whole ({where(first['header'])}; "
+             + "; ".join(source(d, folder) for d in docs) + "):", ""]
+    body = []
+    for d in docs:
+        of = {k["kind"]: k for k in d["kinds"]}
+        body.append([d["network"], f"{1e3 * d['floor_s']:.0f}", f"{1e3 * d['seconds']:.0f}", f"**{d['floor_over_measured']:.2f}**"] +
+                    [f"{of[k]['floor_over_measured']:.2f} ({100 * of[k]['seconds'] / d['seconds']:.0f} %)" if k in of else "-" for k in kinds] +
+                    [d["launches"], f"{d['launch_us']:.1f}", f"{100 * d['launch_share']:.1f} %"])
+    return lines + table(["network", "floor, ms", "measured, ms", "floor / measured"] + [f"{k} (of the time)" for k in kinds] +
+                         ["launches", "us each beyond their kernels", "of the time"], body)
+
+
+def growth(doc, which, folder):
+    return [f"**How time grows**: {doc['network']} ({where(doc['header'])}; {source(doc, folder)}):", "",
+            f"![time against batch, side and cores](plots/growth-{which}.png)"]
+
+
+def roofline(doc, which, folder):
+    return [f"**Kernels against the roofline** ({where(doc['header'])}; {source(doc, folder)}):", "", f"![roofline](plots/roofline-{which}.png)"]
+
+
 def main():
     folder, readme = sys.argv[1:3]
     found = newest(folder)
     blocks = []
-    for kind, make in (("ablation", ablation), ("peers", peers), ("networks", networks)):
+    for kind, make in (("ablation", ablation), ("peers", peers), ("networks", networks), ("growth", growth), ("bench", roofline)):
+        if kind == "growth":
+            floors = [d for (k, _), d in sorted(found.items()) if k == "floor"]
+            blocks += floor(floors, folder) + [""] if floors else []
         for (k, which), doc in sorted(found.items()):
             if k == kind:
                 blocks += make(doc, which, folder, *([found.get(("exact ablation", which))] if make is ablation else [])) + [""]

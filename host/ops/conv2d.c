@@ -267,6 +267,7 @@ static const ldm_impl impls[] = {
      .pack = ldm_winograd_gpu_pack,
      .record = ldm_winograd_gpu_record,
      .reference = ldm_winograd_gpu_reference,
+     .cost = ldm_winograd_gpu_cost,
      .same_bound = LDM_WINOGRAD_GPU_SAME_BOUND},
     {.name = "conv2d_gpu",
      .idea = "implicit GEMM, tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split "

@@ -20,11 +20,12 @@ double ldm_peak_limit(const ldm_peak *p, double flops, double bytes) {
 
 double ldm_peak_floor(const ldm_peak *peak, const ldm_problem *p, const ldm_device *d, const ldm_impl **best, ldm_cost *cost) {
     double least = HUGE_VAL;
+    const ldm_family other = d->type == LDM_DEVICE_CPU ? LDM_GPU : LDM_CPU;
     ldm_choice chosen = {0}; /* of rows that cost the same this one is named */
     if (ldm_choose(p, d, &chosen)) chosen.impl = NULL;
     for (const ldm_impl *i = p->op->impls; i->name; i++) {
         ldm_choice c = {.impl = i};
-        if (i->family == LDM_LIBRARY || ldm_cannot(p, d, i) || (i->reference && d->exact)) continue;
+        if (i->family == LDM_LIBRARY || i->family == other || ldm_cannot(p, d, i) || (i->reference && d->exact)) continue;
         for (int set = 0; ldm_params_set(i, set, c.params) && (set == 0 || i->cost); set++) {
             if (i->cost && !ldm_params_legal(p, i, c.params, d)) continue;
             const ldm_cost own = ldm_choice_cost(p, &c, d);

@@ -22,7 +22,7 @@ double ldm_peak_gbs(const ldm_peak *p);
 double ldm_peak_limit(const ldm_peak *p, double flops, double bytes);
 
 /* The least seconds p can take on d with the algorithms we have: the smallest limit over the rows and parameters that can run it (not a
- * library's, and with device.exact only those that lose no accuracy). `best` [opt]: that row, `cost` [opt]: its cost. */
+ * library's, none for other devices, and with device.exact only those that lose no accuracy). `best` [opt]: that row, `cost` [opt]: its cost. */
 double ldm_peak_floor(const ldm_peak *peak, const ldm_problem *p, const ldm_device *d, const ldm_impl **best, ldm_cost *cost);
 
 /* Seconds that one launch of a kernel that does nothing takes, back to back with others. */

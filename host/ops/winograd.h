@@ -17,6 +17,7 @@ void ldm_winograd_reference(const ldm_problem *p, const int *params, const float
                             double *y, double *b);
 ldm_cost ldm_winograd_cost(const ldm_problem *p, const int *params, const ldm_device *d);
 
+ldm_cost ldm_winograd_gpu_cost(const ldm_problem *p, const int *params, const ldm_device *d);
 extern const ldm_tunable ldm_winograd_gpu_tunables[];
 enum { LDM_WINOGRAD_GPU_SAME_BOUND = 7 }; /* TILE_M's, TILE_N's and SPLIT's bits */
 const char *ldm_winograd_gpu_supports(const ldm_problem *p, const ldm_device *d);
