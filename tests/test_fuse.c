@@ -169,7 +169,7 @@ static void one_token(void) {
 typedef struct single {
     int64_t heads, side, key_width;
     ldm_dtype wdtype;
-    bool q_bias, k_bias, v_bias, no_out_bias;
+    bool q_bias, k_bias, v_bias, no_out_bias, as_given;
     bool other_input, act;                      /* the rewrite needs other layers than these */
     bool read_q, read_k, read_v, read_attended; /* somebody else needs what would go */
 } single;
@@ -177,6 +177,7 @@ typedef struct single {
 static ldm_plan *single_plan(const single *s) {
     ldm_plan *p = NULL;
     CHECK_OK(ldm_plan_create(LDM_F32, s->wdtype, &p));
+    p->as_given = s->as_given;
     const int64_t side = s->side ? s->side : 5, heads = s->heads ? s->heads : 1;
     ldm_map x = input(p, "x", SAMPLES, side, WIDTH);
     ldm_map norm = ldm_emit_layer_norm(p, "norm", x), other = ldm_emit_layer_norm(p, "other", x);
@@ -222,6 +223,7 @@ static void one_head(void) {
         untouched("keys of something else", single_plan(&(single){.other_input = true}));
         untouched("an activation between", single_plan(&(single){.act = true}));
         untouched("wider than twice the rows", single_plan(&(single){.side = 2}));
+        untouched("weights as given", single_plan(&(single){.as_given = true}));
         untouched("weights of f16", single_plan(&(single){.wdtype = LDM_F16}));
     }
 }
@@ -390,6 +392,50 @@ static void tables(void) {
     }
 }
 
+/* ---- layers of one row ------------------------------------------------------------------------------------------- */
+
+typedef struct row {
+    bool two_rows, narrow, act, other_input, no_bias, output, overwritten,
+        as_given; /* the rewrite needs other layers than these */
+} row;
+
+/* Two layers of a row, of 128 and 256, used as vectors and maps are. */
+static ldm_plan *row_plan(const row *r) {
+    ldm_plan *p = fresh();
+    p->as_given = r->as_given;
+    const int64_t rows = r->two_rows ? 2 : 1, width = r->narrow ? 96 : 128;
+    ldm_map x = ldm_as_map(p, ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(2, rows, (int64_t)WIDTH)));
+    ldm_map other = ldm_as_map(p, ldm_plan_input(p, "other", LDM_F32, ldm_shape_of(2, rows, (int64_t)WIDTH)));
+    ldm_map a = ldm_emit_linear(p, "a", x, width, LDM_LINEAR(.act = r->act ? "silu" : 0));
+    if (r->overwritten) ldm_plan_emit_into(p, x.t, (ldm_tensor[]){x.t, other.t}, 2, "add count=%d", WIDTH);
+    ldm_map b = ldm_emit_linear(p, "b", r->other_input ? other : x, 256, LDM_LINEAR(.no_bias = r->no_bias));
+    ldm_map c = ldm_emit_activation(p, ldm_emit_concat(p, b, a), "silu");
+    c = ldm_emit_concat(p, c, ldm_emit_activation(p, b, "relu"));
+    if (r->output) ldm_plan_output(p, a.t, "z");
+    ldm_plan_output(p, c.t, "y");
+    return p;
+}
+
+static void rows(void) {
+    CASE("one row: layers of it are one") {
+        ldm_plan *p = row_plan(&(row){0});
+        CHECK_OK(ldm_plan_fuse(p));
+        CHECK(!strcmp(ops_of(p, 0), "gemm concat activation activation concat"), "steps: %s", ops_of(p, 0));
+        CHECK(has_step(p, "gemm:f32 m=1 n=384 k=32 +bias"), "not the problem wanted");
+        same_result(row_plan(&(row){0}), p);
+    }
+    CASE("one row: not what only looks like it") {
+        untouched("two rows", row_plan(&(row){.two_rows = true}));
+        untouched("places where no buffer may begin", row_plan(&(row){.narrow = true}));
+        untouched("an activation", row_plan(&(row){.act = true}));
+        untouched("another input", row_plan(&(row){.other_input = true}));
+        untouched("one without bias", row_plan(&(row){.no_bias = true}));
+        untouched("an output", row_plan(&(row){.output = true}));
+        untouched("weights as given", row_plan(&(row){.as_given = true}));
+        untouched("a row that steps overwrite", row_plan(&(row){.overwritten = true}));
+    }
+}
+
 /* ---- segments ---------------------------------------------------------------------------------------------------- */
 
 /* Attention from x to context; `once`: the context belongs to segment 0. x is overwritten, so that two runs of segment
@@ -446,6 +492,7 @@ int main(int argc, char **argv) {
     derived();
     gated();
     tables();
+    rows();
     segments();
     ldm_cl_close(cl);
     return test_end();

@@ -151,6 +151,7 @@ void app_network_close(app_network *net) {
 }
 
 ldm_status app_network_finish(app_network *net, const ldm_device *d) {
+    net->plan->as_given = d && d->low_memory;
     ldm_status st = no_fuse ? LDM_OK : ldm_plan_fuse(net->plan);
     return st ? st : ldm_plan_finish(net->plan, d ? d->max_alloc : SIZE_MAX / 4, d ? d->base_align : 64);
 }

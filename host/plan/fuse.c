@@ -94,7 +94,7 @@ static bool one_head(ldm_plan *p, int i) {
     enum { WIDEST = 2 }; /* of C / m */
     const ldm_step_info *s = &p->step[i];
     if (!is(s, "attention") || dim(s, "heads") != 1 || dim(s, "layout") || dim(s, "nq") != dim(s, "nkv") ||
-        dim(s, "causal") || p->wdtype != LDM_F32)
+        dim(s, "causal") || p->wdtype != LDM_F32 || p->as_given)
         return false;
     static const char *const name[] = {"q", "k", "v"};
     const int64_t c = dim(s, "d"), m = dim(s, "n") * dim(s, "nq");
@@ -183,6 +183,62 @@ static bool gated(ldm_plan *p, int i) {
                      (ldm_tensor[]){in(proj, "x"), in(proj, "w"), in(proj, "bias"), LDM_NONE, LDM_NONE}, 5,
                      "gemm m=%lld n=%lld k=%lld act=geglu%s", (long long)dim(proj, "m"), (long long)dim(proj, "n"),
                      (long long)dim(proj, "k"), flag(has(proj, "bias"), " +bias"));
+    return true;
+}
+
+/* Linear layer `i` makes one row, and places in it are where a device lets buffers begin (512 bytes at most). */
+static bool makes_row(const ldm_plan *p, int i) {
+    const ldm_step_info *s = &p->step[i];
+    if (!is_linear(p, s) || dim(s, "m") != 1 || has(s, "residual")) return false;
+    const ldm_tensor y = root(p, out(s));
+    int last;
+    return dim(s, "n") * (int64_t)ldm_dtype_size(p->dtype) % 512 == 0 && maker(p, y) == i && !p->tensor[y].keep &&
+           readers(p, y, &last) > 0;
+}
+
+/* Steps i to j change nothing that step i reads as x. */
+static bool stays(const ldm_plan *p, int i, int j) {
+    const ldm_tensor x = root(p, in(&p->step[i], "x"));
+    while (i < j)
+        if (root(p, out(&p->step[i++])) == x) return false;
+    return true;
+}
+
+/* Linear layers of the same single row are one, with the rows of their weights one after the other; who read their
+ * results reads parts of its row. The projections of the time embedding, and the values of a single token. */
+static bool one_row(ldm_plan *p, int i) {
+    enum { MOST = 64 };
+    const ldm_step_info *s = &p->step[i];
+    if (p->as_given || !makes_row(p, i)) return false;
+    const bool bias = has(s, "bias");
+    const ldm_tensor x = in(s, "x");
+    ldm_tensor w[MOST], b[MOST], y[MOST];
+    int64_t width[MOST], all = 0;
+    int n = 0;
+    for (int j = i; j < p->steps && n < MOST; j++) {
+        const ldm_step_info *t = &p->step[j];
+        if (!makes_row(p, j) || in(t, "x") != x || has(t, "bias") != bias || t->segment != s->segment ||
+            !stays(p, i, j))
+            continue;
+        w[n] = in(t, "w"), b[n] = in(t, "bias"), y[n] = root(p, out(t)), all += width[n] = dim(t, "n"), n++;
+    }
+    if (n < 2) return false;
+    ldm_tensor row =
+        ldm_plan_replace(p, i, s->scope, LDM_NONE,
+                         (ldm_tensor[]){x, ldm_plan_derive(p, LDM_ROWS, w, n),
+                                        bias ? ldm_plan_derive(p, LDM_ROWS, b, n) : LDM_NONE, LDM_NONE, LDM_NONE},
+                         5, "gemm m=1 n=%lld k=%lld%s", (long long)all, (long long)dim(s, "k"), flag(bias, " +bias"));
+    if (row == LDM_NONE) return true;
+    row = ldm_plan_reshape(p, row, ldm_shape_of(2, all, (int64_t)1));
+    int64_t from = 0;
+    for (int j = 0; j < n; from += width[j++]) {
+        const ldm_tensor part = ldm_plan_view(p, row, from, width[j]);
+        for (int k = 0; k < p->steps; k++)
+            for (int slot = 0; slot < inputs(&p->step[k]); slot++) {
+                ldm_tensor *t = &p->step[k].slot[slot];
+                if (*t != LDM_NONE && root(p, *t) == y[j]) *t = part;
+            }
+    }
     return true;
 }
 
@@ -282,7 +338,7 @@ static ldm_status hoist(ldm_plan *p) {
 }
 
 ldm_status ldm_plan_fuse(ldm_plan *p) {
-    static bool (*const rewrites[])(ldm_plan *, int) = {one_head, one_token, gated, on_table};
+    static bool (*const rewrites[])(ldm_plan *, int) = {one_head, one_token, gated, on_table, one_row};
     if (p->status) return p->status;
     for (size_t k = 0; k < sizeof rewrites / sizeof *rewrites; k++)
         for (int i = 0; i < p->steps;) {

@@ -61,6 +61,7 @@ typedef struct ldm_step_info {
 typedef struct ldm_plan {
     ldm_dtype dtype, wdtype; /* activations, weights */
     int segment;             /* new steps go here, and inputs */
+    bool as_given;           /* rewrites derive no weights: every one stays where the source has it (--low-memory) */
     int steps, tensors;
     ldm_step_info *step;
     ldm_tensor_info *tensor;
