@@ -62,6 +62,9 @@ static void no_growth(void) {
         if (i == 20) early = resident();
     }
     late = resident();
+#ifdef __SANITIZE_ADDRESS__
+    late = -1; /* it keeps what is freed */
+#endif
     if (late < 0) SKIP("this system does not say how much memory a process has");
     else CHECK(late - early <= 64, "%ld KiB after 20 steps, %ld after 200", early, late); /* a step of a leak is a page each */
     ldm_exec_destroy(e);

@@ -81,8 +81,18 @@ bool ldm_add(size_t a, size_t b, size_t *out);
 static inline int64_t ldm_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t ldm_round_up(int64_t a, int64_t b) { return ldm_ceil_div(a, b) * b; }
 
+/* Of a function with loops that count: on x86 one program holds it for each generation of vectors, with the same results. */
+#if defined __x86_64__ && defined __GNUC__ && !defined __clang__ && !defined __SANITIZE_ADDRESS__
+#define LDM_WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define LDM_WIDEST
+#endif
+
 /* malloc-family with a sentence; *out untouched on failure. Zeroed, aligned to 64 bytes, freed with free(). */
 ldm_status ldm_alloc(size_t bytes, void **out);
+
+/* A hint that all of this is about to be written: its pages come by one call instead of a fault each. */
+void ldm_will_write(void *start, size_t bytes);
 
 /* ---- dtypes and shapes ------------------------------------------------------------------------------------------- */
 

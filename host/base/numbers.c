@@ -2,6 +2,8 @@
 #include "base/base.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 bool ldm_mul(size_t a, size_t b, size_t *out) {
     size_t r;
@@ -27,6 +29,14 @@ ldm_status ldm_alloc(size_t bytes, void **out) {
     memset(p, 0, size);
     *out = p;
     return LDM_OK;
+}
+
+void ldm_will_write(void *start, size_t bytes) {
+#ifdef MADV_POPULATE_WRITE
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)start + page - 1) / page * page,
+                    to = ((uintptr_t)start + bytes) / page * page;
+    if (to > from) madvise((void *)from, to - from, MADV_POPULATE_WRITE);
+#endif
 }
 
 /* The finaliser of splitmix64 (Steele, Lea, Flood 2014) over a Weyl sequence per stream. */

@@ -18,38 +18,37 @@ const ldm_op *ldm_op_find(const char *name, size_t len) {
     return NULL;
 }
 
-/* Word `i` of a blank-separated list; its length, or 0 past the end. */
-static size_t word(const char *list, int i, const char **start) {
-    for (const char *s = list ? list : "";; i--) {
-        s += strspn(s, " ");
-        size_t n = strcspn(s, " ");
-        if (n == 0) return 0;
-        if (i == 0) return *start = s, n;
-        s += n;
-    }
+/* The next word of a blank-separated list from *list on, which moves behind it; its length, or 0 past the end. Plans ask for
+ * slots and dims a million times: once over the list and by hand. */
+static size_t next_word(const char **list, const char **start) {
+    const char *s = *list ? *list : "";
+    while (*s == ' ') s++;
+    *start = s;
+    while (*s && *s != ' ') s++;
+    *list = s;
+    return (size_t)(s - *start);
 }
 
 static int word_index(const char *list, const char *name) {
+    const size_t wanted = strlen(name);
     const char *s;
-    for (int i = 0;; i++) {
-        size_t n = word(list, i, &s);
-        if (n == 0) return -1;
-        const char *eq = memchr(s, '=', n);
-        if (eq) n = (size_t)(eq - s);
-        if (strlen(name) == n && memcmp(s, name, n) == 0) return i;
-    }
+    size_t n;
+    for (int i = 0; (n = next_word(&list, &s)); i++)
+        if (n >= wanted && !memcmp(s, name, wanted) && (n == wanted || s[wanted] == '=')) return i;
+    return -1;
 }
 
 int ldm_op_slots(const ldm_op *op) {
-    const char *s;
+    const char *list = op->slots, *s;
     int n = 0;
-    while (word(op->slots, n, &s)) n++;
+    while (next_word(&list, &s)) n++;
     return n;
 }
 
 const char *ldm_op_slot_name(const ldm_op *op, int slot, char *buf, size_t cap) {
-    const char *s = "";
-    size_t n = word(op->slots, slot, &s);
+    const char *list = op->slots, *s;
+    size_t n = next_word(&list, &s);
+    while (n && slot-- > 0) n = next_word(&list, &s);
     snprintf(buf, cap, "%.*s", (int)n, s);
     return buf;
 }

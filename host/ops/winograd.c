@@ -40,7 +40,7 @@ static void filter_matrix(int out, double g[6][3]) {
 }
 
 /* U of one channel for PANEL outputs, whose filters begin `step` floats apart, of which `count` are there; zeros elsewhere. */
-static void turn(double g[6][3], int out, const float *src, int64_t step, int64_t count,
+LDM_WIDEST static void turn(double g[6][3], int out, const float *src, int64_t step, int64_t count,
                  float line[MOST_PLACES][PANEL]) {
     const int side = out + 2;
     double tap[9][PANEL] = {{0}}, half[6][3][PANEL];
@@ -66,7 +66,6 @@ static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
     double g[6][3];
     float *to = dst;
     filter_matrix(out, g);
-    memset(dst, 0, k->bytes);
     for (int source = 0; source < 2; source++)
         for (int64_t from = 0; from < c[source]; from += chunk(out)) {
             const int64_t count = c[source] - from < chunk(out) ? c[source] - from : chunk(out);
@@ -81,6 +80,7 @@ static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
                 }
             to += places(out) * panels * PANEL * count;
         }
+    memset(to, 0, k->bytes - (size_t)((char *)to - (char *)dst));
 }
 
 /* [place][channel of x, then of x2][output] */

@@ -7,17 +7,10 @@
 /* A tile of sums; tiles side by side that share what is in the second-level cache; terms done before the next tile. */
 enum { ROWS = 8, COLUMNS = 16, PANEL = 64, DEPTH = 256 };
 
-/* On x86 one program holds the inner loop for each generation of vectors. */
-#if defined __x86_64__ && defined __GNUC__ && !defined __clang__ && !defined __SANITIZE_ADDRESS__
-#define WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WIDEST
-#endif
-
 typedef double half_row __attribute__((vector_size(COLUMNS / 2 * sizeof(double)), aligned(8)));
 
 /* sum[r][c] += sum_k a[k][r] b[k][c] */
-WIDEST static void tile(double *restrict sum, const double *restrict a, const double *restrict b, int64_t depth) {
+LDM_WIDEST static void tile(double *restrict sum, const double *restrict a, const double *restrict b, int64_t depth) {
     half_row s[ROWS][2], *out = (half_row *)sum;
     const half_row *in = (const half_row *)b;
     memcpy(s, out, sizeof s);

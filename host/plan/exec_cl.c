@@ -164,7 +164,10 @@ static ldm_status place_weight(exec_cl *e, const packed *w, int64_t most, char *
         const ldm_source *s = &e->base.source;
         return s->check(s->self, &e->base.plan->tensor[w->tensor], seen(e->base.plan, s, w->tensor));
     }
-    if (base[w->chunk]) return pack_weight(e, w, most, data, base[w->chunk] + w->offset);
+    if (base[w->chunk]) {
+        ldm_will_write(base[w->chunk] + w->offset, w->layout.bytes);
+        return pack_weight(e, w, most, data, base[w->chunk] + w->offset);
+    }
     void *bytes = NULL;
     ldm_status st = LDM_OK;
     TRY(ldm_alloc(w->layout.bytes, &bytes));
