@@ -27,7 +27,8 @@
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 inplace_turn(__global float *restrict v, __global const real *restrict x, __global const real *restrict x2, int n, int h, int wd,
              int c, int c2, int up, int pt, int pl, int down, int right, int tiles) {
-    const int at = get_global_id(0), first = (c + CHUNK - 1) / CHUNK, second = (int)get_global_id(1) >= first;
+    const int t = get_global_id(0), at = min(t, n * down * right - 1); /* past the end the last tile again */
+    const int first = (c + CHUNK - 1) / CHUNK, second = (int)get_global_id(1) >= first;
     const int from = (get_global_id(1) - (second ? first : 0)) * CHUNK, cs = second ? c2 : c, count = min(CHUNK, cs - from);
     const int iy = at / right % down * OUT - pt + (MUTANT == 3), ix = at % right * OUT - pl + (MUTANT == 4);
     __global const real *row[PLACES];
@@ -35,7 +36,7 @@ inplace_turn(__global float *restrict v, __global const real *restrict x, __glob
         row[i] = input_row(second ? x2 : x, 0, (long)(at / (down * right)) * h * wd, iy + i / SIDE, ix + i % SIDE, h, wd, cs, up);
         if (row[i]) row[i] += from;
     }
-    turn_in(row, count, v + (long)(second * c + from) * PLACES * tiles + at * count, tiles * count);
+    turn_in(row, count, v + (long)(second * c + from) * PLACES * tiles + t * count, tiles * count);
 }
 
 /* U [place][channel][32] of the filters of 32 outputs at w, `step` floats an output, through t [channel * 9 + tap][32]. */
@@ -87,7 +88,7 @@ static void turn_filters(__global const float *w, long step, int count, __global
 MULTIPLY(multiply8, 8)
 MULTIPLY(multiply4, 4)
 
-/* block: a multiple of 4; tiles: all, rounded up to 4. What V has behind the last tile is multiplied but never turned. */
+/* block: a multiple of 4; tiles: all, rounded up to 4. What lies behind the last tile is multiplied but never turned. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 inplace_multiply(__global real *restrict y, __global const float *restrict v, __global float *restrict slots,
                  __global const float *restrict w, __global const float *restrict bias, __global const real *restrict vec,

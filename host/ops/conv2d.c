@@ -375,6 +375,8 @@ static const char *const cases[] = {
     "conv2d n=2 c=40 h=4 w=4 k=24 c2=8 +bias +residual",
     "conv2d n=1 c=1025 h=3 w=3 k=34" SAME3 " +bias",
     "conv2d n=1 c=1100 h=5 w=5 k=64 c2=300 +bias",
+    "conv2d n=1 c=16 h=5 w=6 k=32" SAME3 " +bias",
+    "conv2d n=1 c=16 h=5 w=7 k=32 c2=16 +vec",
     "conv2d n=2 c=48 h=5 w=7 k=96 c2=304 act=silu +bias +vec +residual",
     "conv2d n=1 c=528 h=18 w=16 k=64 +residual",
     "conv2d n=2 c=48 h=9 w=17 k=96" SAME3 " c2=16 +bias +vec +residual",

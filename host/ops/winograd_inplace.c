@@ -74,7 +74,7 @@ ldm_status ldm_winograd_inplace_record(const ldm_problem *p, const int *t, const
     ldm_rec_int(r, down);
     ldm_rec_int(r, right);
     ldm_rec_int(r, fours(p, t[OUT]));
-    ldm_rec_range2(r, tiles(p, t[OUT]), strips(dim[C]) + strips(dim[C2]), 1, 1);
+    ldm_rec_range2(r, fours(p, t[OUT]), strips(dim[C]) + strips(dim[C2]), 1, 1);
     ldm_row_kernel(p, r, "conv2d_inplace_cpu.cl", "inplace_multiply");
     ldm_rec_define(r, "OUT", t[OUT]);
     ldm_rec_slot(r, SLOT_Y);

@@ -117,7 +117,7 @@ ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out)
  */
 
 typedef struct ldm_source {
-    /* All elements of the given param `t` of the plan as f32, in the checkpoint's layout (plan shape). Both functions are called
+    /* All elements of the given param `t` of the plan as f32, in the checkpoint's layout (plan shape). All functions are called
      * while an executor is created, by several threads at a time. */
     ldm_status (*load)(void *self, const ldm_tensor_info *t, float *dst);
     void *self;
@@ -146,7 +146,7 @@ typedef struct ldm_memory {
 /* w NULL: of a source that lets every weight be viewed, as a file of f32 does. */
 ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, const ldm_source *w, ldm_memory *out);
 
-/* On a device: weights packed once, programs built, every step recorded. Borrows cl and plan. LDM_ERR_NOMEM, before any
+/* On a device: weights packed once, programs built, every step recorded. Borrows cl, plan and what w has. LDM_ERR_NOMEM, before any
  * allocation, if the memory plan exceeds the device's. `impl` [opt]: "op=row,op=row" forces rows. */
 ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, const char *impl, ldm_exec **out);
 /* On the references of reference/: slow, exact to f64 per step, results rounded to the tensors' dtypes. */
