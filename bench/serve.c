@@ -59,7 +59,7 @@ static ldm_status open_net(served *s, const char *words, json_t *answer) {
         return ldm_fail(LDM_ERR_ARG, "'net %s': wanted net NAME NxHxW DTYPE WEIGHTS", words);
     app_network_options o = {.net = name, .n = n, .h = h, .w = w, .synthetic = strtoll(weights, &end, 10)};
     if (*end) o.model = weights, o.synthetic = -1;
-    if (!ldm_dtype_parse(dtype, strlen(dtype), &o.dtype))
+    if (!ldm_dtypes_parse(dtype, strlen(dtype), &o.dtype, &o.wdtype))
         return ldm_fail(LDM_ERR_ARG, "'net %s': no such dtype", words);
     ldm_status st = bench_net_open(&s->net, s->cl, &o);
     if (st) return st;

@@ -1,5 +1,5 @@
 /* conv2d.cl -- convolution, the plain kernel: any OpenCL 1.2 device, any shape
- *   y [n,p,q,k]   x [n,h,wd,c]   x2 [n,h,wd,c2] or absent   w [k,c+c2,r,s]   bias [k], vec [n,k], residual [n,p,q,k] or absent
+ *   y [n,p,q,k]   x [n,h,wd,c]   x2 [n,h,wd,c2] or absent   w [k,c+c2,r,s], q8 by rows [k][src][tap][channel]   bias [k], vec [n,k], residual [n,p,q,k] or absent
  *   y = act(bias + vec + residual + sum over r, s, c of w * concat(x, x2) enlarged `up` times), zero outside the map
  *   reference  reference/ref_conv2d.c          host  host/ops/conv2d.c
  *
@@ -8,7 +8,8 @@
  * MUTANTS: 1 last product dropped, 2 first channel doubled, 3 halo off by one in y, 4 halo off by one in x, 5 stride + 1,
  *   6 bias missing, 7 neighbour's bias, 8 outside is one, 9 upsample shifted, 10 filter flipped, 11 channels swapped,
  *   12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped, 16 activation dropped, 17 sign of one
- *   tap, 18 sum kept in f16, 19 x cut to f16, 20 x cut to bf16 */
+ *   tap, 18 sum kept in f16, 19 x cut to f16, 20 x cut to bf16, 21 scale of the tap's first block for all (WREAL q8),
+ *   22 sign of a number lost (WREAL q8) */
 
 __kernel void conv2d_plain(__global real *restrict y, __global const real *restrict x, __global const real *restrict x2,
                            __global const wreal *restrict w, __global const float *restrict bias,
@@ -27,7 +28,7 @@ __kernel void conv2d_plain(__global real *restrict y, __global const real *restr
             const int sy = MUTANT == 9 && up == 2 ? min((iy + 1) / 2, h - 1) : iy / up;
             const size_t at = outside ? 0 : ((size_t)in * h + sy) * wd + ix / up;
             const size_t tap = MUTANT == 10 ? (r - 1 - ry) * s + (s - 1 - sx) : ry * s + sx;
-            __global const wreal *wt = w + (size_t)o * (c + c2) * r * s + tap;
+            __global const wreal *wt = w + W_AT((size_t)o * (c + c2) * r * s);
             for (int e = 0; e < c + c2; e++) {
                 if (MUTANT == 1 && e == c + c2 - 1 && ry == r - 1 && sx == s - 1) continue;
                 if (MUTANT == 15 && e >= c) continue;
@@ -38,7 +39,17 @@ __kernel void conv2d_plain(__global real *restrict y, __global const real *restr
                 if (MUTANT == 19) v = CUT(v);
                 if (MUTANT == 20) v = as_float(as_uint(v) & 0xffff0000u);
                 if (MUTANT == 17 && ry == 0 && sx == 0) v = -v;
-                sum = FMA(v, WLOAD(wt, (size_t)e * r * s), sum);
+#if WREAL_KIND == KIND_Q8
+                const size_t at_w = e < c ? tap * c + e : (size_t)r * s * c + tap * c2 + e - c;
+#else
+                const size_t at_w = (size_t)e * r * s + tap;
+#endif
+                float u = WLOAD(wt, at_w);
+#if WREAL_KIND == KIND_Q8
+                if (MUTANT == 21) u = LDM_Q8_SCALE(wt, at_w - (e < c ? e : e - c)) * *LDM_Q8_AT(wt, at_w);
+                if (MUTANT == 22) u = fabs(u);
+#endif
+                sum = FMA(v, u, sum);
                 if (MUTANT == 18) sum = half_of(sum);
             }
         }

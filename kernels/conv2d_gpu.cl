@@ -13,7 +13,14 @@
  * MUTANTS: 1 last product dropped, 2 last step of K dropped, 3 no barrier between steps, 4 bias missing,
  *   5 residual missing, 6 activation dropped, 7 local tail left as it was, 8 last part dropped, 9 neighbour's bias,
  *   10 stored as f16 cut short, 11 two products swapped, 12 halo off by one in y, 13 halo off by one in x, 14 stride + 1,
- *   15 upsample shifted, 16 outside is one, 17 x2 dropped, 18 vec of sample 0, 19 filter flipped. */
+ *   15 upsample shifted, 16 outside is one, 17 x2 dropped, 18 vec of sample 0, 19 filter flipped,
+ *   20 scales of the panel's first columns for all (WREAL q8), 21 sign of a number lost (WREAL q8). */
+#if MUTANT == 20
+#define ONE_SCALE
+#endif
+#if MUTANT == 21
+#define NO_SIGN
+#endif
 #include "gpu_tile.clh"
 #ifndef C_VEC
 #define C_VEC 1
@@ -51,7 +58,7 @@ void conv2d_block(__global real *y, __global float *part, __global const real *r
     float4 acc[WORK_M][QUADS_N], x_next[X_LOADS], w_next[W_LOADS];
     int first_y[X_LOADS], first_x[X_LOADS], image[X_LOADS]; /* of the pixel a load is for: its tap 0,0 and its sample */
     place at = place_of(from + 4 * (lid % QUADS_K), c, c2, r, s);
-    w += (long)col0 * depth; /* a work-item's own offset from here fits 32 bits */
+    w += W_AT((long)col0 * depth); /* a work-item's own offset from here fits 32 bits */
 #pragma unroll
     for (int l = 0; l < X_LOADS; l++) {
         const int row = row0 + (lid + l * GROUP) / QUADS_K, in = row / (p * q), oy = row / q % p, ox = row % q;

@@ -14,9 +14,12 @@
  *   11 last rows of a tile swapped, 12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped,
  *   16 activation dropped, 17 last tile of a group repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the
  *   first again, 20 filter turned over, 21 last row of outputs unwritten, 22 neighbour's panel */
+#if MUTANT == 18
+#define HALF_SUMS
+#endif
+#include "lanes.clh"
 #include "conv2d_cpu.clh"
 #include "input_row.clh"
-#define lanes float16
 #include "winograd.clh"
 #include "winograd_cpu.clh"
 #include "across.clh"

@@ -15,7 +15,8 @@
  *   5 residual missing, 6 activation dropped, 7 local tail left as it was, 8 last part dropped, 9 neighbour's bias,
  *   10 stored as f16 cut short, 11 two products swapped, 12 batch element 0 of w always,
  *   13 vec missing, 14 vec of the first of the batch, 15 value and gate exchanged,
- *   16 gate's bias missing. */
+ *   16 gate's bias missing, 17 scales of the panel's first columns for all (WREAL q8),
+ *   18 sign of a number lost (WREAL q8). */
 #if ACT == ACT_GEGLU
 /* For gpu_tile.clh: columns col.. are value, gate, value, gate. y is at the first pair of the tile. */
 void finish_pairs(__global real *y, __global const float *bias, __global const real *vec, __global const real *residual,
@@ -30,6 +31,12 @@ void finish_pairs(__global real *y, __global const float *bias, __global const r
 #define FINISH finish_pairs
 #define Y_AT(at) ((at) / 2)
 #endif
+#if MUTANT == 17
+#define ONE_SCALE
+#endif
+#if MUTANT == 18
+#define NO_SIGN
+#endif
 #include "gpu_tile.clh"
 #define PANELS 0
 #define KN 1
@@ -39,6 +46,9 @@ void finish_pairs(__global real *y, __global const float *bias, __global const r
 #endif
 
 QUAD_OF(x_quad, real, LOAD, ALOAD4, VEC)
+#if WREAL_KIND == KIND_Q8 /* panels only */
+#define AWLOAD4 WLOAD4
+#endif
 QUAD_OF(w_quad, wreal, WLOAD, AWLOAD4, VEC)
 
 __kernel WORK_GROUP(GROUP)
@@ -54,7 +64,7 @@ void gemm_block(__global real *y, __global float *part, __global const real *res
     float4 acc[WORK_M][QUADS_N], x_next[X_LOADS], w_next[W_LOADS];
     /* 64-bit offsets are the same for the whole work-group; a work-item's own fit 32 bits */
     x += ((long)b * m + row0) * k;
-    w += W_LAYOUT == PANELS ? (long)col0 * k : (long)(MUTANT == 12 ? 0 : b) * n * k + (W_LAYOUT == NK ? (long)col0 * k : col0);
+    w += W_LAYOUT == PANELS ? W_AT((long)col0 * k) : (long)(MUTANT == 12 ? 0 : b) * n * k + (W_LAYOUT == NK ? (long)col0 * k : col0);
 #define FETCH(k0)                                                                                                      \
     _Pragma("unroll") for (int l = 0; l < X_LOADS; l++) {                                                              \
         const int kk = 4 * (lid % QUADS_K), row = (lid + l * GROUP) / QUADS_K;                                         \

@@ -11,8 +11,11 @@
  *   not exchanged, 6 bias missing, 7 neighbour's bias, 12 f16 store truncated, 13 vec of the first, 14 residual missing, 16 activation
  *   dropped, 18 sums kept in f16, 19 second half of a panel is the first again, 20 last row of a tile repeats its neighbour,
  *   21 value and gate exchanged, 22 gate's bias missing, 23 next strip instead of this */
+#if MUTANT == 18
+#define HALF_SUMS
+#endif
+#include "lanes.clh"
 #include "conv2d_cpu.clh"
-#define lanes float16
 #include "across.clh"
 #ifndef TILE_ROWS
 #define TILE_ROWS 8 /* rows of a tile, 1..14; 2 float16 sums each */
@@ -86,7 +89,7 @@ gemm_inplace(__global real *restrict y, __global const real *restrict x, __globa
                 STORE16(value * gelu16(gate), y, r * (n / 2) + low);
                 continue;
             }
-            finish16(y, bias, vec, residual, sum[0], r * n + low, low, r / per, n, act);
-            finish16(y, bias, vec, residual, sum[1], r * n + high, high, r / per, n, act);
+            finish_lanes(y, bias, vec, residual, sum[0], r * n + low, low, r / per, n, act);
+            finish_lanes(y, bias, vec, residual, sum[1], r * n + high, high, r / per, n, act);
         }
 }

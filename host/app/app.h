@@ -55,7 +55,6 @@ ldm_status app_parse(const app_command *self, const struct poptOption *table, in
 
 void app_free_list(char **list); /* what POPT_ARG_ARGV gathered, which popt leaves to us; accepts NULL */
 ldm_status app_parse_size(const char *text, const char *what, size_t *out); /* "6G", "512M", bytes */
-ldm_status app_parse_dtype(const char *text, ldm_dtype *out);               /* "f32", "f16"; NULL is f32 */
 /* The device named by the options, with the tuning database unless --no-tuned; runs the self-test, on defaults, the first time
  * a device + driver is seen. */
 ldm_status app_open_device(ldm_cl **out);

@@ -16,7 +16,7 @@ typedef struct options {
     const char *family;
     int size, batch, steps, repeat;
     bool full;
-    ldm_dtype dtype;
+    ldm_dtype dtype, wdtype;
 } options;
 
 typedef struct row {
@@ -60,6 +60,7 @@ static ldm_status measure_unet(const options *o, ldm_cl *cl, row *r, json_t *kin
     ldm_loop_options lo = {.unet = r->config->unet,
                            .n_classes = r->config->n_classes,
                            .dtype = o->dtype,
+                           .wdtype = o->wdtype,
                            .n = o->batch,
                            .h = o->size / r->f,
                            .w = o->size / r->f};
@@ -137,6 +138,7 @@ static ldm_status measure_decoder(const options *o, ldm_cl *cl, row *r) {
                              .config = r->config->name,
                              .synthetic = 1,
                              .dtype = o->dtype,
+                             .wdtype = o->wdtype,
                              .n = o->batch,
                              .h = o->size / r->f};
     TRY(app_network_plan(&n, &net));
@@ -211,7 +213,7 @@ static void report(const options *o, const row *rows, int n, const ldm_peak *pea
                       "first_step_s", r->first_step, "decode_s", r->decode, "sample_s", s, "samples_per_s", 1 / s,
                       "gflops", gflops, "peak_percent", percent, "peak_bytes", (json_int_t)r->bytes, "headline",
                       headline[place], "decode_gmac", r->decode_flops * 0.5e-9 / o->batch, "steps", o->steps, "batch",
-                      o->batch, "full", (int)o->full, "programs", r->programs, "dtype", ldm_dtype_name(o->dtype));
+                      o->batch, "full", (int)o->full, "programs", r->programs, "dtype", ldm_dtype_name(o->dtype), "wdtype", ldm_dtype_name(o->wdtype));
         if (base) {
             json_object_set_new(j, "speedup", json_real(speedup));
             json_object_set_new(j, "arithmetic", json_real(by_macs));
@@ -229,7 +231,7 @@ static void report(const options *o, const row *rows, int n, const ldm_peak *pea
 }
 
 APP_COMMAND(ablate) {
-    char *f_list = NULL, *family = NULL, *dtype = NULL, *out = NULL, name[64];
+    char *f_list = NULL, *family = NULL, *out = NULL, name[64];
     options o = {.size = 256, .batch = 1, .steps = 50, .repeat = 3};
     int full = 0;
     struct poptOption table[] = {
@@ -238,7 +240,6 @@ APP_COMMAND(ablate) {
         {"size", 0, POPT_ARG_INT, &o.size, 0, "side of the picture in pixels (256)", "N"},
         {"batch", 'b', POPT_ARG_INT, &o.batch, 0, "batch size (1)", "B"},
         {"steps", 0, POPT_ARG_INT, &o.steps, 0, "DDIM steps of a sample (50)", "S"},
-        {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
         {"repeat", 0, POPT_ARG_INT, &o.repeat, 0, "timed steps; the median counts (3)", "R"},
         {"full", 0, POPT_ARG_NONE, &full, 0, "really run the whole sampling loop", NULL},
         {"output", 'o', POPT_ARG_STRING, &out, 0,
@@ -258,7 +259,7 @@ APP_COMMAND(ablate) {
     TRY(app_parse(self, table, argc, argv, 0, 0, &words, &ctx));
     o.full = full, o.family = family ? family : "cin";
     TRY(parse_list(f_list, wanted));
-    TRY(app_parse_dtype(dtype, &o.dtype));
+    TRY(app_storage(&o.dtype, &o.wdtype));
     if (strcmp(o.family, "cin") && strcmp(o.family, "celeba"))
         TRY(ldm_fail(LDM_ERR_ARG, "--family %s: wanted cin or celeba", o.family));
     if (o.size < 128 || o.size > 1024 || o.size % 128)
@@ -300,7 +301,7 @@ APP_COMMAND(ablate) {
 done:
     json_decref(root), json_decref(json), json_decref(kinds);
     ldm_cl_close(cl);
-    free(f_list), free(family), free(dtype), free(out);
+    free(f_list), free(family), free(out);
     poptFreeContext(ctx);
     return st;
 }

@@ -25,7 +25,7 @@ static ldm_status read_slot(const ldm_problem *p, const ldm_slot *slot, const ch
                       ldm_shape_text(&slot[i].shape, want, sizeof want));
     } else {
         memcpy(in[i], a.data, (size_t)count * sizeof(float));
-        ldm_round_to(slot[i].dtype, in[i], (size_t)count);
+        ldm_round_tensor(slot[i].dtype, &slot[i].shape, in[i]);
     }
     ldm_array_free(&a);
     return st;

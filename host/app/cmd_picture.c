@@ -9,7 +9,7 @@
 #include <string.h>
 
 typedef struct picture_options {
-    char *model, *config, *taesd, *in, *out, *dtype;
+    char *model, *config, *taesd, *in, *out;
     long long synthetic, seed; /* seed >= 0: a sample of the KL posterior instead of its mean */
     int width, height;         /* decode: crop */
 } picture_options;
@@ -37,7 +37,6 @@ static struct poptOption stage_table[] = {
      "FOLDER"},
     {"synthetic", 0, POPT_ARG_LONGLONG, &o.synthetic, 0,
      "deterministic random weights instead (a speed test, not a picture)", "SEED"},
-    {"dtype", 0, POPT_ARG_STRING, &o.dtype, 0, "storage: f32 or f16", "T"},
     POPT_TABLEEND};
 #define STAGE                                                                                                          \
     { NULL, 0, POPT_ARG_INCLUDE_TABLE, stage_table, 0, "First stage:", NULL }
@@ -80,7 +79,7 @@ static ldm_status run_half(ldm_cl *cl, app_part part, const float *x, int64_t h,
                              .synthetic = o.synthetic,
                              .h = h,
                              .w = w};
-    TRY(app_parse_dtype(o.dtype, &n.dtype));
+    TRY(app_storage(&n.dtype, &n.wdtype));
     if (o.taesd) {
         TRY(find_half(o.taesd, n.net, path, sizeof path));
         n.model = path;
@@ -183,7 +182,7 @@ static void end(job *j) {
     free(j->latent), free(j->y);
     ldm_image_free(&j->im);
     ldm_cl_close(j->cl);
-    free(o.model), free(o.config), free(o.taesd), free(o.in), free(o.out), free(o.dtype);
+    free(o.model), free(o.config), free(o.taesd), free(o.in), free(o.out);
     poptFreeContext(j->ctx);
 }
 

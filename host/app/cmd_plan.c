@@ -4,11 +4,10 @@
 #include <stdlib.h>
 
 APP_COMMAND(plan) {
-    char *config = NULL, *dtype = NULL;
+    char *config = NULL;
     int shapes = 0, batch = 1, height = 0, width = 0, tokens = 0, list = 0;
     struct poptOption table[] = {
         {"config", 0, POPT_ARG_STRING, &config, 0, "configuration by name, or key=value text", "NAME"},
-        {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
         {"batch", 'b', POPT_ARG_INT, &batch, 0, "batch size", "N"},
         {"height", 'H', POPT_ARG_INT, &height, 0, "of the network's own input (default: native)", "N"},
         {"width", 'W', POPT_ARG_INT, &width, 0, "likewise", "N"},
@@ -39,7 +38,7 @@ APP_COMMAND(plan) {
     if (!words || !words[0]) TRY(ldm_fail(LDM_ERR_ARG, "which network? `ldm plan --list` names them"));
     app_network_options o = {
         .net = words[0], .config = config, .synthetic = 0, .n = batch, .h = height, .w = width, .tokens = tokens};
-    TRY(app_parse_dtype(dtype, &o.dtype));
+    TRY(app_storage(&o.dtype, &o.wdtype));
     TRY(app_open_untested(&cl));
     TRY(app_network_plan(&o, &net));
     const ldm_device *d = ldm_cl_device(cl);
@@ -51,7 +50,7 @@ done:
     ldm_text_free(&out);
     app_network_close(&net);
     ldm_cl_close(cl);
-    free(config), free(dtype);
+    free(config);
     poptFreeContext(ctx);
     return st;
 }

@@ -179,7 +179,7 @@ done:
 }
 
 APP_COMMAND(run) {
-    char **ins = NULL, *config = NULL, *model = NULL, *out = NULL, *executor = NULL, *dtype = NULL, *dump = NULL,
+    char **ins = NULL, *config = NULL, *model = NULL, *out = NULL, *executor = NULL, *dump = NULL,
          *profile = NULL, *impl = NULL, *save = NULL;
     long long synthetic = -1;
     int repeat = 1;
@@ -192,7 +192,6 @@ APP_COMMAND(run) {
         {"config", 0, POPT_ARG_STRING, &config, 0,
          "configuration by name or as key=value text, where the file does not say it", "NAME"},
         {"executor", 0, POPT_ARG_STRING, &executor, 0, "cl (default) or reference", "NAME"},
-        {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
         {"impl", 0, POPT_ARG_STRING, &impl, 0, "force implementations, e.g. conv2d=conv2d_plain,gemm=gemm_plain",
          "LIST"},
         {"repeat", 0, POPT_ARG_INT, &repeat, 0, "run so often and print the times", "N"},
@@ -221,7 +220,7 @@ APP_COMMAND(run) {
         TRY(ldm_fail(LDM_ERR_ARG, "--dump SCOPE and a folder go together: ldm run NET --dump SCOPE FOLDER"));
     if (repeat < 1) TRY(ldm_fail(LDM_ERR_ARG, "--repeat %d: wanted 1 or more", repeat));
     app_network_options o = {.net = words[0], .config = config, .model = model, .synthetic = synthetic};
-    TRY(app_parse_dtype(dtype, &o.dtype));
+    TRY(app_storage(&o.dtype, &o.wdtype));
     app_network probe = {0};
     TRY(app_network_find(&o, &probe)); /* which part decides what the inputs are */
     app_part part = probe.part;
@@ -273,7 +272,7 @@ done:
     ldm_cl_close(cl);
     app_network_close(&net);
     ldm_array_free(&in.x), ldm_array_free(&in.t), ldm_array_free(&in.context), ldm_array_free(&in.labels);
-    free(config), free(model), free(out), free(executor), free(dtype), free(dump), free(profile), free(impl),
+    free(config), free(model), free(out), free(executor), free(dump), free(profile), free(impl),
         free(save);
     app_free_list(ins);
     poptFreeContext(ctx);

@@ -91,7 +91,7 @@ done:
 }
 
 APP_COMMAND(sample) {
-    char *model = NULL, *out = NULL, *dtype = NULL, *sampler = NULL, *latent_out = NULL;
+    char *model = NULL, *out = NULL, *sampler = NULL, *latent_out = NULL;
     long long synthetic = -1, seed = 42;
     int class_id = 0, steps = 50, batch = 1, height = 0, width = 0;
     double eta = 0, scale = 1;
@@ -110,7 +110,6 @@ APP_COMMAND(sample) {
         {"batch", 'b', POPT_ARG_INT, &batch, 0, "pictures", "B"},
         {"height", 'H', POPT_ARG_INT, &height, 0, "of the picture in pixels (default: native)", "PIXELS"},
         {"width", 'W', POPT_ARG_INT, &width, 0, "likewise", "PIXELS"},
-        {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
         {"latent", 0, POPT_ARG_STRING, &latent_out, 0, "also write the final latent, NCHW", "FILE.npy"},
         APP_PLAN,
         APP_DEVICE,
@@ -136,7 +135,7 @@ APP_COMMAND(sample) {
     if (!isfinite(scale)) TRY(ldm_fail(LDM_ERR_ARG, "--cfg-scale: wanted a number"));
     if (!isfinite(eta) || eta < 0 || eta > 1) TRY(ldm_fail(LDM_ERR_ARG, "--eta %g: wanted 0 to 1", eta));
     app_network_options o = {.net = "unet", .config = words[0], .model = model, .synthetic = synthetic};
-    TRY(app_parse_dtype(dtype, &o.dtype));
+    TRY(app_storage(&o.dtype, &o.wdtype));
     TRY(app_network_find(&o, &net));
     const ldm_config *c = net.config;
     if (!c)
@@ -155,6 +154,7 @@ APP_COMMAND(sample) {
     lo = (ldm_loop_options){.unet = c->unet,
                             .n_classes = c->condition == LDM_COND_CLASS ? c->n_classes : 0,
                             .dtype = o.dtype,
+                            .wdtype = o.wdtype,
                             .n = batch,
                             .guided = scale != 1};
     int64_t ph = height ? height : (int64_t)c->latent * f, pw = width    ? width
@@ -214,7 +214,7 @@ done:
     ldm_exec_destroy(e);
     app_network_close(&net);
     ldm_cl_close(cl);
-    free(model), free(out), free(dtype), free(sampler), free(latent_out);
+    free(model), free(out), free(sampler), free(latent_out);
     poptFreeContext(ctx);
     return st;
 }

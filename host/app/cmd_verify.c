@@ -198,7 +198,7 @@ done:
 }
 
 APP_COMMAND(verify) {
-    char *model = NULL, *config = NULL, *dtype = NULL, *save = NULL, *against = NULL, *impl = NULL;
+    char *model = NULL, *config = NULL, *save = NULL, *against = NULL, *impl = NULL;
     long long synthetic = 1;
     int ops = 0, complete = 0, sampled = 0, height = 0, batch = 1;
     struct poptOption table[] = {
@@ -206,7 +206,6 @@ APP_COMMAND(verify) {
         {"model", 'm', POPT_ARG_STRING, &model, 0, "checkpoint (else synthetic weights)", "FILE"},
         {"config", 0, POPT_ARG_STRING, &config, 0, "configuration where the file does not say it", "NAME"},
         {"synthetic", 0, POPT_ARG_LONGLONG, &synthetic, 0, "seed of synthetic weights (1)", "SEED"},
-        {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
         {"height", 'H', POPT_ARG_INT, &height, 0, "side of the network's input (default: native)", "N"},
         {"batch", 'b', POPT_ARG_INT, &batch, 0, "batch size", "N"},
         {"complete", 0, POPT_ARG_NONE, &complete, 0, "judge every output (default below 4 GFLOP)", NULL},
@@ -230,12 +229,12 @@ APP_COMMAND(verify) {
                              .synthetic = synthetic,
                              .n = batch,
                              .h = height};
-    TRY(app_parse_dtype(dtype, &o.dtype));
+    TRY(app_storage(&o.dtype, &o.wdtype));
     TRY(app_open_untested(&cl));
     TRY(ops ? verify_ops(cl) : verify_network(&o, cl, impl, complete ? 1 : sampled ? 2 : 0, save, against));
 done:
     ldm_cl_close(cl);
-    free(model), free(config), free(dtype), free(save), free(against), free(impl);
+    free(model), free(config), free(save), free(against), free(impl);
     poptFreeContext(ctx);
     return st;
 }

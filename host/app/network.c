@@ -5,9 +5,25 @@
 #include <string.h>
 
 static int no_fuse;
+static char *dtype_text, *wtype_text; /* popt's copies live as long as the process */
 struct poptOption app_plan_table[] = {
+    {"dtype", 0, POPT_ARG_STRING, &dtype_text, 0, "storage of activations, and of weights unless --wtype says otherwise: f32 or f16", "T"},
+    {"wtype", 0, POPT_ARG_STRING, &wtype_text, 0,
+     "storage of the weights of linear and convolution layers: f32, f16, bf16 or q8_0 (blocks of 32 with an f16 scale)", "T"},
     {"no-fuse", 0, POPT_ARG_NONE, &no_fuse, 0, "run the network's own steps, without the plan's rewrites", NULL},
     POPT_TABLEEND};
+
+ldm_status app_storage(ldm_dtype *dtype, ldm_dtype *wdtype) {
+    ldm_dtype t = LDM_F32, w;
+    if (dtype_text && (!ldm_dtype_parse(dtype_text, strlen(dtype_text), &t) || (t != LDM_F32 && t != LDM_F16)))
+        return ldm_fail(LDM_ERR_ARG, "--dtype %s: wanted f32 or f16", dtype_text);
+    w = t;
+    if (wtype_text && (!ldm_dtype_parse(wtype_text, strlen(wtype_text), &w) ||
+                       (w != LDM_F32 && w != LDM_F16 && w != LDM_BF16 && w != LDM_Q8_0)))
+        return ldm_fail(LDM_ERR_ARG, "--wtype %s: wanted f32, f16, bf16 or q8_0", wtype_text);
+    *dtype = t, *wdtype = w;
+    return LDM_OK;
+}
 
 static ldm_status part_of(const char *word, app_part *out) {
     static const char *const words[] = {"unet", "encoder", "decoder"};
@@ -96,7 +112,7 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net) {
     if (o->classes && !classes)
         return ldm_fail(LDM_ERR_ARG, "input class: %s has no classes",
                         net->config ? net->config->name : "this network");
-    if ((st = ldm_plan_create(o->dtype, o->dtype, &net->plan))) return st;
+    if ((st = ldm_plan_create(o->dtype, o->wdtype, &net->plan))) return st;
     ldm_plan *p = net->plan;
     if (net->part == APP_UNET) {
         ldm_tensor x =
@@ -150,9 +166,24 @@ void app_network_close(app_network *net) {
     *net = (app_network){0};
 }
 
+/* Weights that could not be kept as asked for. */
+static void note_storage(const ldm_plan *p) {
+    ldm_text kept = {0};
+    int other = 0;
+    const char *first = "";
+    for (int i = p->tensors - 1; i >= 0 && p->wdtype == LDM_Q8_0; i--)
+        if (p->tensor[i].kind == LDM_PARAM && p->tensor[i].dtype == LDM_F16) other++, first = p->tensor[i].name;
+    if (!other) return;
+    ldm_plan_storage(p, &kept);
+    ldm_note("weights: %s; %d tensors (%s%s) are no whole blocks of %d inputs and stay f16", kept.s ? kept.s : "", other,
+             first, other > 1 ? ", ..." : "", LDM_Q8_BLOCK);
+    ldm_text_free(&kept);
+}
+
 ldm_status app_network_finish(app_network *net, const ldm_device *d) {
     net->plan->as_given = d && d->low_memory;
     ldm_status st = no_fuse ? LDM_OK : ldm_plan_fuse(net->plan);
+    if (!st) note_storage(net->plan);
     return st ? st : ldm_plan_finish(net->plan, d ? d->max_alloc : SIZE_MAX / 4, d ? d->base_align : 64);
 }
 

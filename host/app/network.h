@@ -10,7 +10,7 @@ typedef struct app_network_options {
     const char *config;  /* a name, or key=value text; NULL: from net, or from the file */
     const char *model;   /* checkpoint, or NULL */
     long long synthetic; /* seed when model is NULL; -1: none was given */
-    ldm_dtype dtype;
+    ldm_dtype dtype, wdtype; /* activations, weights */
     int64_t n, h, w; /* of the network's own input: latent, or picture for an encoder; 0: native size */
     int64_t tokens;  /* of the context; 0: 77, or 1 for class-conditional ones */
     bool classes;    /* UNet: input "class" (i32) through the class embedder instead of "context" */
@@ -39,10 +39,13 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net);
 ldm_status app_network_weights(const app_network_options *o, app_network *net);
 void app_network_close(app_network *net); /* accepts {0} */
 
-/* --no-fuse, of the commands that make plans. */
+/* --dtype, --wtype and --no-fuse, of the commands that make plans. */
 extern struct poptOption app_plan_table[];
 #define APP_PLAN                                                                                                       \
     { NULL, 0, POPT_ARG_INCLUDE_TABLE, app_plan_table, 0, "Plan:", NULL }
+
+/* What --dtype and --wtype say: f32, and weights as activations, by default. */
+ldm_status app_storage(ldm_dtype *dtype, ldm_dtype *wdtype);
 
 /* Fuses the plan unless --no-fuse was given, and lays out its memory for a device, or for the references (NULL). */
 ldm_status app_network_finish(app_network *net, const ldm_device *d);

@@ -64,14 +64,6 @@ ldm_status app_parse_size(const char *text, const char *what, size_t *out) {
     return LDM_OK;
 }
 
-ldm_status app_parse_dtype(const char *text, ldm_dtype *out) {
-    ldm_dtype t = LDM_F32;
-    if (text && (!ldm_dtype_parse(text, strlen(text), &t) || (t != LDM_F32 && t != LDM_F16)))
-        return ldm_fail(LDM_ERR_ARG, "dtype '%s': only f32 and f16 can be computed with", text);
-    *out = t;
-    return LDM_OK;
-}
-
 /* The verdict of the self-test on this device and driver is remembered in the cache folder. */
 static ldm_status first_time(ldm_cl *cl) {
     const ldm_device *d = ldm_cl_device(cl);

@@ -107,12 +107,16 @@ typedef enum ldm_dtype {
     LDM_I8,
     LDM_I16,
     LDM_BOOL,
+    LDM_Q8_0, /* blocks of 32 values: see below */
     LDM_DTYPES
 } ldm_dtype;
 
-size_t ldm_dtype_size(ldm_dtype t);      /* bytes of one element */
+size_t ldm_dtype_size(ldm_dtype t); /* bytes of one element; 0 for q8_0, which has none of its own */
+size_t ldm_dtype_bytes(ldm_dtype t, int64_t n); /* bytes of n elements, for q8_0 a multiple of LDM_Q8_BLOCK */
 const char *ldm_dtype_name(ldm_dtype t); /* "f32" */
 bool ldm_dtype_parse(const char *s, size_t len, ldm_dtype *out);
+/* "f32", or "f32*q8_0" where weights are stored otherwise than activations. */
+bool ldm_dtypes_parse(const char *s, size_t len, ldm_dtype *dtype, ldm_dtype *wdtype);
 double ldm_dtype_unit(ldm_dtype t); /* unit round-off u: f32 2^-24, f16 2^-11, bf16 2^-8, f64 2^-53, integers 0 */
 double ldm_dtype_tiny(ldm_dtype t); /* half the smallest denormal */
 
@@ -125,6 +129,14 @@ void ldm_from_f32(ldm_dtype t, const float *src, size_t n,
                   void *dst);                          /* integers: rounded to nearest even, saturated */
 void ldm_round_to(ldm_dtype t, float *data, size_t n); /* what storing as t and loading again gives */
 
+/* q8_0: 32 values w along a reduced axis as one f16 scale, max|w| / 127, and 32 whole numbers -127..127, w / scale, both
+ * rounded to nearest even. scale * number is exact in f32, and |w - scale * number| <= scale / 2; where the scale is
+ * denormal (max|w| below 127 * 2^-14) up to 127 * 2^-25 more. Where the scale overflows (max|w| of
+ * 8,321,040 and above) it is infinite, and what comes back is not finite. As bytes: the scale, then the numbers, 34. */
+enum { LDM_Q8_BLOCK = 32, LDM_Q8_BYTES = 34 };
+void ldm_q8_encode(const float *w, int64_t step, uint16_t *scale, int8_t *q); /* of w[0], w[step], ... w[31 step] */
+
+
 enum { LDM_MAX_RANK = 8 };
 typedef struct ldm_shape {
     int rank;
@@ -134,6 +146,9 @@ ldm_shape ldm_shape_of(int rank, ...);       /* int64_t each */
 int64_t ldm_shape_count(const ldm_shape *s); /* product; -1 on overflow or a negative dimension */
 bool ldm_shape_equal(const ldm_shape *a, const ldm_shape *b);
 const char *ldm_shape_text(const ldm_shape *s, char *buf, size_t cap); /* "[320, 4, 3, 3]" */
+/* ldm_round_to for a tensor: where t comes in blocks they lie along the second axis, the inputs of a weight [out, in, ..],
+ * of which there must be whole blocks. */
+void ldm_round_tensor(ldm_dtype t, const ldm_shape *s, float *data);
 
 /* ---- numbers that are the same on every machine ------------------------------------------------------------------ */
 

@@ -18,9 +18,13 @@ static const struct {
     [LDM_I8] = {"i8", 1, 0, 0},
     [LDM_I16] = {"i16", 2, 0, 0},
     [LDM_BOOL] = {"bool", 1, 0, 0},
+    [LDM_Q8_0] = {"q8_0", 0, 0, 0},
 };
 
 size_t ldm_dtype_size(ldm_dtype t) { return types[t].size; }
+size_t ldm_dtype_bytes(ldm_dtype t, int64_t n) {
+    return t == LDM_Q8_0 ? (size_t)n / LDM_Q8_BLOCK * LDM_Q8_BYTES : (size_t)n * ldm_dtype_size(t);
+}
 const char *ldm_dtype_name(ldm_dtype t) { return types[t].name; }
 double ldm_dtype_unit(ldm_dtype t) { return types[t].unit; }
 double ldm_dtype_tiny(ldm_dtype t) { return types[t].tiny; }
@@ -29,6 +33,14 @@ bool ldm_dtype_parse(const char *s, size_t len, ldm_dtype *out) {
     for (int t = 0; t < LDM_DTYPES; t++)
         if (strlen(types[t].name) == len && memcmp(types[t].name, s, len) == 0) return *out = (ldm_dtype)t, true;
     return false;
+}
+
+bool ldm_dtypes_parse(const char *s, size_t len, ldm_dtype *dtype, ldm_dtype *wdtype) {
+    const char *star = memchr(s, '*', len);
+    const size_t first = star ? (size_t)(star - s) : len;
+    if (!ldm_dtype_parse(s, first, dtype)) return false;
+    *wdtype = *dtype;
+    return !star || ldm_dtype_parse(star + 1, len - first - 1, wdtype);
 }
 
 static uint32_t bits_of(float f) {
@@ -71,6 +83,58 @@ uint16_t ldm_f32_to_bf16(float f) {
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+/* To nearest even, |x| <= 2^51; a NaN stays one. */
+static double nearest(double x) { return x + 0x1.8p52 - 0x1.8p52; }
+
+void ldm_q8_encode(const float *w, int64_t step, uint16_t *scale, int8_t *q) {
+    float most = 0;
+    for (int i = 0; i < LDM_Q8_BLOCK; i++) {
+        float a = w[i * step] < 0 ? -w[i * step] : w[i * step];
+        if (!(a <= most)) most = a; /* a NaN stays */
+    }
+    *scale = ldm_f32_to_f16((float)((double)most / 127));
+    const double s = (double)ldm_f16_to_f32(*scale);
+    for (int i = 0; i < LDM_Q8_BLOCK; i++) {
+        double v = s > 0 && s < INFINITY ? nearest((double)w[i * step] / s) : 0;
+        q[i] = (int8_t)(v < -127 ? -127 : v > 127 ? 127 : v);
+    }
+}
+
+static void to_block(const float *w, uint8_t *block) {
+    uint16_t scale;
+    int8_t q[LDM_Q8_BLOCK];
+    ldm_q8_encode(w, 1, &scale, q);
+    memcpy(block, &scale, sizeof scale);
+    memcpy(block + sizeof scale, q, sizeof q);
+}
+
+static void from_block(const uint8_t *block, float *w) {
+    uint16_t scale;
+    memcpy(&scale, block, sizeof scale);
+    const float s = ldm_f16_to_f32(scale);
+    for (int i = 0; i < LDM_Q8_BLOCK; i++) w[i] = s * (float)(int8_t)block[2 + i];
+}
+
+void ldm_round_tensor(ldm_dtype t, const ldm_shape *s, float *data) {
+    const int64_t n = ldm_shape_count(s);
+    if (t != LDM_Q8_0) {
+        ldm_round_to(t, data, (size_t)n);
+        return;
+    }
+    const int64_t in = s->rank > 1 ? s->dim[1] : n, inner = s->rank > 1 ? n / s->dim[0] / in : 1;
+#pragma omp parallel for
+    for (int64_t row = 0; row < n / (in * inner); row++)
+        for (int64_t i = 0; i + LDM_Q8_BLOCK <= in; i += LDM_Q8_BLOCK)
+            for (int64_t t0 = 0; t0 < inner; t0++) {
+                float *w = data + (row * in + i) * inner + t0;
+                uint16_t scale;
+                int8_t q[LDM_Q8_BLOCK];
+                ldm_q8_encode(w, inner, &scale, q);
+                const float unit = ldm_f16_to_f32(scale);
+                for (int j = 0; j < LDM_Q8_BLOCK; j++) w[j * inner] = unit * (float)q[j];
+            }
+}
+
 #define EACH(type, expr)                                                                                               \
     for (size_t i = 0; i < n; i++) {                                                                                   \
         type v;                                                                                                        \
@@ -101,6 +165,9 @@ void ldm_to_f32(ldm_dtype t, const void *src, size_t n, float *dst) {
     case LDM_U8:
     case LDM_BOOL:
         EACH(uint8_t, (float)v);
+    case LDM_Q8_0:
+        for (size_t i = 0; i + LDM_Q8_BLOCK <= n; i += LDM_Q8_BLOCK) from_block((const uint8_t *)src + ldm_dtype_bytes(t, (int64_t)i), dst + i);
+        break;
     case LDM_DTYPES:
         break;
     }
@@ -143,6 +210,9 @@ void ldm_from_f32(ldm_dtype t, const float *src, size_t n, void *dst) {
         EACH(uint8_t, saturate(f, 0, 255));
     case LDM_BOOL:
         EACH(uint8_t, f != 0);
+    case LDM_Q8_0:
+        for (size_t i = 0; i + LDM_Q8_BLOCK <= n; i += LDM_Q8_BLOCK) to_block(src + i, (uint8_t *)dst + ldm_dtype_bytes(t, (int64_t)i));
+        break;
     case LDM_DTYPES:
         break;
     }

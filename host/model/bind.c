@@ -204,18 +204,23 @@ static const ldm_ckpt_tensor *bound(const ldm_binding *b, const ldm_tensor_info 
     return b->tensor[info - b->plan->tensor];
 }
 
-/* Every element is finite and, where the plan stores halves, in their range. */
+/* Every element is finite, and still is as the plan stores it: of bf16 and q8_0 what rounds to something finite. */
 static ldm_status check(void *self, const ldm_tensor_info *info, const float *data) {
-    const float largest = info->dtype == LDM_F16 ? 65504 : FLT_MAX;
+    const float largest = info->dtype == LDM_F16    ? 65504
+                          : info->dtype == LDM_Q8_0 ? 8321039 /* ldm_q8_encode */
+                          : info->dtype == LDM_BF16 ? 0x1.fefffep127f
+                                                    : FLT_MAX;
+    char range[40];
     const int64_t n = ldm_shape_count(&info->shape);
     int64_t bad = 0, first = 0;
 #pragma omp simd reduction(+ : bad)
     for (int64_t i = 0; i < n; i++) bad += !(fabsf(data[i]) <= largest);
     if (!bad) return LDM_OK;
     while (fabsf(data[first]) <= largest) first++;
+    snprintf(range, sizeof range, "beyond the range of %s", ldm_dtype_name(info->dtype));
     return ldm_fail(LDM_ERR_NONFINITE, "tensor %s: %lld of %lld values are %s, the first (%g) at %lld",
                     bound(self, info)->name, (long long)bad, (long long)n,
-                    isfinite(data[first]) ? "beyond the range of f16" : "not finite", (double)data[first],
+                    isfinite(data[first]) ? range : "not finite", (double)data[first],
                     (long long)first);
 }
 

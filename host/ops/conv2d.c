@@ -25,9 +25,8 @@ static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
             return ldm_fail(LDM_ERR_ARG, "conv2d: %s is %lld, wanted %lld to %lld", name[i], (long long)d[i],
                             (long long)least, (long long)most);
     }
-    if ((p->dtype != LDM_F32 && p->dtype != LDM_F16) || (p->wdtype != LDM_F32 && p->wdtype != LDM_F16))
-        return ldm_fail(LDM_ERR_ARG, "conv2d: storage is %s*%s, wanted f32 or f16", ldm_dtype_name(p->dtype),
-                        ldm_dtype_name(p->wdtype));
+    ldm_status st = ldm_weight_types(p, d[C], d[C2], false);
+    if (st) return st;
     if (d[H] * d[UP] + d[PT] + d[PB] < d[R] || d[W] * d[UP] + d[PL] + d[PR] < d[S])
         return ldm_fail(LDM_ERR_ARG, "conv2d: the padded map is %lld x %lld, smaller than the %lld x %lld filter",
                         (long long)(d[H] * d[UP] + d[PT] + d[PB]), (long long)(d[W] * d[UP] + d[PL] + d[PR]),
@@ -50,7 +49,7 @@ static ldm_cost cost(const ldm_problem *p) {
     double size = (double)ldm_dtype_size(p->dtype);
     return (ldm_cost){2 * y * (double)depth(p),
                       size * (x + y * (p->flags & RESIDUAL ? 2 : 1)) +
-                          (double)ldm_dtype_size(p->wdtype) * (double)d[K] * (double)depth(p)};
+                          (double)ldm_dtype_bytes(p->wdtype, d[K] * depth(p))};
 }
 
 static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
@@ -93,7 +92,7 @@ static int64_t zero_row(const ldm_problem *p) {
 static bool cpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
     if (slot != SLOT_W) return false;
     const int64_t *d = p->dim;
-    return ldm_pack_panels(p->wdtype, d[K], d[C], d[C2], d[R] * d[S], false, zero_row(p), out);
+    return ldm_pack_panels(p->wdtype, 32, d[K], d[C], d[C2], d[R] * d[S], false, zero_row(p), out);
 }
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
@@ -132,6 +131,12 @@ static ldm_status narrow_record(const ldm_problem *p, const int *params, const l
     arguments(p, r);
     ldm_rec_range1(r, ldm_ceil_div(p->dim[N] * out_h(p) * out_w(p), 4), 1);
     return r->status;
+}
+
+/* q8_0 lies in blocks; everything else is read as the file has it. */
+static bool plain_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
+    const int64_t *d = p->dim;
+    return slot == SLOT_W && p->wdtype == LDM_Q8_0 && ldm_pack_rows(LDM_Q8_0, d[K], d[C], d[C2], d[R] * d[S], 0, out);
 }
 
 static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
@@ -342,6 +347,7 @@ static const ldm_impl impls[] = {
     {.name = "conv2d_plain",
      .idea = "one work-item per output element",
      .family = LDM_PLAIN,
+     .pack = plain_pack,
      .record = plain_record,
      .exact = true},
     {0}};
@@ -417,6 +423,17 @@ static const char *const cases[] = {
     "conv2d:f32*f16 n=1 c=320 h=8 w=8 k=320" SAME3 " +bias",
     "conv2d:f16*f32 n=1 c=40 h=6 w=7 k=50" SAME3 " +bias",
     "conv2d:f16*f32 n=1 c=48 h=6 w=7 k=64" SAME3 " +bias",
+    "conv2d:f32*bf16 n=1 c=33 h=6 w=7 k=50" SAME3 " c2=4 +bias +residual",
+    "conv2d:f32*bf16 n=2 c=32 h=5 w=5 k=3" SAME3 " act=silu +bias +vec",
+    "conv2d:f32*bf16 n=1 c=257 h=4 w=5 k=70 stride=2 +bias",
+    "conv2d:f32*q8_0 n=1 c=32 h=2 w=2 k=40 +bias",
+    "conv2d:f32*q8_0 n=2 c=64 h=6 w=7 k=70" SAME3 " c2=32 act=silu +bias +vec +residual",
+    "conv2d:f32*q8_0 n=1 c=32 h=7 w=9 k=33" SAME3 " up=2 +bias",
+    "conv2d:f32*q8_0 n=1 c=288 h=4 w=4 k=96 r=3 s=3 stride=2 pt=0 pb=1 pl=0 pr=1 +bias",
+    "conv2d:f32*q8_0 n=1 c=64 h=9 w=9 k=4" SAME3 " +bias +residual",
+    "conv2d:f32*q8_0 n=1 c=320 h=8 w=8 k=320" SAME3 " +bias",
+    "conv2d:f32*q8_0 n=1 c=1280 h=2 w=2 k=64" SAME3 " +bias",
+    "conv2d:f16*q8_0 n=1 c=64 h=5 w=6 k=72" SAME3 " c2=96 +bias +residual",
     NULL};
 
 static const char *const exact_cases[] = {"conv2d n=1 c=17 h=5 w=9 k=37" SAME3 " act=relu +bias +vec +residual",
@@ -428,6 +445,9 @@ static const char *const exact_cases[] = {"conv2d n=1 c=17 h=5 w=9 k=37" SAME3 "
                                           "conv2d:f16 n=1 c=17 h=5 w=9 k=37" SAME3 " act=relu +bias +vec +residual",
                                           "conv2d:f16 n=1 c=20 h=5 w=5 k=34 r=4 s=4 stride=2 pt=1 pb=1 pl=1 pr=1 +bias",
                                           "conv2d:f32*f16 n=1 c=48 h=5 w=6 k=5" SAME3 " up=2 +bias",
+                                          "conv2d:f32*bf16 n=1 c=20 h=5 w=6 k=37" SAME3 " +bias",
+                                          "conv2d:f32*q8_0 n=1 c=96 h=5 w=6 k=37" SAME3 " c2=32 +bias +residual",
+                                          "conv2d:f32*q8_0 n=2 c=64 h=3 w=3 k=6" SAME3 " up=2 +bias",
                                           NULL};
 
 const ldm_op ldm_op_conv2d = {

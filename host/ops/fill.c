@@ -28,6 +28,11 @@ void ldm_fill_slot(const ldm_problem *p, int slot, ldm_fill how, float *data, in
     }
 }
 
+/* Elements between neighbours along the second axis. */
+static int64_t inner(const ldm_shape *s) {
+    return s->rank > 1 ? ldm_shape_count(s) / s->dim[0] / s->dim[1] : 1;
+}
+
 ldm_status ldm_make_inputs(const ldm_problem *p, ldm_fill how, uint64_t seed, float **in) {
     ldm_slot slot[LDM_MAX_SLOTS];
     memset(slot, 0, sizeof slot);
@@ -43,7 +48,11 @@ ldm_status ldm_make_inputs(const ldm_problem *p, ldm_fill how, uint64_t seed, fl
             return st;
         }
         ldm_fill_slot(p, i, how, in[i], count, seed);
-        ldm_round_to(slot[i].dtype, in[i], (size_t)count);
+        /* blocks whose largest is 127 have the scale 1 and keep whole numbers as they are */
+        if (how == LDM_FILL_INTEGER && slot[i].dtype == LDM_Q8_0)
+            for (int64_t j = 0; j < count; j++)
+                if (j / inner(&slot[i].shape) % LDM_Q8_BLOCK == 5) in[i][j] = in[i][j] < 0 ? -127 : 127;
+        ldm_round_tensor(slot[i].dtype, &slot[i].shape, in[i]);
     }
     return LDM_OK;
 }

@@ -20,9 +20,8 @@ static ldm_status infer(const ldm_problem *p, ldm_slot *slot) {
     for (int i = 0; i < ACT; i++)
         if (d[i] < 1 || d[i] > 1 << 28)
             return ldm_fail(LDM_ERR_ARG, "gemm: %s is %lld, wanted 1 to 2^28", name[i], (long long)d[i]);
-    if ((p->dtype != LDM_F32 && p->dtype != LDM_F16) || (p->wdtype != LDM_F32 && p->wdtype != LDM_F16))
-        return ldm_fail(LDM_ERR_ARG, "gemm: storage is %s*%s, wanted f32 or f16", ldm_dtype_name(p->dtype),
-                        ldm_dtype_name(p->wdtype));
+    ldm_status st = ldm_weight_types(p, d[K], 0, (p->flags & WKN) != 0);
+    if (st) return st;
     bool wbatch = (p->flags & WBATCH) != 0;
     if (d[ACT] == GEGLU && (d[N] % 2 || p->flags & (WBATCH | VEC | RESIDUAL)))
         return ldm_fail(LDM_ERR_ARG, "gemm: geglu takes an even n and neither wbatch, vec nor residual; n is %lld",
@@ -48,7 +47,7 @@ static ldm_cost cost(const ldm_problem *p) {
     double y = (double)d[BATCH] * (double)d[M] * (double)columns(p), x = (double)d[BATCH] * (double)d[M] * (double)d[K];
     double w = (double)d[N] * (double)d[K] * (p->flags & WBATCH ? (double)d[BATCH] : 1);
     return (ldm_cost){2 * products, (double)ldm_dtype_size(p->dtype) * (x + y * (p->flags & RESIDUAL ? 2 : 1)) +
-                                        (double)ldm_dtype_size(p->wdtype) * w};
+                                        (double)ldm_dtype_bytes(p->wdtype, LDM_Q8_BLOCK) / LDM_Q8_BLOCK * w};
 }
 
 static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
@@ -66,6 +65,11 @@ static void reference(const ldm_problem *p, const float *const *in, const ldm_sa
 }
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
+
+/* q8_0 lies in blocks; everything else is read as the file has it. */
+static bool plain_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
+    return slot == SLOT_W && p->wdtype == LDM_Q8_0 && ldm_pack_rows(LDM_Q8_0, p->dim[N], p->dim[K], 0, 1, 0, out);
+}
 
 static ldm_status plain_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim;
@@ -107,8 +111,8 @@ static size_t cpu_scratch(const ldm_problem *p, const int *params, const ldm_dev
 static bool cpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
     if (slot != SLOT_W) return false;
     if (p->dim[ACT] == GEGLU)
-        return ldm_pack_gated_panels(p->wdtype, p->dim[N], p->dim[K], (p->flags & WKN) != 0, 16, out);
-    return ldm_pack_panels(p->wdtype, p->dim[N], p->dim[K], 0, 1, (p->flags & WKN) != 0, 0, out);
+        return ldm_pack_gated_panels(p->wdtype, 32, p->dim[N], p->dim[K], (p->flags & WKN) != 0, 16, out);
+    return ldm_pack_panels(p->wdtype, 32, p->dim[N], p->dim[K], 0, 1, (p->flags & WKN) != 0, 0, out);
 }
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
@@ -173,7 +177,7 @@ static ldm_status inplace_record(const ldm_problem *p, const int *params, const 
  * they lie. */
 static bool gpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
     if (slot != SLOT_W || p->dim[ACT] != GEGLU) return cpu_pack(p, params, slot, out);
-    return ldm_pack_gated_panels(p->wdtype, p->dim[N], p->dim[K], (p->flags & WKN) != 0, 1, out);
+    return ldm_pack_gated_panels(p->wdtype, 32, p->dim[N], p->dim[K], (p->flags & WKN) != 0, 1, out);
 }
 
 static int64_t products(const ldm_problem *p) { return p->flags & WBATCH ? p->dim[BATCH] : 1; }
@@ -280,6 +284,7 @@ static const ldm_impl impls[] = {
     {.name = "gemm_plain",
      .idea = "one work-item per output element",
      .family = LDM_PLAIN,
+     .pack = plain_pack,
      .record = plain_record,
      .exact = true},
     {0}};
@@ -334,6 +339,17 @@ static const char *const cases[] = {"gemm m=1 n=1 k=1",
                                     "gemm:f32*f16 m=2 n=320 k=1280 act=silu +bias",
                                     "gemm:f32*f16 m=31 n=129 k=63 +bias +residual",
                                     "gemm:f16*f32 m=31 n=129 k=300 +bias +wkn",
+                                    "gemm:f32*bf16 m=1 n=130 k=70 +bias",
+                                    "gemm:f32*bf16 m=21 n=61 k=521 act=silu +bias +residual",
+                                    "gemm:f32*bf16 m=5 n=70 k=33 act=geglu +bias",
+                                    "gemm:f16*bf16 m=9 n=40 k=300 +bias +wkn",
+                                    "gemm:f32*q8_0 m=1 n=33 k=32",
+                                    "gemm:f32*q8_0 m=1 n=1280 k=320 act=silu +bias",
+                                    "gemm:f32*q8_0 m=3 n=97 k=288 +bias +vec +residual",
+                                    "gemm:f32*q8_0 m=43 n=129 k=544 act=gelu +bias",
+                                    "gemm:f32*q8_0 batch=2 m=37 n=150 k=96 act=geglu +bias",
+                                    "gemm:f32*q8_0 m=16 n=640 k=5120 +bias +residual",
+                                    "gemm:f16*q8_0 m=19 n=72 k=320 +bias +residual",
                                     NULL};
 
 static const char *const exact_cases[] = {"gemm m=13 n=77 k=1500 +bias +residual",
@@ -342,6 +358,9 @@ static const char *const exact_cases[] = {"gemm m=13 n=77 k=1500 +bias +residual
                                           "gemm batch=2 m=11 n=64 k=272 +bias +vec +residual",
                                           "gemm:f16 m=33 n=40 k=77 +bias",
                                           "gemm:f32*f16 m=17 n=31 k=2049 +residual",
+                                          "gemm:f32*bf16 m=12 n=70 k=300 +bias",
+                                          "gemm:f32*q8_0 m=11 n=70 k=1056 +bias",
+                                          "gemm:f32*q8_0 m=2 n=45 k=64 +residual",
                                           "gemm batch=3 m=9 n=34 k=65 +wbatch +residual",
                                           "gemm batch=2 m=8 n=65 k=33 +wkn +wbatch",
                                           NULL};

@@ -3,8 +3,8 @@
  *
  * Maps are NHWC: a map [n,h,w,c] and a token sequence [n, h*w, c] are the same memory. Weights in problems, references and
  * cases are in PyTorch's layout (convolution [out,in,kh,kw], linear [out,in]); an implementation that wants another layout
- * says so in `pack`. Storage is f32 or f16; accumulation is always f32; biases, norm parameters and indices are f32 / i32
- * whatever the problem's dtype. */
+ * says so in `pack`. Storage is f32 or f16, of weights also bf16 or q8_0; accumulation is always f32; biases, norm parameters
+ * and indices are f32 / i32 whatever the problem's dtype. */
 #ifndef LDM_OP_H
 #define LDM_OP_H
 
@@ -36,6 +36,8 @@ bool ldm_problem_same(const ldm_problem *a, const ldm_problem *b);
  * of the sum of squares over the sizes, which are the dims without a default), a tenth more for each flag that only adds an
  * input (bias, residual). Infinite where op, dtypes, any other dim (stride, act, layout) or another flag differ. */
 double ldm_problem_distance(const ldm_problem *a, const ldm_problem *b);
+/* Keeps the weights (slot w) as t, or as f16 where they are no whole blocks of q8_0; where p has none, wdtype is dtype. */
+void ldm_problem_weights(ldm_problem *p, ldm_dtype t);
 
 /* ---- slots: the tensors of a problem, inputs in order, the output last. */
 typedef struct ldm_slot {

@@ -3,15 +3,27 @@
 #include "ops/pack.h"
 #include <string.h>
 
-enum { A_N, A_C, A_C2, A_TAPS, A_KN, A_RUN };
+enum { A_N, A_C, A_C2, A_TAPS, A_KN, A_RUN, A_WIDTH };
+
+ldm_status ldm_weight_types(const ldm_problem *p, int64_t c, int64_t c2, bool kn) {
+    const ldm_dtype t = p->dtype, w = p->wdtype;
+    if ((t != LDM_F32 && t != LDM_F16) || (w != LDM_F32 && w != LDM_F16 && w != LDM_BF16 && w != LDM_Q8_0))
+        return ldm_fail(LDM_ERR_ARG, "%s: storage is %s*%s, wanted f32 or f16, with weights of f32, f16, bf16 or q8_0",
+                        p->op->name, ldm_dtype_name(t), ldm_dtype_name(w));
+    if (w == LDM_Q8_0 && (kn || c % LDM_Q8_BLOCK || c2 % LDM_Q8_BLOCK))
+        return ldm_fail(LDM_ERR_ARG, "%s: q8_0 comes in blocks of %d inputs of an output, %lld + %lld %s", p->op->name,
+                        LDM_Q8_BLOCK, (long long)c, (long long)c2,
+                        kn ? "as [k,n] lie across" : "are no whole blocks");
+    return LDM_OK;
+}
 
 /* One source (x or x2: channels first..first+c of src) of outputs from..to: product t * c + i of output o goes to
  * element at + (t * c + i) * k_step + (o - from) * o_step of dst. Channels go in blocks so that the part of dst being
  * written stays in the first-level cache. */
 static void fill(const ldm_packing *p, const float *src, void *dst, int64_t from, int64_t to, int64_t first, int64_t c,
                  int64_t at, int64_t k_step, int64_t o_step) {
-    enum { BLOCK = 16 };
-    const int64_t n = p->arg[A_N], all = p->arg[A_C] + p->arg[A_C2], taps = p->arg[A_TAPS];
+    enum { BLOCK = LDM_Q8_BLOCK };
+    const int64_t n = p->arg[A_N], all = p->arg[A_C] + p->arg[A_C2], taps = p->arg[A_TAPS], width = p->arg[A_WIDTH];
     const int64_t o_src = p->arg[A_KN] ? 1 : all * taps, i_src = p->arg[A_KN] ? n : taps; /* steps in src */
     for (int64_t block = 0; block < c; block += BLOCK) {
         const int64_t count = c - block < BLOCK ? c - block : BLOCK;
@@ -22,11 +34,20 @@ static void fill(const ldm_packing *p, const float *src, void *dst, int64_t from
                 if (p->dtype == LDM_F32) {
                     float *d = (float *)dst + to_element;
                     for (int64_t i = 0; i < count; i++) d[i * k_step] = s[i * i_src];
+                } else if (p->dtype == LDM_Q8_0) {
+                    const int64_t many = BLOCK * width, column = to_element % width; /* numbers of `width` blocks */
+                    uint8_t *d = (uint8_t *)dst + to_element / many * LDM_Q8_BYTES * width;
+                    uint16_t scale;
+                    int8_t q[BLOCK];
+                    ldm_q8_encode(s, i_src, &scale, q);
+                    memcpy(d + column * 2, &scale, sizeof scale);
+                    d += 2 * width + column;
+                    for (int i = 0; i < BLOCK; i++) d[i * width] = (uint8_t)q[i];
                 } else {
                     float line[BLOCK];
                     uint16_t half[BLOCK], *d = (uint16_t *)dst + to_element;
                     for (int64_t i = 0; i < count; i++) line[i] = s[i * i_src];
-                    ldm_from_f32(LDM_F16, line, (size_t)count, half);
+                    ldm_from_f32(p->dtype, line, (size_t)count, half);
                     for (int64_t i = 0; i < count; i++) d[i * k_step] = half[i];
                 }
             }
@@ -34,22 +55,23 @@ static void fill(const ldm_packing *p, const float *src, void *dst, int64_t from
 }
 
 static void panels(const ldm_packing *p, const float *src, void *dst) {
-    const int64_t n = p->arg[A_N], c = p->arg[A_C], c2 = p->arg[A_C2], taps = p->arg[A_TAPS];
+    const int64_t n = p->arg[A_N], c = p->arg[A_C], c2 = p->arg[A_C2], taps = p->arg[A_TAPS], width = p->arg[A_WIDTH];
     memset(dst, 0, p->bytes);
-    for (int64_t from = 0; from < n; from += 32) {
-        const int64_t to = from + 32 < n ? from + 32 : n, at = from * (c + c2) * taps;
-        fill(p, src, dst, from, to, 0, c, at, 32, 1);
-        fill(p, src, dst, from, to, c, c2, at + taps * c * 32, 32, 1);
+    for (int64_t from = 0; from < n; from += width) {
+        const int64_t to = from + width < n ? from + width : n, at = from * (c + c2) * taps;
+        fill(p, src, dst, from, to, 0, c, at, width, 1);
+        fill(p, src, dst, from, to, c, c2, at + taps * c * width, width, 1);
     }
 }
 
 static void gated_panels(const ldm_packing *p, const float *src, void *dst) {
-    const int64_t half = p->arg[A_N] / 2, c = p->arg[A_C], run = p->arg[A_RUN];
+    const int64_t half = p->arg[A_N] / 2, c = p->arg[A_C], run = p->arg[A_RUN], width = p->arg[A_WIDTH];
     memset(dst, 0, p->bytes);
     for (int64_t from = 0; from < half; from += run) {
-        const int64_t to = from + run < half ? from + run : half, at = from / 16 * 32 * c + from % 16 * 2;
-        fill(p, src, dst, from, to, 0, c, at, 32, 1);
-        fill(p, src, dst, half + from, half + to, 0, c, at + run, 32, 1);
+        const int64_t to = from + run < half ? from + run : half, pair = from % (width / 2);
+        const int64_t at = from / (width / 2) * width * c + pair * 2;
+        fill(p, src, dst, from, to, 0, c, at, width, 1);
+        fill(p, src, dst, half + from, half + to, 0, c, at + run, width, 1);
     }
 }
 
@@ -60,30 +82,31 @@ static void rows(const ldm_packing *p, const float *src, void *dst) {
     fill(p, src, dst, 0, n, c, c2, taps * c, 1, (c + c2) * taps);
 }
 
-static bool describe(const char *name, int64_t round, void (*fn)(const ldm_packing *, const float *, void *),
+static bool describe(const char *name, int64_t width, int64_t round, void (*fn)(const ldm_packing *, const float *, void *),
                      ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn, int64_t zeros,
                      ldm_packing *out) {
     zeros = ldm_round_up(zeros, 64);
-    *out = (ldm_packing){.dtype = dtype, .arg = {n, c, c2, taps, kn}, .fn = fn};
-    out->bytes = (size_t)(ldm_round_up(n, round) * (c + c2) * taps) * ldm_dtype_size(dtype) + (size_t)zeros;
-    snprintf(out->key, sizeof out->key, "%s %s %lld+%lld%s 0:%lld", name, ldm_dtype_name(dtype), (long long)c,
-             (long long)c2, kn ? " kn" : "", (long long)zeros);
+    *out = (ldm_packing){.dtype = dtype, .arg = {n, c, c2, taps, kn, 0, width}, .fn = fn};
+    out->bytes = ldm_dtype_bytes(dtype, ldm_round_up(n, round) * (c + c2) * taps) + (size_t)zeros;
+    snprintf(out->key, sizeof out->key, "%s %lld %s %lld+%lld%s 0:%lld", name, (long long)width, ldm_dtype_name(dtype),
+             (long long)c, (long long)c2, kn ? " kn" : "", (long long)zeros);
     return true;
 }
 
-bool ldm_pack_panels(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn, int64_t zeros,
-                     ldm_packing *out) {
-    return describe("panels", 32, panels, dtype, n, c, c2, taps, kn, zeros, out);
+bool ldm_pack_panels(ldm_dtype dtype, int64_t width, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn,
+                     int64_t zeros, ldm_packing *out) {
+    return describe("panels", width, width, panels, dtype, n, c, c2, taps, kn, zeros, out);
 }
 
-bool ldm_pack_gated_panels(ldm_dtype dtype, int64_t n, int64_t c, bool kn, int64_t run, ldm_packing *out) {
-    describe(run == 1 ? "gate by gate" : "gated panels", 32, gated_panels, dtype, n, c, 0, 1, kn, 0, out);
+bool ldm_pack_gated_panels(ldm_dtype dtype, int64_t width, int64_t n, int64_t c, bool kn, int64_t run,
+                           ldm_packing *out) {
+    describe(run == 1 ? "gates" : "gated", width, width, gated_panels, dtype, n, c, 0, 1, kn, 0, out);
     out->arg[A_RUN] = run;
     return true;
 }
 
 bool ldm_pack_rows(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, int64_t zeros, ldm_packing *out) {
-    return describe("rows", 4, rows, dtype, n, c, c2, taps, false, zeros, out);
+    return describe("rows", 1, 4, rows, dtype, n, c, c2, taps, false, zeros, out);
 }
 
 ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t channels, int64_t products, int64_t panels) {

@@ -1,19 +1,23 @@
 /* pack.h -- weight layouts shared by conv2d and gemm (internal to host/ops).
  * The source is [n][c + c2][taps], or with `kn` [c][n] (taps 1). K counts x's taps and channels, then x2's taps and
  * channels: [src][tap][channel]. Behind the weights come `zeros` bytes of zeros, rounded up to 64: a row for pixels
- * outside the map. */
+ * outside the map. Kept as q8_0, 32 products of each output are one block: a panel of `width` outputs has then, for every
+ * 32 products, [width] scales and [32][width] numbers, and a row [K/32] of a scale and 32 numbers. */
 #ifndef LDM_PACK_H
 #define LDM_PACK_H
 
 #include "ops/op.h"
 
-/* [ceil(n/32)][K][32], outputs beyond n zero: the CPU tile kernels. */
-bool ldm_pack_panels(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn, int64_t zeros,
-                     ldm_packing *out);
-/* The same of [n][c] whose outputs come in pairs o and o + n/2 (a value and its gate): panels of 16 pairs, `run`
+/* What activations and weights of a product may be kept in, c and c2 channels to an output: else a sentence. */
+ldm_status ldm_weight_types(const ldm_problem *p, int64_t c, int64_t c2, bool kn);
+
+/* [ceil(n/width)][K][width], outputs beyond n zero: the tile kernels. */
+bool ldm_pack_panels(ldm_dtype dtype, int64_t width, int64_t n, int64_t c, int64_t c2, int64_t taps, bool kn,
+                     int64_t zeros, ldm_packing *out);
+/* The same of [n][c] whose outputs come in pairs o and o + n/2 (a value and its gate): panels of width / 2 pairs, `run`
  * values, then their gates, and so on. */
-bool ldm_pack_gated_panels(ldm_dtype dtype, int64_t n, int64_t c, bool kn, int64_t run, ldm_packing *out);
-/* [n rounded up to 4][K], rows beyond n zero: the CPU kernel for few outputs. */
+bool ldm_pack_gated_panels(ldm_dtype dtype, int64_t width, int64_t n, int64_t c, bool kn, int64_t run, ldm_packing *out);
+/* [n rounded up to 4][K], rows beyond n zero: the CPU kernel for few outputs, and the plain kernels of q8_0. */
 bool ldm_pack_rows(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, int64_t zeros, ldm_packing *out);
 
 /* How the CPU tile kernels share out `rows` (pixels) of `channels` inputs, `products` a sum, over `panels` of outputs.

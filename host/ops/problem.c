@@ -64,12 +64,8 @@ static ldm_status parse_head(const char *text, size_t len, ldm_problem *p) {
     }
     p->dtype = p->wdtype = LDM_F32;
     if (!colon) return LDM_OK;
-    const char *types = colon + 1, *star = memchr(types, '*', len - name - 1);
-    size_t first = star ? (size_t)(star - types) : len - name - 1;
-    bool good = ldm_dtype_parse(types, first, &p->dtype);
-    p->wdtype = p->dtype;
-    if (good && star) good = ldm_dtype_parse(star + 1, len - name - 2 - first, &p->wdtype);
-    if (!good) return ldm_fail(LDM_ERR_ARG, "problem '%.*s': the dtype must be f32, f16 or like f32*f16", (int)len, text);
+    if (!ldm_dtypes_parse(colon + 1, len - name - 1, &p->dtype, &p->wdtype))
+        return ldm_fail(LDM_ERR_ARG, "problem '%.*s': the dtype must be f32, f16 or like f32*q8_0", (int)len, text);
     return LDM_OK;
 }
 
@@ -142,6 +138,18 @@ ldm_status ldm_problem_parse(const char *text, ldm_problem *out) {
     if ((st = p.op->infer(&p, slot))) return ldm_prefix(st, "%s", text);
     *out = p;
     return LDM_OK;
+}
+
+void ldm_problem_weights(ldm_problem *p, ldm_dtype t) {
+    const ldm_dtype as[] = {t, LDM_F16};
+    const int w = ldm_op_slot_index(p->op, "w");
+    for (int i = 0; w >= 0 && i < (t == LDM_Q8_0 ? 2 : 1); i++) {
+        ldm_slot slot[LDM_MAX_SLOTS];
+        memset(slot, 0, sizeof slot);
+        p->wdtype = as[i];
+        if (!p->op->infer(p, slot) && slot[w].param) return;
+    }
+    p->wdtype = p->dtype;
 }
 
 const char *ldm_problem_text(const ldm_problem *p, char *buf, size_t cap) {

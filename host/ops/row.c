@@ -22,7 +22,11 @@ const char *ldm_row_fits(int64_t elements) { return elements > INT32_MAX - 1024 
 
 void ldm_row_storage(const ldm_problem *p, ldm_recipe *r) {
     if (p->dtype == LDM_F16) ldm_rec_option(r, "-DREAL=half");
-    if (p->wdtype != p->dtype) ldm_rec_option(r, p->wdtype == LDM_F16 ? "-DWREAL=half" : "-DWREAL=float");
+    static const char *const weights[LDM_DTYPES] = {[LDM_F32] = "-DWREAL=float",
+                                                    [LDM_F16] = "-DWREAL=half",
+                                                    [LDM_BF16] = "-DWREAL=bf16",
+                                                    [LDM_Q8_0] = "-DWREAL=q8"};
+    if (p->wdtype != p->dtype) ldm_rec_option(r, weights[p->wdtype]);
 }
 
 void ldm_row_kernel(const ldm_problem *p, ldm_recipe *r, const char *file, const char *kernel) {

@@ -26,7 +26,7 @@ static ldm_status upload(ldm_oprun *r, const ldm_choice *c, int i, const float *
     ldm_status st = LDM_OK;
     void *bytes = NULL;
     size_t count = (size_t)ldm_shape_count(&r->slot[i].shape);
-    ldm_packing k = {.dtype = r->slot[i].dtype, .bytes = count * ldm_dtype_size(r->slot[i].dtype)};
+    ldm_packing k = {.dtype = r->slot[i].dtype, .bytes = ldm_dtype_bytes(r->slot[i].dtype, (int64_t)count)};
     bool packed = r->slot[i].param && c->impl->pack && c->impl->pack(&r->p, c->params, i, &k);
     TRY(ldm_alloc(k.bytes, &bytes));
     if (packed && k.fn) k.fn(&k, data, bytes);

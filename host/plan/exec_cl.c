@@ -100,7 +100,7 @@ static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const ldm_sour
         for (int j = 0; j < ldm_op_slots(op) - 1; j++) {
             if (s->slot[j] == LDM_NONE || p->tensor[s->slot[j]].kind != LDM_PARAM) continue;
             ldm_packing k = {.dtype = slot[j].dtype,
-                             .bytes = (size_t)ldm_shape_count(&slot[j].shape) * ldm_dtype_size(slot[j].dtype)};
+                             .bytes = ldm_dtype_bytes(slot[j].dtype, ldm_shape_count(&slot[j].shape))};
             if (chosen->pack) chosen->pack(&s->problem, l->choice[i].params, j, &k);
             l->weight[i][j] = find_packed(l, s->slot[j], &k);
         }
@@ -145,12 +145,14 @@ ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, const ldm_sou
 static ldm_status pack_weight(exec_cl *e, const packed *w, int64_t most, float **data, void *dst) {
     const ldm_source *s = &e->base.source;
     const ldm_tensor_info *t = &e->base.plan->tensor[w->tensor];
-    const float *src = seen(e->base.plan, s, w->tensor);
+    const bool other = w->layout.dtype != t->dtype; /* Winograd's: made of what the weights are kept as */
+    const float *src = other ? NULL : seen(e->base.plan, s, w->tensor);
     ldm_status st = src ? s->check(s->self, t, src) : LDM_OK;
     if (!st && !src && !*data && !(*data = malloc((size_t)most * sizeof **data)))
         st = ldm_fail(LDM_ERR_NOMEM, "host memory: %lld floats could not be allocated", (long long)most);
     if (!st && !src) st = ldm_plan_load(e->base.plan, s, w->tensor, *data);
     if (st) return st;
+    if (other) ldm_round_tensor(t->dtype, &t->shape, *data);
     if (!src) src = *data;
     if (w->layout.fn) w->layout.fn(&w->layout, src, dst);
     else ldm_from_f32(w->layout.dtype, src, (size_t)ldm_shape_count(&t->shape), dst);
@@ -276,7 +278,7 @@ static ldm_status peek(ldm_exec *base, ldm_tensor t, float *data) {
     ldm_status st = LDM_OK;
     if (i->kind == LDM_PARAM) {
         TRY(ldm_plan_load(base->plan, &base->source, t, data));
-        ldm_round_to(i->dtype, data, n);
+        ldm_round_tensor(i->dtype, &i->shape, data);
         return LDM_OK;
     }
     TRY(window_of(e, t, &b));

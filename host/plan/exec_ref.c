@@ -28,7 +28,7 @@ static ldm_status peek(ldm_exec *base, ldm_tensor t, float *data) {
     float *src;
     if (i->kind == LDM_PARAM) {
         ldm_status st = ldm_plan_load(base->plan, &base->source, t, data);
-        if (!st) ldm_round_to(i->dtype, data, (size_t)count_of(e, t));
+        if (!st) ldm_round_tensor(i->dtype, &i->shape, data);
         return st;
     }
     ldm_status st = locate(e, t, &src);

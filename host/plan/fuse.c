@@ -68,7 +68,7 @@ static int sole_reader(const ldm_plan *p, int i, const char *slot) {
 
 /* A linear layer with or without bias and residual, in the plan's own dtypes. */
 static bool is_linear(const ldm_plan *p, const ldm_step_info *s) {
-    return is(s, "gemm") && s->problem.dtype == p->dtype && s->problem.wdtype == p->wdtype && !dim(s, "act") &&
+    return is(s, "gemm") && s->problem.dtype == p->dtype && !dim(s, "act") &&
            dim(s, "batch") == 1 && !has(s, "wkn") && !has(s, "wbatch") && !has(s, "vec");
 }
 

@@ -173,13 +173,15 @@ void ldm_plan_output(ldm_plan *p, ldm_tensor t, const char *name) {
     for (; t != LDM_NONE; t = p->tensor[t].parent) p->tensor[t].keep = true;
 }
 
-/* "conv2d n=1 ..." -> "conv2d:f32*f16 n=1 ..." unless dtypes are named. */
-static void with_dtypes(const ldm_plan *p, const char *text, char *out, size_t cap) {
+/* "conv2d n=1 ..." with the plan's dtypes unless dtypes are named. */
+static ldm_status parse(const ldm_plan *p, const char *text, ldm_problem *out) {
+    char typed[LDM_PROBLEM_TEXT + 32];
     size_t op = strcspn(text, " :");
-    if (text[op] == ':') snprintf(out, cap, "%s", text);
-    else
-        snprintf(out, cap, "%.*s:%s*%s%s", (int)op, text, ldm_dtype_name(p->dtype), ldm_dtype_name(p->wdtype),
-                 text + op);
+    if (text[op] == ':') return ldm_problem_parse(text, out);
+    snprintf(typed, sizeof typed, "%.*s:%s%s", (int)op, text, ldm_dtype_name(p->dtype), text + op);
+    ldm_status st = ldm_problem_parse(typed, out);
+    if (!st) ldm_problem_weights(out, p->wdtype);
+    return st;
 }
 
 static ldm_status check_slots(const ldm_plan *p, const ldm_problem *q, const ldm_slot *slot, const ldm_tensor *in,
@@ -208,13 +210,12 @@ static ldm_status check_slots(const ldm_plan *p, const ldm_problem *q, const ldm
 /* The problem and the slots of a step; its result, into or a new activation, is returned. */
 static ldm_tensor make_step(ldm_plan *p, ldm_tensor into, const ldm_tensor *in, int n, const char *fmt, va_list ap,
                             ldm_step_info *s) {
-    char given[LDM_PROBLEM_TEXT], text[LDM_PROBLEM_TEXT + 32];
+    char text[LDM_PROBLEM_TEXT];
     ldm_slot slot[LDM_MAX_SLOTS];
     memset(slot, 0, sizeof slot);
     if (p->status) return LDM_NONE;
-    vsnprintf(given, sizeof given, fmt, ap);
-    with_dtypes(p, given, text, sizeof text);
-    ldm_status st = ldm_problem_parse(text, &s->problem);
+    vsnprintf(text, sizeof text, fmt, ap);
+    ldm_status st = parse(p, text, &s->problem);
     if (!st) st = s->problem.op->infer(&s->problem, slot);
     if (!st) st = check_slots(p, &s->problem, slot, in, n);
     if (st) return fail(p, ldm_prefix(st, "%s", p->scope));

@@ -59,7 +59,7 @@ typedef struct ldm_step_info {
 } ldm_step_info;
 
 typedef struct ldm_plan {
-    ldm_dtype dtype, wdtype; /* activations, weights */
+    ldm_dtype dtype, wdtype; /* activations; weights of linear and convolution layers, the rest is f32 or i32 */
     int segment;             /* new steps go here, and inputs */
     bool as_given;           /* rewrites derive no weights: every one stays where the source has it (--low-memory) */
     int steps, tensors;
@@ -83,7 +83,7 @@ void ldm_plan_pop(ldm_plan *p);
 ldm_tensor ldm_plan_input(ldm_plan *p, const char *name, ldm_dtype t, ldm_shape shape);
 /* A weight called "<scope>.<name>"; asking again for the same name gives the same tensor (shapes must agree). */
 ldm_tensor ldm_plan_param(ldm_plan *p, const char *name, ldm_shape shape, ldm_param_fill fill, double gain);
-/* Appends the step "<problem text>" (dtypes are the plan's unless the text names them: "cast:f32 ...") on `slot`
+/* Appends the step "<problem text>" (dtypes are the plan's, ldm_problem_weights, unless the text names them: "cast:f32 ...") on `slot`
  * inputs, in slot order without the output; returns the output, shaped by the op. */
 ldm_tensor ldm_plan_emit(ldm_plan *p, const ldm_tensor *in, int n, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -108,6 +108,8 @@ ldm_tensor ldm_plan_find(const ldm_plan *p, const char *name); /* input, param o
 const ldm_tensor_info *ldm_plan_tensor(const ldm_plan *p, ldm_tensor t);
 int64_t ldm_plan_params(const ldm_plan *p, int *tensors); /* number of weights given, and of their tensors */
 ldm_cost ldm_plan_cost(const ldm_plan *p, int segment);   /* segment -1: all */
+/* What the weights are kept as: "392.1 M as q8_0, 0.3 M as f16, 1.2 M as f32". Appended to `out`. */
+void ldm_plan_storage(const ldm_plan *p, ldm_text *out);
 /* The distinct problems with their counts, in the one notation (bench/shapes). Appended to `out`, one a line. */
 void ldm_plan_shapes(const ldm_plan *p, ldm_text *out);
 /* The whole plan as a table: step, scope, problem, implementation, parameters, flops, bytes, arena offset. */

@@ -26,8 +26,9 @@ ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out)
     }
     int tensors;
     int64_t params_count = ldm_plan_params(p, &tensors);
-    ldm_text_add(out, "%d steps, %lld parameters in %d tensors, %.2f GFLOP, %.1f MB moved\n", p->steps,
-                 (long long)params_count, tensors, flops * 1e-9, bytes * 1e-6);
+    ldm_text_add(out, "%d steps, %lld parameters in %d tensors (", p->steps, (long long)params_count, tensors);
+    ldm_plan_storage(p, out);
+    ldm_text_add(out, "), %.2f GFLOP, %.1f MB moved\n", flops * 1e-9, bytes * 1e-6);
     for (int i = 0; i < p->chunks; i++)
         ldm_text_add(out, "activation arena chunk %d: %.1f MiB\n", i, (double)p->chunk_bytes[i] / 0x1p20);
     if (d) {
@@ -41,6 +42,18 @@ ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out)
             ldm_text_add(out, "beside it %.1f MiB of weights are read where a file of f32 has them\n", (double)m.viewed / 0x1p20);
     }
     return out->s ? LDM_OK : ldm_fail(LDM_ERR_NOMEM, "plan: host memory is out");
+}
+
+void ldm_plan_storage(const ldm_plan *p, ldm_text *out) {
+    int64_t n[LDM_DTYPES] = {0};
+    bool more = false;
+    for (int i = 0; i < p->tensors; i++)
+        if (p->tensor[i].kind == LDM_PARAM) n[p->tensor[i].dtype] += ldm_shape_count(&p->tensor[i].shape);
+    for (int t = LDM_DTYPES - 1; t >= 0; t--)
+        if (n[t]) {
+            ldm_text_add(out, "%s%.3f M as %s", more ? ", " : "", (double)n[t] * 1e-6, ldm_dtype_name((ldm_dtype)t));
+            more = true;
+        }
 }
 
 void ldm_plan_shapes(const ldm_plan *p, ldm_text *out) {

@@ -11,7 +11,7 @@ static bool draws(const ldm_loop_options *o) {
 ldm_status ldm_loop_plan(const ldm_loop_options *o, ldm_plan **out) {
     const ldm_unet_config *u = &o->unet;
     ldm_plan *p = NULL;
-    ldm_status st = ldm_plan_create(o->dtype, o->dtype, &p);
+    ldm_status st = ldm_plan_create(o->dtype, o->wdtype, &p);
     if (st) return st;
     int64_t batch = o->guided ? 2 * o->n : o->n, c = u->out_channels, count = o->n * o->h * o->w * c,
             mc = u->model_channels;

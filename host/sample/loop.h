@@ -13,7 +13,7 @@ typedef struct ldm_loop_options {
     ldm_unet_config unet;
     int n_classes;  /* > 0: input "class" (i32 [batch]) through the class embedder gives the context */
     int64_t tokens; /* of "context" [batch, tokens, context_dim] where there are no classes; 0: no context */
-    ldm_dtype dtype;
+    ldm_dtype dtype, wdtype;       /* activations, weights */
     int64_t n, h, w;               /* pictures, latent size */
     bool guided;                   /* the network sees 2n: first the unconditional half, then the conditional one */
     const ldm_sampler_step *steps; /* in running order */
