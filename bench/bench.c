@@ -12,7 +12,7 @@
 #include <string.h>
 
 typedef struct options {
-    char *ops, *impl, *filter, *nets, *out, *plan, *grow, *dtype, *compare;
+    char *ops, *impl, *filter, *nets, *out, *plan, *grow, *compare;
     double min_time, alpha, threshold;
     int serve, list, no_results, cold, warm, batch, height, width, repetitions;
     const char **files; /* ends with NULL; owned by the parser */
@@ -174,7 +174,6 @@ int main(int argc, char **argv) {
         {"batch", 'b', POPT_ARG_INT, &o.batch, 0, "batch size (1)", "N"},
         {"height", 'H', POPT_ARG_INT, &o.height, 0, "of the network's own input (default: native)", "N"},
         {"width", 'W', POPT_ARG_INT, &o.width, 0, "likewise", "N"},
-        {"dtype", 0, POPT_ARG_STRING, &o.dtype, 0, "storage: f32 or f16", "T"},
         POPT_TABLEEND};
     const struct poptOption table[] = {
         {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)(uintptr_t)cases, 0, "Cases:", NULL},
@@ -204,7 +203,7 @@ int main(int argc, char **argv) {
     TRY(app_parse(&self, table, kept, args, 0, 1000, &o.files, &ctx));
     TRY(check(&o));
     app_network_options net = {.synthetic = 1, .n = o.batch, .h = o.height, .w = o.width};
-    TRY(app_parse_dtype(o.dtype, &net.dtype));
+    TRY(app_storage(&net.dtype, &net.wdtype));
     app_device.profile = o.plan || o.cold;
     TRY(app_open_untested(&cl));
     if (o.serve) status = bench_serve(cl);
@@ -212,7 +211,7 @@ int main(int argc, char **argv) {
     else st = bench_suite(cl, &o, &net, argc, argv);
 done:
     ldm_cl_close(cl);
-    free(o.ops), free(o.impl), free(o.filter), free(o.nets), free(o.out), free(o.plan), free(o.grow), free(o.dtype),
+    free(o.ops), free(o.impl), free(o.filter), free(o.nets), free(o.out), free(o.plan), free(o.grow),
         free(o.compare);
     poptFreeContext(ctx);
     free(args);

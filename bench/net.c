@@ -45,7 +45,8 @@ void bench_net_close(bench_net *b) {
 
 const char *bench_net_text(const bench_net *b, const app_network_options *o, char *buf, size_t cap) {
     static const char *const part[] = {"unet", "encoder", "decoder"};
-    snprintf(buf, cap, "%.*s %s %lldx%lldx%lld %s", (int)strcspn(o->net, ":"), o->net, part[b->net.part],
-             (long long)b->net.n, (long long)b->net.h, (long long)b->net.w, ldm_dtype_name(o->dtype));
+    snprintf(buf, cap, "%.*s %s %lldx%lldx%lld %s%s%s", (int)strcspn(o->net, ":"), o->net, part[b->net.part],
+             (long long)b->net.n, (long long)b->net.h, (long long)b->net.w, ldm_dtype_name(o->dtype),
+             o->wdtype == o->dtype ? "" : "*", o->wdtype == o->dtype ? "" : ldm_dtype_name(o->wdtype));
     return buf;
 }

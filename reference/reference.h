@@ -106,6 +106,8 @@ void ref_vq_lookup(ref_out o, int64_t rows, int64_t entries, int64_t c, const fl
 void ref_vq_distance(const float *x_row, const float *book, int64_t entries, int64_t c, double *distance, double *bound);
 
 void ref_cast(ref_out o, int64_t count, const float *x);                      /* y = x rounded to the stored type */
+/* 32 weights as q8_0 keeps them (ref_q8.c), finite and below 8,321,040; and how far each may be from what it was. */
+void ref_q8(const float *w, double *value, double *bound);
 /* 8-bit pixels <-> floats: x = v * mul + add; v = trunc or round of clamp(x * mul + add, 0, 255). */
 void ref_image_to_float(ref_out o, int64_t count, double mul, double add, const float *v);
 void ref_float_to_image(ref_out o, int64_t count, double mul, double add, bool round, const float *x);

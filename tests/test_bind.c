@@ -15,13 +15,14 @@ static const char small[] =
     "in_channels=3 out_channels=3 model_channels=32 channel_mult=1 num_res_blocks=1 num_heads=2 "
     "attention_resolutions=1 ";
 
-static ldm_plan *unet_plan(const char *more, ldm_dtype dtype) {
+static ldm_plan *unet_plan(const char *more, ldm_dtype weights) {
     char text[512];
     ldm_unet_config u;
     ldm_plan *p = NULL;
+    const ldm_dtype dtype = weights == LDM_F16 ? LDM_F16 : LDM_F32;
     snprintf(text, sizeof text, "%s%s", small, more);
     CHECK_OK(ldm_unet_config_parse(text, &u));
-    CHECK_OK(ldm_plan_create(dtype, dtype, &p));
+    CHECK_OK(ldm_plan_create(dtype, weights, &p));
     ldm_tensor x = ldm_plan_input(p, "x", dtype, ldm_shape_of(4, (int64_t)1, (int64_t)4, (int64_t)4, (int64_t)3));
     ldm_tensor temb = ldm_plan_input(p, "temb", dtype, ldm_shape_of(2, (int64_t)1, (int64_t)32)), context = LDM_NONE;
     if (u.context_dim)
@@ -267,7 +268,14 @@ static void test_nonfinite(void) {
                  {INFINITY, LDM_F32, false},
                  {70000, LDM_F32, true},
                  {70000, LDM_F16, false},
-                 {65504, LDM_F16, true}};
+                 {65504, LDM_F16, true},
+                 {NAN, LDM_BF16, false},
+                 {3.385e38f, LDM_BF16, true},
+                 {3.4e38f, LDM_BF16, false},
+                 {NAN, LDM_Q8_0, false},
+                 {-INFINITY, LDM_Q8_0, false},
+                 {-8321000, LDM_Q8_0, true},
+                 {8321040, LDM_Q8_0, false}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         ldm_plan *p = unet_plan("", table[i].dtype);
         ldm_binding *b = NULL;
