@@ -15,8 +15,8 @@
  *   6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 filter flipped, 11 channels swapped,
  *   12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped, 16 activation dropped, 17 last pixel of
  *   a tile repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the first again (conv2d_tile),
- *   20 tail of a strip dropped (conv2d_tile with halves), 21 scales of the panel's second half are the first's (conv2d_tile,
- *   WREAL q8), 22 sign of a number lost (the same), 23 scales of the block before (the same) */
+ *   20 tail of a strip dropped (conv2d_tile with halves), 21 scales of the panel's second half are the first's (WREAL q8),
+ *   22 sign of a number lost (WREAL q8), 23 scales of the block before (WREAL q8) */
 #ifndef TILE_PIXELS
 #define TILE_PIXELS 8 /* conv2d_tile: output pixels of a tile, 1..14; 2 vectors of sums each, so at most 6 where there are 16 registers */
 #endif

@@ -12,6 +12,7 @@ enum { MAX_MUTANTS = 1024, MAX_NUMBER = 100, MAX_RUNS = 8192, FEWEST = 24 };
 
 typedef struct mutant {
     char file[64], name[160]; /* name: "file.cl: n what is wrong" */
+    bool q8;                  /* its name ends with (WREAL q8): no other build can show it */
     int number;
 } mutant;
 
@@ -23,6 +24,7 @@ typedef struct way {
     bool exact;
     double flops;
     char files[4][48]; /* kernel files of its launches */
+    bool q8;           /* built with -DWREAL=q8 */
     uint64_t build;    /* names what they are built from: files and options */
 } way;
 
@@ -79,6 +81,7 @@ static void read_mutants(const char *file) {
             len += (size_t)snprintf(m->name + len, sizeof m->name - len, " %.*s", (int)size_of_word, word);
             word += size_of_word;
         }
+        m->q8 = strstr(m->name, "(WREAL q8)") != NULL;
     }
     for (int n = 1; n < MAX_NUMBER; n++)
         if (listed[n] != used[n]) {
@@ -116,9 +119,10 @@ static void add_ways(const char *text, ldm_fill fill, bool exact) {
         memset(&r, 0, sizeof r);
         if (impl->record(&p, params, d, &r)) continue;
         way *w = &ways[way_count++];
-        *w = (way){text, impl, fill, exact, p.op->cost(&p).flops, {""}, ldm_hash_text("")};
+        *w = (way){.text = text, .impl = impl, .fill = fill, .exact = exact, .flops = p.op->cost(&p).flops, .build = ldm_hash_text("")};
         for (int i = 0; i < r.count; i++) {
             if (i < 4) snprintf(w->files[i], sizeof w->files[i], "%s", r.launch[i].file);
+            if (strstr(r.launch[i].options, "WREAL=q8")) w->q8 = true;
             w->build = ldm_hash_bytes(w->build, r.launch[i].file, strlen(r.launch[i].file));
             w->build = ldm_hash_bytes(w->build, r.launch[i].options, strlen(r.launch[i].options));
         }
@@ -135,7 +139,7 @@ static void add_all_ways(void) {
 }
 
 static bool launches_from(const way *w, const mutant *m) {
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4 && (w->q8 || !m->q8); i++)
         if (!strcmp(w->files[i], m->file)) return true;
     return false;
 }

@@ -40,6 +40,7 @@ typedef struct app_device_options {
     int exact;      /* only algorithms that lose no accuracy */
     int low_memory; /* weights as the checkpoint has them */
     int no_tuned;   /* defaults only */
+    int vector_width;
     bool profile; /* event timing: set by the subcommands that report times per step */
 } app_device_options;
 extern app_device_options app_device;

@@ -18,6 +18,8 @@ struct poptOption app_device_table[] = {
      "read weights where a file of f32 has them instead of from faster copies", NULL},
     {"no-tuned", 0, POPT_ARG_NONE, &app_device.no_tuned, 0, "defaults instead of what `ldm tune` found (or $LDM_NO_TUNED=1)",
      NULL},
+    {"vector-width", 0, POPT_ARG_INT, &app_device.vector_width, 0,
+     "floats of a vector in kernels for CPUs: 4, 8 or 16 (else $LDM_VECTOR_WIDTH, else as wide as the device's registers)", "N"},
     POPT_TABLEEND};
 
 static int quiet;
@@ -92,7 +94,8 @@ static ldm_status open_device(ldm_cl **out) {
                         .profile = app_device.profile,
                         .exact = app_device.exact,
                         .low_memory = app_device.low_memory,
-                        .cores = app_device.cores};
+                        .cores = app_device.cores,
+                        .vector_width = app_device.vector_width};
     ldm_status st =
         app_device.max_memory ? app_parse_size(app_device.max_memory, "--max-memory", &o.max_memory) : LDM_OK;
     return st ? st : ldm_cl_open(&o, out);

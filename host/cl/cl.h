@@ -23,7 +23,7 @@ typedef struct ldm_device {
     size_t local_bytes;
     bool local_is_real;                                          /* CL_LOCAL: dedicated, so staging in it pays */
     size_t max_group;                                            /* work-items a work-group */
-    int vector_float;                                            /* native vector width for float, in elements */
+    int vector_float; /* native vector width for float, in elements, or what ldm_cl_options says */
     size_t base_align;                                           /* bytes; sub-buffer offsets are multiples of it */
     bool unified;                                                /* shares memory with the host */
     bool has_fp16, has_fp64, has_subgroups, fast_fma, has_build; /* has_build: a compiler is available */
@@ -52,6 +52,7 @@ typedef struct ldm_cl_options {
     bool exact;         /* no algorithm that loses accuracy, Winograd's */
     bool low_memory;    /* weights as the checkpoint has them where a kernel can read them so */
     int cores;          /* compute units to use, of a device that can be divided; 0: all */
+    int vector_width;   /* floats of a vector in kernels for CPUs: 4, 8 or 16; 0: $LDM_VECTOR_WIDTH, else the device's */
 } ldm_cl_options;
 
 ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out);

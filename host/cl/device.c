@@ -237,6 +237,16 @@ static ldm_status divide(ldm_cl *cl, int cores) {
     return LDM_OK;
 }
 
+static ldm_status override_width(int given, int *width) {
+    const char *text = given ? NULL : getenv("LDM_VECTOR_WIDTH");
+    if (text && *text) given = atoi(text);
+    else if (!given) return LDM_OK;
+    if (given != 4 && given != 8 && given != 16)
+        return ldm_fail(LDM_ERR_ARG, "vector width %d: wanted 4, 8 or 16 floats", given);
+    *width = given;
+    return LDM_OK;
+}
+
 ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out) {
     ldm_status st = LDM_OK;
     ldm_device *list = NULL;
@@ -255,6 +265,7 @@ ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out) {
     if (o->max_memory) cl->facts.global_bytes = o->max_memory;
     cl->facts.exact = o->exact;
     cl->facts.low_memory = o->low_memory;
+    TRY(override_width(o->vector_width, &cl->facts.vector_float));
     if (!cl->facts.has_build) TRY(ldm_fail(LDM_ERR_CL, "device %s: its driver has no kernel compiler", cl->facts.name));
     TRY(ldm_cl_ids(list[i].platform, list[i].index, &cl->platform, &cl->device));
     TRY(divide(cl, o->cores));

@@ -89,18 +89,26 @@ static int64_t zero_row(const ldm_problem *p) {
     return widest * p->dim[S] * (int64_t)ldm_dtype_size(p->dtype);
 }
 
-static bool cpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
-    if (slot != SLOT_W) return false;
+static bool pack_panels(const ldm_problem *p, int64_t width, int slot, ldm_packing *out) {
     const int64_t *d = p->dim;
-    return ldm_pack_panels(p->wdtype, 32, d[K], d[C], d[C2], d[R] * d[S], false, zero_row(p), out);
+    return slot == SLOT_W &&
+           ldm_pack_panels(p->wdtype, width, d[K], d[C], d[C2], d[R] * d[S], false, zero_row(p), out);
+}
+
+static bool cpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
+    return pack_panels(p, 2 * params[LDM_TILE_LANES], slot, out);
+}
+
+static bool gpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
+    return pack_panels(p, 32, slot, out);
 }
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    const int64_t *d = p->dim;
-    const ldm_tiling t =
-        ldm_share_tiles(d[N] * out_h(p) * out_w(p), params[0], d[C] + d[C2], depth(p), ldm_ceil_div(d[K], 32));
+    const int64_t *d = p->dim, width = 2 * params[LDM_TILE_LANES];
+    const ldm_tiling t = ldm_share_tiles(d[N] * out_h(p) * out_w(p), params[LDM_TILE_ROWS], d[C] + d[C2], depth(p),
+                                         ldm_ceil_div(d[K], width), width);
     ldm_row_kernel(p, r, "conv2d_cpu.cl", "conv2d_tile");
-    ldm_rec_define(r, "TILE_PIXELS", params[0]);
+    ldm_tile_defines("TILE_PIXELS", params, r);
     arguments(p, r);
     ldm_rec_int(r, t.block);
     ldm_rec_int(r, t.group);
@@ -108,11 +116,10 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-static const ldm_tunable cpu_tunables[] = {{"TILE_PIXELS", "output pixels of a tile", {8, 12, 14, 4, 2, 1}}, {0}};
+static const ldm_tunable cpu_tunables[] = LDM_TILE_TUNABLES("TILE_PIXELS", "output pixels of a tile");
 
-/* No tile that is twice the pixels there are. */
 static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return params[0] == 1 || params[0] < 2 * p->dim[N] * out_h(p) * out_w(p);
+    return ldm_tile_legal(params, p->dim[N] * out_h(p) * out_w(p), d);
 }
 
 static const char *narrow_supports(const ldm_problem *p, const ldm_device *d) {
@@ -128,8 +135,9 @@ static bool narrow_pack(const ldm_problem *p, const int *params, int slot, ldm_p
 
 static ldm_status narrow_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     ldm_row_kernel(p, r, "conv2d_cpu.cl", "conv2d_narrow");
+    ldm_rec_define(r, "LANES", ldm_row_lanes(dev));
     arguments(p, r);
-    ldm_rec_range1(r, ldm_ceil_div(p->dim[N] * out_h(p) * out_w(p), 4), 1);
+    ldm_rec_range1(r, ldm_ceil_div(p->dim[N] * out_h(p) * out_w(p), ldm_row_lanes(dev) == 16 ? 4 : 2), 1);
     return r->status;
 }
 
@@ -283,7 +291,7 @@ static const ldm_impl impls[] = {
      .tunables = ldm_gpu_tile_tunables,
      .legal = ldm_gpu_tile_legal,
      .scratch = gpu_scratch,
-     .pack = cpu_pack,
+     .pack = gpu_pack,
      .record = gpu_record,
      .exact = true},
     {.name = "conv2d_winograd",
@@ -328,7 +336,7 @@ static const ldm_impl impls[] = {
      .record = narrow_record,
      .exact = true},
     {.name = "conv2d_tile",
-     .idea = "implicit GEMM, 8 pixels x 32 outputs in registers, packed weights",
+     .idea = "implicit GEMM, 8 pixels (6 of vectors of 8 or 4) x 2 vectors of outputs in registers, packed weights",
      .family = LDM_CPU,
      .supports = cpu_supports,
      .tunables = cpu_tunables,

@@ -96,32 +96,37 @@ static const char *cpu_supports(const ldm_problem *p, const ldm_device *d) {
 /* Rows of one product: without wbatch the batch is just more rows. */
 static int64_t rows(const ldm_problem *p) { return p->flags & WBATCH ? p->dim[M] : p->dim[M] * p->dim[BATCH]; }
 
-static const ldm_tunable cpu_tunables[] = {{"TILE_ROWS", "rows of a tile", {8, 12, 14, 4, 2, 1}}, {0}};
+static const ldm_tunable cpu_tunables[] = LDM_TILE_TUNABLES("TILE_ROWS", "rows of a tile");
 
-/* No tile that is twice the rows there are. */
+
 static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return params[0] == 1 || params[0] < 2 * rows(p);
+    return ldm_tile_legal(params, rows(p), d);
 }
 
 static size_t cpu_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
     if (!(p->flags & WBATCH)) return 0;
-    return (size_t)(p->dim[BATCH] * ldm_round_up(p->dim[N], 32) * p->dim[K]) * ldm_dtype_size(p->dtype);
+    return (size_t)(p->dim[BATCH] * ldm_round_up(p->dim[N], 2 * params[LDM_TILE_LANES]) * p->dim[K]) * ldm_dtype_size(p->dtype);
+}
+
+/* In panels of `width`; of a gated product `run` values, then their gates. */
+static bool pack_panels(const ldm_problem *p, int64_t width, int64_t run, ldm_packing *out) {
+    const bool wkn = (p->flags & WKN) != 0;
+    if (p->dim[ACT] == GEGLU) return ldm_pack_gated_panels(p->wdtype, width, p->dim[N], p->dim[K], wkn, run, out);
+    return ldm_pack_panels(p->wdtype, width, p->dim[N], p->dim[K], 0, 1, wkn, 0, out);
 }
 
 static bool cpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
-    if (slot != SLOT_W) return false;
-    if (p->dim[ACT] == GEGLU)
-        return ldm_pack_gated_panels(p->wdtype, 32, p->dim[N], p->dim[K], (p->flags & WKN) != 0, 16, out);
-    return ldm_pack_panels(p->wdtype, 32, p->dim[N], p->dim[K], 0, 1, (p->flags & WKN) != 0, 0, out);
+    const int lanes = params[LDM_TILE_LANES];
+    return slot == SLOT_W && pack_panels(p, 2 * lanes, lanes, out);
 }
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    const int64_t *d = p->dim, panels = ldm_ceil_div(d[N], 32);
-    const ldm_tiling t = ldm_share_tiles(rows(p), params[0], d[K], d[K], panels);
+    const int64_t *d = p->dim, width = 2 * params[LDM_TILE_LANES], panels = ldm_ceil_div(d[N], width);
+    const ldm_tiling t = ldm_share_tiles(rows(p), params[LDM_TILE_ROWS], d[K], d[K], panels, width);
     const bool wbatch = (p->flags & WBATCH) != 0;
     if (wbatch) {
         ldm_row_kernel(p, r, "gemm_cpu.cl", "gemm_panels");
-        ldm_rec_define(r, "TILE_ROWS", params[0]);
+        ldm_tile_defines("TILE_ROWS", params, r);
         ldm_rec_scratch(r, 0);
         ldm_rec_slot(r, SLOT_W);
         ldm_rec_int(r, d[N]);
@@ -130,7 +135,7 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
         ldm_rec_range3(r, ldm_ceil_div(d[K], 64), panels, d[BATCH], 1, 1, 1);
     }
     ldm_row_kernel(p, r, "gemm_cpu.cl", "gemm_tile");
-    ldm_rec_define(r, "TILE_ROWS", params[0]);
+    ldm_tile_defines("TILE_ROWS", params, r);
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_slot(r, SLOT_X);
     if (wbatch) ldm_rec_scratch(r, 0);
@@ -173,11 +178,9 @@ static ldm_status inplace_record(const ldm_problem *p, const int *params, const 
     return ldm_inplace_product_record(p, &q, params, d, r);
 }
 
-/* GPU: without wbatch the weights are packed in the CPU rows' panels, gates beside their values, else they are read as
- * they lie. */
+/* GPU: without wbatch the weights are packed in panels of 32, gates beside their values, else they are read as they lie. */
 static bool gpu_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
-    if (slot != SLOT_W || p->dim[ACT] != GEGLU) return cpu_pack(p, params, slot, out);
-    return ldm_pack_gated_panels(p->wdtype, 32, p->dim[N], p->dim[K], (p->flags & WKN) != 0, 1, out);
+    return slot == SLOT_W && pack_panels(p, 32, 1, out);
 }
 
 static int64_t products(const ldm_problem *p) { return p->flags & WBATCH ? p->dim[BATCH] : 1; }
@@ -266,7 +269,7 @@ static const ldm_impl impls[] = {
      .record = inplace_record,
      .exact = true},
     {.name = "gemm_tile",
-     .idea = "8 rows x 32 outputs in registers, packed weights",
+     .idea = "8 rows (6 of vectors of 8 or 4) x 2 vectors of outputs in registers, packed weights",
      .family = LDM_CPU,
      .supports = cpu_supports,
      .tunables = cpu_tunables,

@@ -1,6 +1,7 @@
 /* pack.c -- weight layouts shared by conv2d and gemm: what bytes a kernel gets, and how their CPU tiles are
  * shared out. Which layout a kernel wants is its row's business. */
 #include "ops/pack.h"
+#include "ops/row.h"
 #include <string.h>
 
 enum { A_N, A_C, A_C2, A_TAPS, A_KN, A_RUN, A_WIDTH };
@@ -109,11 +110,23 @@ bool ldm_pack_rows(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t ta
     return describe("rows", 1, 4, rows, dtype, n, c, c2, taps, false, zeros, out);
 }
 
-ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t channels, int64_t products, int64_t panels) {
+bool ldm_tile_legal(const int *params, int64_t rows, const ldm_device *d) {
+    const int tile = params[LDM_TILE_ROWS], lanes = params[LDM_TILE_LANES];
+    if (lanes != ldm_row_lanes(d) || (lanes == 16 ? tile == 6 : tile > 6)) return false;
+    return tile == 1 || (tile < 2 * rows && (tile != 6 || rows > 4));
+}
+
+void ldm_tile_defines(const char *rows, const int *params, ldm_recipe *r) {
+    ldm_rec_define(r, rows, params[LDM_TILE_ROWS]);
+    ldm_rec_define(r, "LANES", params[LDM_TILE_LANES]);
+}
+
+ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t channels, int64_t products, int64_t panels,
+                           int64_t width) {
     enum { INPUT = 65536, WEIGHTS = 131072 }; /* elements: 256 KiB and 512 KiB at f32 */
     ldm_tiling t = {.block = 8};
     while (t.block > 1 && ldm_ceil_div(rows, tile * t.block) * panels < 32) t.block /= 2;
-    t.group = products * panels * 32 <= WEIGHTS ? 1 : INPUT / (tile * t.block * channels);
+    t.group = products * panels * width <= WEIGHTS ? 1 : INPUT / (tile * t.block * channels);
     if (t.group < 1) t.group = 1;
     t.items = ldm_ceil_div(rows, tile * t.block) * panels;
     return t;

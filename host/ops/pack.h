@@ -20,8 +20,17 @@ bool ldm_pack_gated_panels(ldm_dtype dtype, int64_t width, int64_t n, int64_t c,
 /* [n rounded up to 4][K], rows beyond n zero: the CPU kernel for few outputs, and the plain kernels of q8_0. */
 bool ldm_pack_rows(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, int64_t zeros, ldm_packing *out);
 
-/* How the CPU tile kernels share out `rows` (pixels) of `channels` inputs, `products` a sum, over `panels` of outputs.
- */
+/* A CPU tile's rows and the width of its vectors, both tunables of its row; and what there is to choose from: as many sums as the
+ * device has registers for (the vectors are as wide as those are, 16 of 512 bits have 32 beside them, others may have 16),
+ * and no tile that is twice the rows there are. */
+enum { LDM_TILE_ROWS, LDM_TILE_LANES };
+#define LDM_TILE_TUNABLES(name, meaning)                                                                               \
+    {{name, meaning, {8, 6, 12, 14, 4, 2, 1}}, {"LANES", "floats of a vector, as many as a register holds", {16, 8, 4}}, {0}}
+bool ldm_tile_legal(const int *params, int64_t rows, const ldm_device *d);
+void ldm_tile_defines(const char *rows, const int *params, ldm_recipe *r);
+
+/* How the CPU tile kernels share out `rows` (pixels) of `channels` inputs, `products` a sum, over `panels` of `width`
+ * outputs. */
 typedef struct ldm_tiling {
     int64_t
         block; /* tiles a work-item makes one after the other, so that a piece of the panel serves all of them: 1..8 */
@@ -29,6 +38,7 @@ typedef struct ldm_tiling {
                       cache, else 256 KiB of input */
     int64_t items; /* work-items */
 } ldm_tiling;
-ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t channels, int64_t products, int64_t panels);
+ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t channels, int64_t products, int64_t panels,
+                           int64_t width);
 
 #endif

@@ -45,6 +45,8 @@ const char *ldm_row_group_supports(const ldm_device *d, int64_t elements) {
     return ldm_row_group_legal(NULL, (int[]){64}, d) ? ldm_row_fits(elements) : "needs work-groups of 64";
 }
 
+int ldm_row_lanes(const ldm_device *d) { return d->vector_float >= 16 ? 16 : d->vector_float >= 8 ? 8 : 4; }
+
 ref_out ldm_row_out(const ldm_sample *which, int64_t elements, ldm_dtype t, double *y, double *bound) {
     return (ref_out){
         which ? which->index : NULL, which ? which->count : elements, ldm_dtype_unit(t), ldm_dtype_tiny(t), y, bound};

@@ -18,6 +18,8 @@ void ldm_row_storage(const ldm_problem *p, ldm_recipe *r);
 extern const ldm_tunable ldm_row_group_tunables[];
 bool ldm_row_group_legal(const ldm_problem *p, const int *params, const ldm_device *d);
 const char *ldm_row_group_supports(const ldm_device *d, int64_t elements);
+/* Floats of the vectors that CPU rows are written in: what the device's registers hold, 16, 8 or 4. */
+int ldm_row_lanes(const ldm_device *d);
 /* Where a reference of `elements` outputs stored as `t` writes. */
 ref_out ldm_row_out(const ldm_sample *which, int64_t elements, ldm_dtype t, double *y, double *bound);
 

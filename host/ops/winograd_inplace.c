@@ -53,7 +53,7 @@ const char *ldm_winograd_inplace_supports(const ldm_problem *p, const ldm_device
 
 bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d) {
     const int64_t all = tiles(p, 4);
-    return !ldm_winograd_inplace_supports(p, d) && all <= p->dim[K] && (d->low_memory || all >= 16);
+    return ldm_row_lanes(d) == 16 && !ldm_winograd_inplace_supports(p, d) && all <= p->dim[K] && (d->low_memory || all >= 16);
 }
 
 const char *ldm_winograd_inplace_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
