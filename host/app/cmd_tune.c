@@ -297,7 +297,7 @@ done:
 }
 
 APP_COMMAND(tune) {
-    char *config = NULL, *dtype = NULL, *shapes = NULL, *budget = NULL, *file = NULL, *other = NULL, *text = NULL, path[4300];
+    char *config = NULL, *shapes = NULL, *budget = NULL, *file = NULL, *other = NULL, *text = NULL, path[4300];
     int ops = 0, batch = 1, height = 0, width = 0, tokens = 0, full = 0, redo = 0, do_verify = 0, do_show = 0;
     struct poptOption table[] = {
         {"ops", 0, POPT_ARG_NONE, &ops, 0, "every op's test cases instead of a network", NULL},
@@ -311,7 +311,6 @@ APP_COMMAND(tune) {
         {"show", 0, POPT_ARG_NONE, &do_show, 0, "print the entries: default's time, tuned time, gain", NULL},
         {"diff", 0, POPT_ARG_STRING, &other, 0, "compare with another database", "OTHER"},
         {"config", 0, POPT_ARG_STRING, &config, 0, "configuration by name, or key=value text", "NAME"},
-        {"dtype", 0, POPT_ARG_STRING, &dtype, 0, "storage: f32 or f16", "T"},
         {"batch", 'b', POPT_ARG_INT, &batch, 0, "batch size", "N"},
         {"height", 'H', POPT_ARG_INT, &height, 0, "of the network's own input (default: native)", "N"},
         {"width", 'W', POPT_ARG_INT, &width, 0, "likewise", "N"},
@@ -335,7 +334,7 @@ APP_COMMAND(tune) {
     if (!!net + ops + !!shapes + (look && !net && !ops && !shapes) != 1)
         TRY(ldm_fail(LDM_ERR_ARG, "tune what? name a network, or give --ops or --shapes FILE (one of them)"));
     app_network_options o = {.net = net, .config = config, .n = batch, .h = height, .w = width, .tokens = tokens};
-    TRY(app_parse_dtype(dtype, &o.dtype));
+    TRY(app_storage(&o.dtype, &o.wdtype));
     TRY(parse_seconds(budget ? budget : "10m", &s.budget));
     app_device.no_tuned = true; /* what is looked for is looked for without what was found before */
     TRY(look ? app_open_untested(&s.cl) : app_open_device(&s.cl));
@@ -371,7 +370,7 @@ done:
     ldm_tuned_list_free(&second);
     ldm_cl_close(s.cl);
     free(w.list), free(text);
-    free(config), free(dtype), free(shapes), free(budget), free(file), free(other);
+    free(config), free(shapes), free(budget), free(file), free(other);
     poptFreeContext(ctx);
     return st;
 }
