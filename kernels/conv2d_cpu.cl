@@ -23,7 +23,6 @@
 #define TP TILE_PIXELS
 #define TILE_ROWS TILE_PIXELS
 #define MOST_TILES 8 /* conv2d_tile: tiles of a work-item, at most; 128 TP MOST_TILES bytes of stack */
-#define MERGE 256    /* longest row of taps taken as one run */
 #if MUTANT == 18
 #define HALF_SUMS
 #endif
@@ -41,6 +40,7 @@
 #endif
 #include "lanes.clh"
 #include "cpu_tile.clh"
+#define MERGE min(CHUNK, 256) /* longest row of taps taken as one run */
 #include "conv2d_cpu.clh"
 #include "input_row.clh"
 #define EACH_PIXEL(i) _Pragma("unroll") for (int i = 0; i < TP; i++)
@@ -163,7 +163,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
             for (int from = 0; from < cs; from += CHUNK) {
                 __global const wreal *wt = wp + W_AT((k0 + from) * PANEL);
 #if WIDEN
-                float wide[CHUNK * PANEL];
+                lanes wide[2 * CHUNK];
                 widen(wt, merges && sx == 0 ? s * cs : min(CHUNK, cs - from), wide);
 #endif
                 for (int t = 0; t < tiles; t++) {
@@ -184,7 +184,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
 #endif
                     if (MUTANT == 1 && k0 + from + count == deep) count--;
                     for (int e = 0; e < count; e++) {
-                        const lanes w0 = WEIGHTS(wt, e * PANEL), w1 = WEIGHTS(wt, e * PANEL + (MUTANT == 19 ? 0 : LANES));
+                        const lanes w0 = WEIGHTS(wt, e, 0), w1 = WEIGHTS(wt, e, MUTANT != 19);
+                        NEXT(wt, e, count);
                         EACH_PIXEL(i) {
                             const lanes v = (lanes)(INPUT(i, MUTANT == 11 ? min(e ^ 1, count - 1) : e)) * (MUTANT == 2 && e == 0 ? 2 : 1);
                             acc[i][0] = summed(FMA(v, w0, acc[i][0]));

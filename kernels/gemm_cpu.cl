@@ -75,7 +75,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
         const int count = min(CHUNK, k - from);
         __global const wreal *wt = wp + W_AT((long)from * PANEL);
 #if WIDEN
-        float wide[CHUNK * PANEL];
+        lanes wide[2 * CHUNK];
         widen(wt, count, wide);
 #endif
         for (int t = 0; t < tiles; t++) {
@@ -94,7 +94,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
 #define INPUT(i, e) row[i][e]
 #endif
             for (int e = 0; e < count - (MUTANT == 1 && from + count == k); e++) {
-                const lanes w0 = WEIGHTS(wt, e * PANEL), w1 = WEIGHTS(wt, e * PANEL + (MUTANT == 13 ? 0 : LANES));
+                const lanes w0 = WEIGHTS(wt, e, 0), w1 = WEIGHTS(wt, e, MUTANT != 13);
+                NEXT(wt, e, count);
                 EACH_ROW(i) {
                     lanes v = (lanes)(INPUT(i, MUTANT == 8 ? min(e ^ 1, count - 1) : e));
                     if (MUTANT == 2 && from + e == 0) v *= 2;

@@ -106,7 +106,7 @@ static bool gpu_pack(const ldm_problem *p, const int *params, int slot, ldm_pack
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim, width = 2 * params[LDM_TILE_LANES];
     const ldm_tiling t = ldm_share_tiles(d[N] * out_h(p) * out_w(p), params[LDM_TILE_ROWS], d[C] + d[C2], depth(p),
-                                         ldm_ceil_div(d[K], width), width);
+                                         ldm_ceil_div(d[K], width), width, dev->units);
     ldm_row_kernel(p, r, "conv2d_cpu.cl", "conv2d_tile");
     ldm_tile_defines("TILE_PIXELS", params, r);
     arguments(p, r);

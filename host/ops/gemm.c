@@ -122,7 +122,7 @@ static bool cpu_pack(const ldm_problem *p, const int *params, int slot, ldm_pack
 
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
     const int64_t *d = p->dim, width = 2 * params[LDM_TILE_LANES], panels = ldm_ceil_div(d[N], width);
-    const ldm_tiling t = ldm_share_tiles(rows(p), params[LDM_TILE_ROWS], d[K], d[K], panels, width);
+    const ldm_tiling t = ldm_share_tiles(rows(p), params[LDM_TILE_ROWS], d[K], d[K], panels, width, dev->units);
     const bool wbatch = (p->flags & WBATCH) != 0;
     if (wbatch) {
         ldm_row_kernel(p, r, "gemm_cpu.cl", "gemm_panels");

@@ -122,10 +122,10 @@ void ldm_tile_defines(const char *rows, const int *params, ldm_recipe *r) {
 }
 
 ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t channels, int64_t products, int64_t panels,
-                           int64_t width) {
+                           int64_t width, int64_t units) {
     enum { INPUT = 65536, WEIGHTS = 131072 }; /* elements: 256 KiB and 512 KiB at f32 */
     ldm_tiling t = {.block = 8};
-    while (t.block > 1 && ldm_ceil_div(rows, tile * t.block) * panels < 32) t.block /= 2;
+    while (t.block > 1 && ldm_ceil_div(rows, tile * t.block) * panels < 8 * units) t.block /= 2;
     t.group = products * panels * width <= WEIGHTS ? 1 : INPUT / (tile * t.block * channels);
     if (t.group < 1) t.group = 1;
     t.items = ldm_ceil_div(rows, tile * t.block) * panels;

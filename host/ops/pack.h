@@ -30,7 +30,7 @@ bool ldm_tile_legal(const int *params, int64_t rows, const ldm_device *d);
 void ldm_tile_defines(const char *rows, const int *params, ldm_recipe *r);
 
 /* How the CPU tile kernels share out `rows` (pixels) of `channels` inputs, `products` a sum, over `panels` of `width`
- * outputs. */
+ * outputs, between `units` compute units. */
 typedef struct ldm_tiling {
     int64_t
         block; /* tiles a work-item makes one after the other, so that a piece of the panel serves all of them: 1..8 */
@@ -39,6 +39,6 @@ typedef struct ldm_tiling {
     int64_t items; /* work-items */
 } ldm_tiling;
 ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t channels, int64_t products, int64_t panels,
-                           int64_t width);
+                           int64_t width, int64_t units);
 
 #endif
