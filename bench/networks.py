@@ -28,14 +28,14 @@ STAGES = {"kl-f8": (8, "kind=kl z_channels=4 embed_dim=4 ch=128 ch_mult=1,2,4,4 
 
 
 class Work:
-    """net: as `ldm run` has it; gflop: about, for the estimate of time; shape of x; context [tokens, width]; dtype: our storage,
-    the peers' is always f32; starts: warm ones, of which the fastest counts."""
+    """net: as `ldm run` has it; gflop: about, for the estimate of time; shape of x; context [tokens, width]; wtype: what
+    our weights are kept as, everything else and all of the peers is f32; starts: warm ones, of which the fastest counts."""
 
-    def __init__(self, name, about, net, config, gflop, weights_gb, shape, context=None, dtype="f32", starts=1):
+    def __init__(self, name, about, net, config, gflop, weights_gb, shape, context=None, wtype="f32", starts=1):
         self.name, self.about, self.net, self.config, self.gflop, self.weights_gb = name, about, net, config, gflop, weights_gb
-        self.shape, self.context, self.dtype, self.starts = shape, context, dtype, starts
+        self.shape, self.context, self.wtype, self.starts = shape, context, wtype, starts
         self.part = net.split(":")[1]
-        self.limit = LIMIT if dtype == "f32" else 1e-2
+        self.limit = LIMIT if wtype == "f32" else 1e-2
 
     def minutes(self, peers, rounds):
         """A guess from the two-core machine this was written on: files, then each peer's starts and rounds."""
@@ -44,12 +44,12 @@ class Work:
         return max(1, round(seconds / 60))
 
 
-def cin(f, gflop, batch=1, dtype="f32", starts=1):
+def cin(f, gflop, batch=1, wtype="f32", starts=1):
     c, side, width, mult, attention = CIN[f]
-    name = f"cin-ldm-{f}" + (f"-b{batch}" if batch > 1 else "") + (f"-{dtype}" if dtype != "f32" else "")
-    about = f"LDM-{f} UNet step" + (f", batch {batch}" if batch > 1 else "") + (f", our weights {dtype}" if dtype != "f32" else "")
+    name = f"cin-ldm-{f}" + (f"-b{batch}" if batch > 1 else "") + (f"-{wtype}" if wtype != "f32" else "")
+    about = f"LDM-{f} UNet step" + (f", batch {batch}" if batch > 1 else "") + (f", our weights {wtype}" if wtype != "f32" else "")
     return Work(name, about, f"cin-ldm-{f}:unet", UNET.format(c, width, mult, attention, 1, 512), gflop, 1.58,
-                (batch, c, side, side), (1, 512), dtype, starts)
+                (batch, c, side, side), (1, 512), wtype, starts)
 
 
 def stage(kind, part, side, gflop):
@@ -59,7 +59,7 @@ def stage(kind, part, side, gflop):
     return Work(f"{kind}-{part}-{side}", f"{kind} {part} {side} x {side}", f"{kind}:{part}r", config, gflop, 0.2, shape)
 
 
-WORKS = [cin(8, 114, starts=3), cin(4, 208), cin(8, 229, batch=2), cin(8, 915, batch=8), cin(16, 27), cin(32, 7), cin(32, 7, dtype="f16"),
+WORKS = [cin(8, 114, starts=3), cin(4, 208), cin(8, 229, batch=2), cin(8, 915, batch=8), cin(16, 27), cin(32, 7), cin(32, 7, wtype="f16"),
          cin(1, 1188), Work("sd15", "SD 1.5 UNet step 512 x 512", "sd15:unet", UNET.format(4, 320, "1,2,4,4", "1,2,4", 8, 768), 803, 3.44,
                             (1, 4, 64, 64), (77, 768)),
          stage("kl-f8", "decode", 512, 2515), stage("kl-f8", "decode", 256, 622), stage("kl-f8", "encode", 256, 280),
@@ -197,7 +197,7 @@ class Bench:
         folder = self.folder(work)
         at = lambda name: os.path.join(folder, name)
         names = ["x", "t", "context"] if work.part == "unet" else ["x"]
-        command = [self.ldm, "run", work.part, "--config", work.net.split(":")[0], "--dtype", work.dtype, "-m", at("weights.safetensors"),
+        command = [self.ldm, "run", work.part, "--config", work.net.split(":")[0], "--wtype", work.wtype, "-m", at("weights.safetensors"),
                    *self.device, *(more or ("--out", at("y.npy")))]
         for n in names:
             command += ["--in", f"{n}={at(n + '.npy')}"]
@@ -268,9 +268,9 @@ class Bench:
         folder = os.path.abspath(self.folder(work))
         stamp = {"date": self.header["date"], "commit": self.header["commit"], "command": self.header["command"], "rounds": rounds}
         row = self.rows.setdefault(work.name, {"work": work.name, "peers": {}})
-        row.update(about=work.about, net=work.net, shape=work.shape, dtype=work.dtype, **stamp)
+        row.update(about=work.about, net=work.net, shape=work.shape, wtype=work.wtype, **stamp)
         row["ours"] = self.ours(work)
-        opened = self.server.ask(f"net {work.net} {work.shape[0]}x{work.shape[2]}x{work.shape[3]} {work.dtype} {folder}/weights.safetensors")
+        opened = self.server.ask(f"net {work.net} {work.shape[0]}x{work.shape[2]}x{work.shape[3]} f32*{work.wtype} {folder}/weights.safetensors")
         if "error" in opened:
             sys.exit(f"{work.name}: {opened['error']}")
         row["flops"], row["params"] = opened["flops"], opened["params"]
