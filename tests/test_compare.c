@@ -73,7 +73,7 @@ int main(int argc, char **argv) {
         json_t *a = json_array(), *b = json_array();
         for (int i = 0; i < 8; i++)
             for (int new = 0; new < 2; new ++) {
-                char name[8];
+                char name[16];
                 snprintf(name, sizeof name, "c%d", i);
                 json_t *one = document(name, "us", (double[]){(10 + i) * (new ? 1.1 + 0.001 * i : 1)}, 1);
                 json_array_extend(new ? b : a, json_object_get(one, "benchmarks"));
