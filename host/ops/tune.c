@@ -6,7 +6,8 @@
 #include <string.h>
 
 enum { MOST_RUNNERS = 4, FIRST_TIMES = 3, TURNS = 6, LAST_TURNS = 10 };
-enum { EVICTED = 96 << 20 };          /* bytes written before a run: more than last-level caches hold */
+enum { CACHES = 3, ITEMS_A_UNIT = 16, GROUP = 64 }; /* before a run so many times the caches' bytes are read, by every unit */
+static const size_t LEAST_READ = 64u << 20, MOST_READ = 512u << 20;
 static const double HOPELESS = 1.4;   /* times the best: not timed again */
 static const double GAIN = 0.99;      /* of the default's time: less of a gain is none */
 static const double SEARCH = 0.75;    /* of the budget; the rest is for timing the best again */
@@ -91,15 +92,42 @@ typedef struct runner {
 
 typedef struct race {
     ldm_cl *cl;
-    ldm_buffer *evict;
+    ldm_buffer *read, *sums; /* what empties the caches */
+    ldm_step *empty;
     runner by[MOST_RUNNERS + 1]; /* fastest first; the default stays, whatever its place */
     int count;
 } race;
 
+/* Reading, not writing: what was written would still have to leave while the run is timed. */
+static ldm_status make_empty(race *r) {
+    ldm_status st = LDM_OK;
+    const ldm_device *d = ldm_cl_device(r->cl);
+    const bool cpu = d->type == LDM_DEVICE_CPU;
+    const int64_t items = d->units * (cpu ? ITEMS_A_UNIT : 16 * GROUP);
+    size_t bytes = CACHES * d->cache_bytes;
+    ldm_recipe *recipe = NULL;
+    if (bytes < LEAST_READ) bytes = LEAST_READ;
+    if (bytes > MOST_READ) bytes = MOST_READ;
+    if (bytes > d->max_alloc) bytes = d->max_alloc / 4096 * 4096;
+    TRY(ldm_buffer_create(r->cl, bytes, &r->read));
+    TRY(ldm_buffer_create(r->cl, (size_t)items * sizeof(float), &r->sums));
+    TRY(ldm_buffer_fill(r->read, 0, bytes, 0));
+    TRY(ldm_alloc(sizeof *recipe, (void **)&recipe));
+    ldm_rec_kernel(recipe, "peak.cl", cpu ? "read_strip" : "read_grid");
+    ldm_rec_slot(recipe, 0);
+    ldm_rec_slot(recipe, 1);
+    ldm_rec_int(recipe, (int64_t)bytes / (cpu ? 64 : 16));
+    ldm_rec_range1(recipe, items, cpu ? 1 : GROUP);
+    TRY(ldm_step_create(r->cl, recipe, (ldm_buffer *[]){r->sums, r->read}, 2, NULL, &r->empty));
+done:
+    free(recipe);
+    return st;
+}
+
 static ldm_status time_once(race *r, runner *x) {
     ldm_status st = LDM_OK;
     TRY(ldm_check_interrupt());
-    TRY(ldm_buffer_fill(r->evict, 0, EVICTED, 0));
+    TRY(ldm_step_enqueue(r->empty));
     TRY(ldm_cl_finish(r->cl));
     const double start = ldm_now();
     TRY(ldm_oprun_enqueue(x->run));
@@ -170,7 +198,7 @@ ldm_status ldm_tune_problem(ldm_cl *cl, const ldm_problem *p, const ldm_tune_opt
     if (count < 2)
         TRY(ldm_fail(LDM_ERR_UNSUPPORTED, "%s: nothing to choose from", ldm_problem_text(p, text, sizeof text)));
     TRY(ldm_trial_create(p, &trial));
-    TRY(ldm_buffer_create(cl, EVICTED, &r.evict));
+    TRY(make_empty(&r));
     for (; tried < count; tried++) {
         if (o->budget > 0 && !o->full && tried >= 2 && ldm_now() - start > SEARCH * o->budget) break;
         if (o->each) o->each(o->user, &list[tried], tried, count);
@@ -198,7 +226,9 @@ ldm_status ldm_tune_problem(ldm_cl *cl, const ldm_problem *p, const ldm_tune_opt
     snprintf(out->driver, sizeof out->driver, "%s", d->driver);
 done:
     for (int i = 0; i < r.count; i++) ldm_oprun_destroy(r.by[i].run);
-    ldm_buffer_destroy(r.evict);
+    ldm_step_destroy(r.empty);
+    ldm_buffer_destroy(r.read);
+    ldm_buffer_destroy(r.sums);
     ldm_trial_destroy(trial);
     free(list);
     return st;
