@@ -181,6 +181,7 @@ printf '# two problems\n3 x gemm:f32 m=40 n=64 k=64 +bias\n%s   # a comment\n' "
 check "tune: nothing named" 1 "tune what" "$ldm" tune
 check "tune: two things named" 1 "tune what" "$ldm" tune cin-ldm-32 --ops
 check "tune: not a time" 1 "not a time" "$ldm" tune --shapes shapes.txt --budget soon
+check "tune: exact" 1 "gives way" "$ldm" tune --shapes shapes.txt --exact
 check "tune: no file" 2 "cannot be opened" "$ldm" tune --shapes none.txt
 check "tune: not a problem" 1 "no such op" "$ldm" tune --shapes <(echo "convolve n=1")
 check "tune: nothing to show" 2 "makes it" "$ldm" tune --show

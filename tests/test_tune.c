@@ -234,6 +234,9 @@ static void not_used(void) {
     FOUND(small, LDM_TUNED_NONE, "conv2d_winograd OUT=4 BLOCK=8"); /* of 36 tiles blocks of 32 would waste 28 */
     reopen(true);
     FOUND(same, LDM_TUNED_NONE, "conv2d_tile");
+    ldm_cl_close(cl), cl = NULL;
+    CHECK_OK(ldm_cl_open(&(ldm_cl_options){.low_memory = true}, &cl));
+    FOUND(same, LDM_TUNED_NONE, "");
     reopen(false);
 }
 

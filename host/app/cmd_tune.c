@@ -336,6 +336,9 @@ APP_COMMAND(tune) {
     app_network_options o = {.net = net, .config = config, .n = batch, .h = height, .w = width, .tokens = tokens};
     TRY(app_storage(&o.dtype, &o.wdtype));
     TRY(parse_seconds(budget ? budget : "10m", &s.budget));
+    if (app_device.exact || app_device.low_memory)
+        TRY(ldm_fail(LDM_ERR_ARG, "--%s: the database serves runs without it, and gives way where it is asked for",
+                     app_device.exact ? "exact" : "low-memory"));
     app_device.no_tuned = true; /* what is looked for is looked for without what was found before */
     TRY(look ? app_open_untested(&s.cl) : app_open_device(&s.cl));
     const ldm_device *d = ldm_cl_device(s.cl);

@@ -371,6 +371,7 @@ static ldm_tuned_entry *find(ldm_cl *cl, const ldm_tuned_list *list, const ldm_p
 
 ldm_tuned_source ldm_tuned_find(const ldm_problem *p, const ldm_device *d, ldm_choice *out) {
     struct ldm_tuned *t = d->tuned;
+    if (d->low_memory) return LDM_TUNED_NONE; /* what is fastest is not what is asked for */
     for (int class = 0; t && class < 2; class++) {
         bool same;
         const ldm_tuned_entry *e = find(t->cl, class ? &t->class : &t->own, p, &same);

@@ -62,7 +62,7 @@ typedef enum ldm_tuned_source {
 
 /* What the database says of p on d (whose `tuned` may be NULL), in the order above. An entry of another driver is checked
  * against the reference once before it is used; the verdict is kept in the cache folder. Rows that the user's wishes rule
- * out (device.exact) are passed over. */
+ * out (device.exact) are passed over; where little memory is wished for (device.low_memory) nothing is found. */
 ldm_tuned_source ldm_tuned_find(const ldm_problem *p, const ldm_device *d, ldm_choice *out);
 const char *ldm_tuned_source_name(ldm_tuned_source s); /* "tuned for this problem" */
 
