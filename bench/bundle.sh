@@ -51,6 +51,7 @@ ldm $(git describe --always --dirty 2>/dev/null || echo), $(uname -m) Linux, mad
 Nothing needs installing but an OpenCL driver. Drivers are found through /etc/OpenCL/vendors/*.icd. Where a container has the
 driver's library but no .icd file, name it:  OCL_ICD_VENDORS=libnvidia-opencl.so.1 bin/ldm devices
 (or OCL_ICD_VENDORS=/path/to/folder/of/icd/files). Compiled kernels are cached in ~/.cache/ldm; LDM_CACHE_DIR moves that.
+\`ldm tune\` keeps its results in ~/.local/share/ldm; LDM_DATA_DIR moves that.
 The folder may be moved as a whole. On a system with an older glibc or libstdc++ the bundle uses its own (lib/glibc,
 lib/compiler).
 END

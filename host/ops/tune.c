@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_RUNNERS = 4, FIRST_TIMES = 3, TURNS = 6, LAST_TURNS = 10 };
+enum { MOST_RUNNERS = 4, FIRST_TIMES = 3, TURNS = 5, LAST_TURNS = 15 };
 enum { CACHES = 3, ITEMS_A_UNIT = 16, GROUP = 64 }; /* before a run so many times the caches' bytes are read, by every unit */
 static const size_t LEAST_READ = 64u << 20, MOST_READ = 512u << 20;
 static const double HOPELESS = 1.4;   /* times the best: not timed again */
@@ -86,7 +86,7 @@ done:
 typedef struct runner {
     ldm_choice c;
     ldm_oprun *run;
-    double best, error; /* seconds; error / bound */
+    double last, best, error; /* seconds of the last run and of the fastest; error / bound */
     bool usual;
 } runner;
 
@@ -132,7 +132,8 @@ static ldm_status time_once(race *r, runner *x) {
     const double start = ldm_now();
     TRY(ldm_oprun_enqueue(x->run));
     TRY(ldm_cl_finish(r->cl));
-    x->best = fmin(x->best, ldm_now() - start);
+    x->last = ldm_now() - start;
+    x->best = fmin(x->best, x->last);
 done:
     return st;
 }
@@ -158,6 +159,32 @@ static ldm_status turns(race *r, int count) {
     ldm_status st = LDM_OK;
     for (int t = 0; t < count; t++)
         for (int i = 0; i < r->count; i++) TRY(time_once(r, &r->by[i]));
+done:
+    return st;
+}
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double median(double *v) { return qsort(v, LAST_TURNS, sizeof *v, by_value), v[LAST_TURNS / 2]; }
+
+/* The last ones in turns, of which the default is the second, if it is not the first itself: medians, so that a quiet moment
+ * makes no winner, and of the ratio, so that what slows both counts for neither. */
+static ldm_status decide(race *r, ldm_tuned_entry *out) {
+    ldm_status st = LDM_OK;
+    double time[2][LAST_TURNS], ratio[LAST_TURNS];
+    for (int t = 0; t < LAST_TURNS; t++) {
+        TRY(turns(r, 1));
+        for (int i = 0; i < r->count; i++) time[i][t] = r->by[i].last;
+        ratio[t] = time[0][t] / time[r->count - 1][t];
+    }
+    const bool pays = r->count > 1 && median(ratio) < GAIN;
+    for (int i = 0; i < r->count; i++) r->by[i].best = median(time[i]);
+    const runner *last = &r->by[r->count - 1], *best = last->usual && !pays ? last : &r->by[0];
+    out->choice = best->c, out->error = best->error;
+    out->us = best->best * 1e6, out->usual_us = last->usual ? last->best * 1e6 : 0;
 done:
     return st;
 }
@@ -211,19 +238,11 @@ ldm_status ldm_tune_problem(ldm_cl *cl, const ldm_problem *p, const ldm_tune_opt
         TRY(turns(&r, TURNS));
         keep(&r, (most + 1) / 2);
     }
-    TRY(turns(&r, LAST_TURNS));
     keep(&r, 1);
-    const runner *best = &r.by[0], *usual = &r.by[r.count - 1]; /* the same where the default is wrong, or fastest */
-    if (usual->usual && best->best > GAIN * usual->best) best = usual;
-    *out = (ldm_tuned_entry){.problem = *p,
-                             .choice = best->c,
-                             .us = best->best * 1e6,
-                             .usual_us = usual->usual ? usual->best * 1e6 : 0,
-                             .error = best->error,
-                             .tried = tried,
-                             .legal = count,
-                             .trust = 1};
-    snprintf(out->driver, sizeof out->driver, "%s", d->driver);
+    ldm_tuned_entry found = {.problem = *p, .tried = tried, .legal = count, .trust = 1};
+    snprintf(found.driver, sizeof found.driver, "%s", d->driver);
+    TRY(decide(&r, &found));
+    *out = found;
 done:
     for (int i = 0; i < r.count; i++) ldm_oprun_destroy(r.by[i].run);
     ldm_step_destroy(r.empty);

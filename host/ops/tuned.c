@@ -16,6 +16,7 @@ enum { F_IMPL, F_PROBLEM, F_PARAMS, F_US, F_USUAL, F_ERROR, F_TRIED, F_DRIVER, F
 struct ldm_tuned {
     ldm_cl *cl;
     ldm_tuned_list own, class;
+    int noted;
 };
 
 /* ---- devices ------------------------------------------------------------------------------------------------------ */
@@ -268,7 +269,10 @@ static ldm_status read_folder(const char *dir, const ldm_device *d, struct ldm_t
         free(name[i]);
         if (st || len < 5 || strcmp(path + strlen(path) - 4, ".txt")) continue;
         if (ldm_tuned_read(path, d, LDM_TUNED_CLASS, &found, &kin)) ldm_note("%s", ldm_message());
-        for (int k = 0; k < found.count && !st; k++) st = add(kin == LDM_TUNED_OWN ? &t->own : &t->class, &found.entry[k]);
+        for (int k = 0; k < found.count && !st; k++) {
+            if (kin != LDM_TUNED_OWN) found.entry[k].trust = 0; /* not shown on this device, whatever its driver */
+            st = add(kin == LDM_TUNED_OWN ? &t->own : &t->class, &found.entry[k]);
+        }
         ldm_tuned_list_free(&found);
     }
     free(name);
@@ -313,9 +317,10 @@ ldm_status ldm_tuned_check(ldm_cl *cl, const ldm_tuned_entry *e, double *error) 
     return st;
 }
 
-/* The verdict on an entry of another driver: from the cache folder, else found now and kept there. */
+/* The verdict on an entry of another driver or device: from the cache folder, else found now and kept there. */
 static bool trusted(ldm_cl *cl, ldm_tuned_entry *e) {
     const ldm_device *d = ldm_cl_device(cl);
+    struct ldm_tuned *t = d->tuned;
     char text[LDM_PROBLEM_TEXT], params[200], dir[4200], path[4300], *kept = NULL;
     size_t n;
     if (e->trust) return e->trust > 0;
@@ -330,9 +335,10 @@ static bool trusted(ldm_cl *cl, ldm_tuned_entry *e) {
         free(kept);
         if (e->trust) return e->trust > 0;
     }
+    if (t && !t->noted++) ldm_note("checking what was tuned for another driver or device, once");
     const ldm_status st = ldm_tuned_check(cl, e, NULL);
     e->trust = st ? -1 : 1;
-    if (st) ldm_note("tuned for driver %s, not used with %s: %s %s: %s", e->driver, d->driver, e->choice.impl->name, text,
+    if (st) ldm_note("tuned with driver %s, not used on %s with %s: %s %s: %s", e->driver, d->name, d->driver, e->choice.impl->name, text,
                      ldm_message());
     /* only a verdict is kept, not an accident such as too little memory; not remembering is no failure */
     if ((!st || st == LDM_ERR_MISMATCH || st == LDM_ERR_BUILD) && ldm_make_dirs(dir) == LDM_OK)

@@ -19,7 +19,7 @@ typedef struct ldm_tuned_entry {
     double error;        /* largest error / bound */
     int tried, legal;    /* parameter sets, of all rows for the device */
     char driver[64], commit[48], date[24];
-    int trust; /* 0: of another driver, not checked yet; 1: may be used; -1: gave a wrong result on this driver */
+    int trust; /* 0: of another driver or device, not checked yet; 1: may be used; -1: gave a wrong result on this driver */
 } ldm_tuned_entry;
 
 /* Entries of files, in their order. Starts as {0}; freed with ldm_tuned_list_free. */
@@ -60,8 +60,8 @@ typedef enum ldm_tuned_source {
     LDM_TUNED_CLASS_NEAR
 } ldm_tuned_source;
 
-/* What the database says of p on d (whose `tuned` may be NULL), in the order above. An entry of another driver is checked
- * against the reference once before it is used; the verdict is kept in the cache folder. Rows that the user's wishes rule
+/* What the database says of p on d (whose `tuned` may be NULL), in the order above. An entry of another driver or device is
+ * checked against the reference once before it is used; the verdict is kept in the cache folder. Rows that the user's wishes rule
  * out (device.exact) are passed over; where little memory is wished for (device.low_memory) nothing is found. */
 ldm_tuned_source ldm_tuned_find(const ldm_problem *p, const ldm_device *d, ldm_choice *out);
 const char *ldm_tuned_source_name(ldm_tuned_source s); /* "tuned for this problem" */
