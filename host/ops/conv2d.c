@@ -318,6 +318,7 @@ static const ldm_impl impls[] = {
      .scratch = ldm_winograd_inplace_scratch,
      .record = ldm_winograd_inplace_record,
      .reference = ldm_winograd_inplace_reference,
+     .same_bound = LDM_WINOGRAD_INPLACE_SAME_BOUND,
      .cost = ldm_winograd_inplace_cost},
     {.name = "conv2d_inplace",
      .idea = "1x1: gemm_inplace's kernel, weights as the checkpoint has them",

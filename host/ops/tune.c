@@ -10,6 +10,8 @@ enum { CACHES = 3, ITEMS_A_UNIT = 16, GROUP = 64 }; /* before a run so many time
 static const size_t LEAST_READ = 64u << 20, MOST_READ = 512u << 20;
 static const double HOPELESS = 1.4;   /* times the best: not timed again */
 static const double GAIN = 0.99;      /* of the default's time: less of a gain is none */
+static const double LARGER = 1.5;     /* times the weights' bytes: then the gain must be */
+static const double LARGE_GAIN = 0.9; /* such, since memory is wanted too */
 static const double SEARCH = 0.75;    /* of the budget; the rest is for timing the best again */
 
 /* ---- candidates --------------------------------------------------------------------------------------------------- */
@@ -26,20 +28,24 @@ static int by_rank(const void *a, const void *b) {
     return 0;
 }
 
-/* Weights kept small are kept so for memory, which no speed buys: a row may make them five times as large as floats (Winograd's
- * filters), others half as large again. */
-static bool lean(const ldm_problem *p, const ldm_choice *c) {
-    const double most = p->wdtype == LDM_F32 ? 5 : 1.5;
+/* Bytes of the weights as c lays them out; as they are stored where c is NULL. */
+static double weight_bytes(const ldm_problem *p, const ldm_choice *c) {
     ldm_slot slot[LDM_MAX_SLOTS];
+    double sum = 0;
     memset(slot, 0, sizeof slot);
-    if (p->op->infer(p, slot)) return false;
-    for (int i = 0; c->impl->pack && i < ldm_op_slots(p->op) - 1; i++) {
+    if (p->op->infer(p, slot)) return 0;
+    for (int i = 0; i < ldm_op_slots(p->op) - 1; i++) {
         ldm_packing k;
-        if (!slot[i].param || !c->impl->pack(p, c->params, i, &k)) continue;
-        const double stored = (double)ldm_shape_count(&slot[i].shape) * (double)ldm_dtype_size(slot[i].dtype);
-        if ((double)k.bytes > most * stored + (1 << 20)) return false;
+        if (!slot[i].param || !slot[i].present) continue;
+        const bool packed = c && c->impl->pack && c->impl->pack(p, c->params, i, &k);
+        sum += packed ? (double)k.bytes : (double)ldm_shape_count(&slot[i].shape) * (double)ldm_dtype_size(slot[i].dtype);
     }
-    return true;
+    return sum;
+}
+
+/* Weights kept smaller than f32 are kept so for memory: no speed buys half as many bytes again. */
+static bool lean(const ldm_problem *p, const ldm_choice *c) {
+    return p->wdtype == LDM_F32 || weight_bytes(p, c) <= LARGER * weight_bytes(p, NULL) + (1 << 16);
 }
 
 static bool meant_for(const ldm_device *d, const ldm_impl *i, bool full) {
@@ -180,7 +186,9 @@ static ldm_status decide(race *r, ldm_tuned_entry *out) {
         for (int i = 0; i < r->count; i++) time[i][t] = r->by[i].last;
         ratio[t] = time[0][t] / time[r->count - 1][t];
     }
-    const bool pays = r->count > 1 && median(ratio) < GAIN;
+    const bool larger = weight_bytes(&out->problem, &r->by[0].c) >
+                        LARGER * weight_bytes(&out->problem, &r->by[r->count - 1].c);
+    const bool pays = r->count > 1 && median(ratio) < (larger ? LARGE_GAIN : GAIN);
     for (int i = 0; i < r->count; i++) r->by[i].best = median(time[i]);
     const runner *last = &r->by[r->count - 1], *best = last->usual && !pays ? last : &r->by[0];
     out->choice = best->c, out->error = best->error;

@@ -20,8 +20,8 @@ typedef struct ldm_tune_options {
 
 /* Tries the candidates: each is judged against the reference first, and one that is wrong is left out with a note; then it is
  * timed, its weights and maps not in cache, as networks meet them. The fastest few are timed again in turns, half of them
- * each time; the last one wins over the default only if it is faster by a hundredth, in the median of turns. Fills *out, with
- * median times, but for commit and date.
+ * each time; the last one wins over the default only if it is faster by a hundredth, in the median of turns, or by a
+ * tenth if it makes the weights half as large again. Fills *out, with median times, but for commit and date.
  * LDM_ERR_UNSUPPORTED if there is nothing to choose from, LDM_ERR_MISMATCH if every candidate is wrong. */
 ldm_status ldm_tune_problem(ldm_cl *cl, const ldm_problem *p, const ldm_tune_options *o, ldm_tuned_entry *out);
 

@@ -10,10 +10,11 @@
 #include <string.h>
 
 enum { MOST_PLACES = 36, PANEL = 32 };
-enum { OUT, BLOCK }; /* LDM_WINOGRAD_SAME_BOUND */
+enum { OUT, BLOCK, GROUP }; /* LDM_WINOGRAD_SAME_BOUND */
 
 const ldm_tunable ldm_winograd_tunables[] = {
-    {"OUT", "outputs of a tile a side", {4, 2}}, {"BLOCK", "tiles of a job", {32, 24, 16, 8}}, {0}};
+    {"OUT", "outputs of a tile a side", {4, 2}}, {"BLOCK", "tiles of a job", {32, 24, 16, 8}},
+    {"GROUP", "panels of 32 outputs of a job", {64, 32, 16, 8, 4, 2}}, {0}};
 
 static int64_t places(int out) { return (out + 2) * (out + 2); }
 static int64_t chunk(int out) { return out == 4 ? 128 : 256; } /* channels turned at a time: CHUNK of the kernel */
@@ -129,13 +130,13 @@ typedef struct cut {
     size_t slot;   /* bytes */
 } cut;
 
-/* All panels of outputs a job where there are blocks for every unit (the tiles are turned once for all of them), fewer
- * else, but at least 4. */
+static int64_t jobs_of(const ldm_problem *p, const int *t) {
+    return ldm_ceil_div(tiles(p, t[OUT]), t[BLOCK]) * ldm_ceil_div(ldm_ceil_div(p->dim[K], PANEL), t[GROUP]);
+}
+
 static cut cut_of(const ldm_problem *p, const int *t, const ldm_device *d) {
-    const int64_t panels = ldm_ceil_div(p->dim[K], PANEL), blocks = ldm_ceil_div(tiles(p, t[OUT]), t[BLOCK]);
-    cut c = {.group = panels < 512 / t[BLOCK] ? panels : 512 / t[BLOCK]};
-    while (blocks * ldm_ceil_div(panels, c.group) < 2 * d->units && c.group > 4) c.group = (c.group + 1) / 2;
-    const int64_t jobs = blocks * ldm_ceil_div(panels, c.group), most = 4 * d->units;
+    const int64_t panels = ldm_ceil_div(p->dim[K], PANEL), jobs = jobs_of(p, t), most = 4 * d->units;
+    cut c = {.group = panels < t[GROUP] ? panels : t[GROUP]};
     c.items = jobs < most ? jobs : most;
     c.slot =
         (size_t)(places(t[OUT]) * (t[BLOCK] * chunk(t[OUT]) + 16 + c.group * t[BLOCK] * PANEL + 16)) * sizeof(float);
@@ -148,11 +149,13 @@ size_t ldm_winograd_scratch(const ldm_problem *p, const int *params, const ldm_d
 }
 
 bool ldm_winograd_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return tiles(p, params[OUT]) <= INT32_MAX / 64 && ldm_winograd_scratch(p, params, d) <= d->max_alloc;
+    return tiles(p, params[OUT]) <= INT32_MAX / 64 &&
+           (params[GROUP] <= 4 || params[GROUP] < 2 * ldm_ceil_div(p->dim[K], PANEL)) &&
+           ldm_winograd_scratch(p, params, d) <= d->max_alloc;
 }
 
 const char *ldm_winograd_supports(const ldm_problem *p, const ldm_device *d) {
-    static const int least[] = {4, 8};
+    static const int least[] = {4, 8, 2};
     if (p->dim[R] != 3 || p->dim[S] != 3 || p->dim[STRIDE] != 1) return "needs a 3x3 filter and stride 1";
     return ldm_winograd_legal(p, least, d) ? NULL : "more than 2^25 tiles, or its scratch does not fit one buffer";
 }
@@ -184,7 +187,10 @@ const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const 
     if (1.15 * cost(places(params[OUT]) * ldm_round_up(all, 8), places(params[OUT])) >= cost(9 * pixels, 9))
         return "a small map: reading the larger filters costs more than it saves";
     if (ldm_round_up(all, params[BLOCK]) > ldm_round_up(all, 8)) return "smaller blocks of tiles waste less";
-    return NULL;
+    /* all panels a job where there are blocks for every unit: the tiles are turned once for all of them */
+    if (params[BLOCK] * params[GROUP] > 512) return "fewer panels a job: its sums stay in the second-level cache";
+    if (params[GROUP] > 4 && jobs_of(p, params) < 2 * d->units) return "fewer panels a job keep all units busy";
+    return params[GROUP] < 4 ? "more panels a job: tiles are turned once for all of them" : NULL;
 }
 
 ldm_status ldm_winograd_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {

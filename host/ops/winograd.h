@@ -6,7 +6,7 @@
 #include "ops/op.h"
 
 extern const ldm_tunable ldm_winograd_tunables[];
-enum { LDM_WINOGRAD_SAME_BOUND = 2 }; /* BLOCK's bit */
+enum { LDM_WINOGRAD_SAME_BOUND = 6 }; /* BLOCK's and GROUP's bits */
 const char *ldm_winograd_supports(const ldm_problem *p, const ldm_device *d);
 const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const ldm_device *d);
 bool ldm_winograd_legal(const ldm_problem *p, const int *params, const ldm_device *d);
@@ -34,6 +34,7 @@ void ldm_winograd_gpu_reference(const ldm_problem *p, const int *params, const f
  * 2 % with 64 tiles, 8 with 16; with 4, 30 % more than F(2x2) with its filters kept. */
 bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d);
 extern const ldm_tunable ldm_winograd_inplace_tunables[];
+enum { LDM_WINOGRAD_INPLACE_SAME_BOUND = 2 }; /* BLOCK's bit */
 const char *ldm_winograd_inplace_supports(const ldm_problem *p, const ldm_device *d);
 const char *ldm_winograd_inplace_prefers(const ldm_problem *p, const int *params, const ldm_device *d);
 bool ldm_winograd_inplace_legal(const ldm_problem *p, const int *params, const ldm_device *d);
