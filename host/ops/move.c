@@ -4,14 +4,14 @@
 #include "ops/row.h"
 
 static const ldm_tunable cpu_width[] = {
-    {"WIDTH", "channels of a step", {16, 8}}, {"SPAN", "channels of a work-item", {256, 64}}, {0}};
+    {"WIDTH", "channels of a step", {16, 8}}, {"SPAN", "channels of a work-item", {64, 256}}, {0}};
 static const ldm_tunable plain_width[] = {
     {"WIDTH", "channels of a step", {4}}, {"SPAN", "channels of a work-item", {4}}, {0}};
 
 #define ROWS(op)                                                                                                       \
     static const char *op##_supports(const ldm_problem *p, const ldm_device *d) { return ldm_row_fits(op##_most(p)); } \
     static const ldm_impl op##_impls[] = {{.name = #op "_cpu",                                                         \
-                                           .idea = "256 channels a work-item, 16 a step",                              \
+                                           .idea = "64 channels a work-item, 16 a step",                              \
                                            .family = LDM_CPU,                                                          \
                                            .supports = op##_supports,                                                  \
                                            .tunables = cpu_width,                                                      \
