@@ -38,7 +38,7 @@ static double weight_bytes(const ldm_problem *p, const ldm_choice *c) {
         ldm_packing k;
         if (!slot[i].param || !slot[i].present) continue;
         const bool packed = c && c->impl->pack && c->impl->pack(p, c->params, i, &k);
-        sum += packed ? (double)k.bytes : (double)ldm_shape_count(&slot[i].shape) * (double)ldm_dtype_size(slot[i].dtype);
+        sum += packed ? (double)k.bytes : (double)ldm_dtype_bytes(slot[i].dtype, ldm_shape_count(&slot[i].shape));
     }
     return sum;
 }
