@@ -184,17 +184,17 @@ check "tune: not a time" 1 "not a time" "$ldm" tune --shapes shapes.txt --budget
 check "tune: exact" 1 "gives way" "$ldm" tune --shapes shapes.txt --exact
 check "tune: no file" 2 "cannot be opened" "$ldm" tune --shapes none.txt
 check "tune: not a problem" 1 "no such op" "$ldm" tune --shapes <(echo "convolve n=1")
-check "tune: nothing to show" 2 "makes it" "$ldm" tune --show
+check "tune: nothing to show" 2 "cannot be opened" "$ldm" tune --show --file none.txt
 check "tune: a folder that cannot be written" 5 "/dev/null/none" env LDM_DATA_DIR=/dev/null/none "$ldm" tune --shapes shapes.txt
 check "tune" 0 "2 of 2 problems.*defaults reach" "$ldm" tune --shapes shapes.txt --budget 60s
 expect "tune: one line a problem" test "$(grep -c '^[a-z].*|' data/ldm/tuned/*.txt)" -eq 2
 check "tune: done before" 0 "0 problems tuned" "$ldm" tune --shapes shapes.txt
 check "tune --show" 0 "gemm:f32 m=40" "$ldm" tune --show
 check "tune --show of a file's problems" 0 "2 of 2 problems" "$ldm" tune --show --shapes shapes.txt
-check "tune --verify" 0 "2 entries verified.* 0 outside" "$ldm" tune --verify
 db=$(echo data/ldm/tuned/*.txt)
+check "tune --verify" 0 "2 entries verified.* 0 outside" "$ldm" tune --verify --file "$db"
 sed '/^gemm/s/TILE_ROWS=[0-9]*/TILE_ROWS=1/; /^conv/d' "$db" >other.txt
-check "tune --diff" 0 "1 with another, 1 only in the first" "$ldm" tune --diff other.txt
+check "tune --diff" 0 "1 with another, 1 only in the first" "$ldm" tune --diff other.txt --file "$db"
 echo 'conv2d_tile | nonsense' >>"$db"
 check "tune: a malformed line" 0 "txt:[0-9]+: 2 fields.*ignored" "$ldm" devices --why "$conv"
 expect "tune: the other lines count" grep -q "chosen, tuned for this problem" out.txt
