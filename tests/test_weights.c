@@ -120,7 +120,9 @@ static void run(ldm_dtype t, bool device, float *y, int *layers, size_t *bytes) 
     for (int i = *layers = 0; i < p->steps; i++) *layers += ldm_op_slot_index(p->step[i].problem.op, "w") >= 0;
     if (device) {
         ldm_memory m;
-        TRY(ldm_exec_memory(p, ldm_cl_device(cl), &w, &m));
+        ldm_device direct = *ldm_cl_device(cl);
+        direct.exact = true; /* Winograd's filters are floats whatever the weights are kept as */
+        TRY(ldm_exec_memory(p, &direct, &w, &m));
         *bytes = m.weights;
         TRY(ldm_exec_create(cl, p, &w, NULL, &e));
     } else TRY(ldm_exec_create_reference(p, &w, &e));

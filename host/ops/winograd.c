@@ -180,7 +180,10 @@ static double cost(int64_t products, int64_t weights) { return 2.0 * (double)pro
 
 const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
     const int64_t all = tiles(p, params[OUT]), pixels = p->dim[N] * out_h(p) * out_w(p);
-    if (p->wdtype != LDM_F32) return "its filters are floats: up to eight times the memory they take as f16";
+    /* floats whatever the weights are kept as: up to eight times the memory they take as f16 */
+    if (p->wdtype == LDM_Q8_0) return "its filters are floats, and as little memory as possible is asked for";
+    if (p->wdtype != LDM_F32 && places(params[OUT]) * p->dim[K] * (p->dim[C] + p->dim[C2]) * 4 > 16 << 20)
+        return "its filters are floats and would take more than 16 MiB";
     if (ldm_row_lanes(d) < 16) return "its tiles are made for registers of 16 floats";
     if (ldm_winograd_in_use(p, d)) return "filters turned while they are used take a quarter of the memory";
     if (p->dim[K] < 32 || p->dim[C] < 16) return "few channels: turning the tiles costs more than it saves";
