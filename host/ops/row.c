@@ -7,6 +7,9 @@ ldm_status ldm_row_check(const ldm_problem *p, int sizes) {
     const char *s = p->op->dims;
     if (p->dtype != LDM_F32 && p->dtype != LDM_F16)
         return ldm_fail(LDM_ERR_ARG, "%s: storage is %s, wanted f32 or f16", p->op->name, ldm_dtype_name(p->dtype));
+    if (p->wdtype != LDM_F32 && p->wdtype != LDM_F16 && p->wdtype != LDM_BF16 && p->wdtype != LDM_Q8_0)
+        return ldm_fail(LDM_ERR_ARG, "%s: weights are %s, wanted f32, f16, bf16 or q8_0", p->op->name,
+                        ldm_dtype_name(p->wdtype));
     for (int i = 0; i < sizes; i++) {
         s += strspn(s, " ");
         size_t word = strcspn(s, " ");
