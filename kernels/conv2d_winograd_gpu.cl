@@ -49,26 +49,29 @@ __kernel void winograd_out(__global real *restrict y, __global const float *rest
                            int down, int right, int first, int tiles, int act) {
     const int id = get_global_id(0), t = id / k, o = id % k, at = first + t, in = at / (down * right);
     if (t >= tiles) return;
-    float s[PLACES], r[PLACES];
+    float s[SIDE], r[OUT * SIDE]; /* no more at a time: 128 registers hold them */
     m += (long)t * k + o;
 #pragma unroll
-    for (int i = 0; i < PLACES; i++) s[i] = MUTANT == 1 && i == SIDE + 1 ? 0 : m[(long)i * tiles * k];
+    for (int j = 0; j < SIDE; j++) {
 #pragma unroll
-    for (int i = 0; i < SIDE; i++) TURN_OUT((s + i), (r + i), SIDE, SIDE)
-#pragma unroll
-    for (int i = 0; i < OUT; i++) TURN_OUT((r + i * SIDE), (s + i * OUT), 1, 1)
+        for (int i = 0; i < SIDE; i++) s[i] = MUTANT == 1 && i == 1 && j == 1 ? 0 : m[(long)(i * SIDE + j) * tiles * k];
+        TURN_OUT(s, (r + j), 1, SIDE)
+    }
     float more = 0;
     if (bias && MUTANT != 6) more += bias[MUTANT == 7 ? (o + 1) % k : o];
     if (vec) more += LOAD(vec, (long)(MUTANT == 13 ? 0 : in) * k + o);
     const int py = at / right % down * OUT, px = at % right * OUT;
 #pragma unroll
-    for (int i = 0; i < OUT * OUT; i++) {
-        const int row = py + i / OUT, col = px + i % OUT;
-        if (row >= p - (MUTANT == 21 && p > 1) || col >= q) continue;
-        const long to = (((long)in * p + row) * q + col) * k + o;
-        float sum = s[i] + more;
-        if (residual && MUTANT != 14) sum += LOAD(residual, to);
-        sum = activate(sum, MUTANT == 16 ? ACT_NONE : act);
-        STORE(MUTANT == 12 ? CUT(sum) : sum, y, to);
+    for (int i = 0; i < OUT; i++) {
+        TURN_OUT((r + i * SIDE), s, 1, 1)
+#pragma unroll
+        for (int j = 0; j < OUT; j++) {
+            if (py + i >= p - (MUTANT == 21 && p > 1) || px + j >= q) continue;
+            const long to = (((long)in * p + py + i) * q + px + j) * k + o;
+            float sum = s[j] + more;
+            if (residual && MUTANT != 14) sum += LOAD(residual, to);
+            sum = activate(sum, MUTANT == 16 ? ACT_NONE : act);
+            STORE(MUTANT == 12 ? CUT(sum) : sum, y, to);
+        }
     }
 }

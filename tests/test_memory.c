@@ -66,7 +66,9 @@ static void no_growth(void) {
     late = -1;
 #endif
     if (late < 0) SKIP("how much memory is in use is not known here (a sanitizer keeps what is freed)");
-    else CHECK(late - early <= 64, "%ld KiB after 20 steps, %ld after 200", early, late); /* a step of a leak is a page each */
+    /* Half a page a step: an event a launch would be several times as much, and a driver whose threads fall behind keeps
+     * room for some launches more (190 KiB seen on a busy machine). */
+    else CHECK(late - early <= 360, "%ld KiB after 20 steps, %ld after 200", early, late);
     ldm_exec_destroy(e);
     ldm_plan_destroy(p);
 }
