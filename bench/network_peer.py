@@ -98,9 +98,10 @@ def convert_mnn(work):
     """The converter's library itself: the command mnnconvert installs a logger by pip and reports to its vendor."""
     import _tools
 
-    _tools.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", work.path("model.onnx"), "--MNNModel", work.path("model.mnn"),
-                       "--bizCode", "ldm", "--saveExternalData"])
-    if not os.path.exists(work.path("model.mnn")):
+    os.chdir(work.folder)  # where it leaves a copy of the weights
+    _tools.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", "model.onnx", "--MNNModel", "model.mnn", "--bizCode", "ldm",
+                       "--saveExternalData"])
+    if not os.path.exists("model.mnn"):
         sys.exit("the converter made no file")
 
 
