@@ -168,7 +168,7 @@ static void writer(void) {
                 shape[i] = (ldm_shape){.rank = (int)(r % 5)};
                 for (int d = 0; d < shape[i].rank; d++)
                     shape[i].dim[d] = (int64_t)(ldm_hash(seed, (uint64_t)d + 2, (uint64_t)i) % 6);
-                type[i] = (ldm_dtype)(r / 8 % LDM_DTYPES);
+                type[i] = (ldm_dtype)(r / 8 % LDM_Q8_0); /* the last has no word in the format */
                 snprintf(name[i], sizeof name[i], "block.%d.w%llx", i, (unsigned long long)(r >> 48));
                 CHECK_OK(ldm_st_declare(w, name[i], type[i], &shape[i]));
             }
@@ -203,6 +203,7 @@ static void writer(void) {
         CHECK(ldm_st_declare(w, "a", LDM_F32, &s) == LDM_ERR_ARG, "a name was declared twice");
         CHECK(ldm_st_declare(w, "\xff", LDM_F32, &s) == LDM_ERR_ARG, "a name that is not UTF-8 was taken");
         CHECK(ldm_st_declare(w, "__metadata__", LDM_F32, &s) == LDM_ERR_ARG, "__metadata__ was taken as a name");
+        CHECK(ldm_st_declare(w, "q", LDM_Q8_0, &s) == LDM_ERR_ARG, "a type without a word in the format was taken");
         CHECK(ldm_st_commit(w) == LDM_ERR_ARG, "committed without data");
         CHECK_OK(ldm_st_data(w, two));
         CHECK(ldm_st_data(w, two) == LDM_ERR_ARG, "more data than declared");

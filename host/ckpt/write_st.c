@@ -52,6 +52,9 @@ ldm_status ldm_st_declare(ldm_st_writer *w, const char *name, ldm_dtype t, const
     static const char *const words[LDM_DTYPES] = {"F32", "F16", "BF16", "F64", "I32", "I64", "U8", "I8", "I16", "BOOL"};
     size_t len = strlen(name), bytes, end;
     int64_t count = ldm_shape_count(s);
+    if (!words[t])
+        return ldm_fail(LDM_ERR_ARG, "%s: tensor %s is stored as %s, which the format has no word for", w->path,
+                        ckpt_show(name, len), ldm_dtype_name(t));
     if (w->begun)
         return ldm_fail(LDM_ERR_ARG, "%s: tensor %s is declared after the first data", w->path, ckpt_show(name, len));
     if (len == 0 || len > CKPT_MAX_NAME || !ldm_utf8_valid(name, len) || strcmp(name, "__metadata__") == 0)
