@@ -58,7 +58,7 @@ wrong "$race" --data-races -DMUTANT=8 "group_norm:f32 n=1 hw=9 c=4 groups=2" gro
 wrong "$race" --data-races -DMUTANT=4 "layer_norm:f32 rows=2 c=77" layer_norm_gpu
 wrong "$race" --data-races -DMUTANT=4 "softmax:f32 rows=2 cols=77" softmax_gpu
 wrong "Uninitialized value" --uninitialized "-O0 -DMUTANT=9" "attention:f32 n=1 heads=1 nq=4 nkv=4 d=3" attention_gpu
-mkdir "$work/kernels" && cp kernels/* "$work/kernels" && sed -i '/if (row >= rows) return;/d' "$work/kernels/move.cl"
+mkdir "$work/kernels" && cp kernels/*.cl kernels/*.clh "$work/kernels" && sed -i '/if (row >= rows) return;/d' "$work/kernels/move.cl"
 export LDM_KERNEL_DIR="$work/kernels"
 wrong "Invalid read" --check-api "" "concat:f32 rows=3 ca=5 cb=3" concat_plain
 unset LDM_KERNEL_DIR
