@@ -21,15 +21,6 @@ typedef struct kind {
     double flops, bytes, floor, seconds; /* flops and bytes of the plain algorithm */
 } kind;
 
-static int by_value(const void *a, const void *b) {
-    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
-}
-
-static double median(double *v, int n) {
-    qsort(v, (size_t)n, sizeof *v, by_value);
-    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
 static void kind_name(const ldm_problem *p, char *buf, size_t cap) {
     int r = ldm_op_dim_index(p->op, "r"), s = ldm_op_dim_index(p->op, "s");
     if (r < 0 || s < 0) snprintf(buf, cap, "%s", p->op->name);
@@ -79,8 +70,8 @@ static ldm_status measure(bench_net *b, int repeats, step *steps, double *wall, 
         ldm_progress_to(&bar, r + 1);
     }
     ldm_progress_end(&bar);
-    for (int i = 0; i < n && !st; i++) steps[i].seconds = median(times + i * repeats, repeats);
-    if (!st) *wall = median(walls, repeats), *beyond = median(rest, repeats);
+    for (int i = 0; i < n && !st; i++) steps[i].seconds = ldm_median(times + i * repeats, repeats);
+    if (!st) *wall = ldm_median(walls, repeats), *beyond = ldm_median(rest, repeats);
 done:
     free(times), free(walls), free(rest);
     return st;

@@ -12,10 +12,6 @@ typedef struct axis {
     int first, last; /* doubled from point to point */
 } axis;
 
-static int by_value(const void *a, const void *b) {
-    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
-}
-
 static ldm_status measure(ldm_cl *cl, const app_network_options *o, json_t *row) {
     ldm_status st = LDM_OK;
     bench_net b = {0};
@@ -35,10 +31,9 @@ static ldm_status measure(ldm_cl *cl, const app_network_options *o, json_t *row)
     const double other = ldm_load_other(&load);
     for (int i = 0; i < b.net.plan->steps; i++)
         floor += ldm_peak_floor(&peak, &b.net.plan->step[i].problem, ldm_cl_device(cl), NULL, NULL);
-    qsort(t, (size_t)n, sizeof *t, by_value);
+    const double middle = ldm_median(t, n); /* t is in order now */
     json_object_update_new(row, json_pack("{s:f, s:f, s:f, s:i, s:f, s:f, s:f}", "seconds",
-                                          n % 2 ? t[n / 2] : (t[n / 2 - 1] + t[n / 2]) / 2, "low_s", t[0], "high_s",
-                                          t[n - 1], "runs", n, "flops", ldm_plan_cost(b.net.plan, -1).flops, "floor_s",
+                                          middle, "low_s", t[0], "high_s", t[n - 1], "runs", n, "flops", ldm_plan_cost(b.net.plan, -1).flops, "floor_s",
                                           floor, "other_load", other));
 done:
     bench_net_close(&b);

@@ -2,10 +2,11 @@
 # test_bench.sh -- `ldm bench` as a user meets it: its files, its exit statuses. Small problems and a small network: what is
 # judged is the tool, no figure. LDM names the tool. Prints FAIL lines and the closing line that tests/run adds up.
 cd "$(dirname "$0")/.." || exit 1
-ldm=$PWD/${LDM:-build/release/ldm}
+ldm=$PWD/${LDM:-build/release/ldm} tests=$PWD/tests
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
-passed=0 failed=0
+suite=bench one_sentence=
+. "$tests/check.sh"
 tiny="in_channels=3 out_channels=3 model_channels=32 num_res_blocks=1 channel_mult=1,2 attention_resolutions=2 num_heads=2 use_spatial_transformer=1 context_dim=16"
 if [ ! -x "$(dirname "$ldm")/ldm-bench" ] || ! command -v python3 >/dev/null; then
     echo "SKIP bench: Google Benchmark or python3 is missing"
@@ -13,22 +14,6 @@ if [ ! -x "$(dirname "$ldm")/ldm-bench" ] || ! command -v python3 >/dev/null; th
     exit 0
 fi
 
-# check NAME STATUS PATTERN COMMAND...: the exit status, and a line on stdout or stderr that matches
-check() {
-    local name=$1 want=$2 pattern=$3 got
-    shift 3
-    timeout 300 "$@" >out.txt 2>err.txt </dev/null
-    got=$?
-    if [ "$got" -ne "$want" ]; then
-        echo "FAIL bench: $name: status $got, wanted $want: $(tail -1 err.txt)"
-        failed=$((failed + 1))
-    elif [ -n "$pattern" ] && ! cat out.txt err.txt | grep -qE -- "$pattern"; then
-        echo "FAIL bench: $name: nothing matches '$pattern': $(tail -1 err.txt)"
-        failed=$((failed + 1))
-    else
-        passed=$((passed + 1))
-    fi
-}
 # json NAME FILE EXPRESSION: a Python expression of the file's content j is true
 json() {
     if python3 -c "import json, sys; j = json.load(open(sys.argv[1])); sys.exit(0 if $3 else 1)" "$2" 2>json.txt; then passed=$((passed + 1)); else

@@ -3,33 +3,15 @@
 # Prints FAIL lines and the closing line that tests/run adds up. LDM names the tool.
 cd "$(dirname "$0")/.." || exit 1
 ldm=$PWD/${LDM:-build/release/ldm}
-data=$PWD/tests/data
+data=$PWD/tests/data tests=$PWD/tests
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
-passed=0 failed=0
+suite=cli one_sentence=yes
+. "$tests/check.sh"
 export XDG_DATA_HOME=$dir/data
 unset LDM_DATA_DIR LDM_NO_TUNED
 tiny="in_channels=3 out_channels=3 model_channels=32 num_res_blocks=1 channel_mult=1,2 attention_resolutions=2 num_heads=2 use_spatial_transformer=1 context_dim=16"
 
-# check NAME STATUS PATTERN COMMAND...: the exit status, and a sentence on stderr or stdout that matches
-check() {
-    local name=$1 want=$2 pattern=$3 got
-    shift 3
-    timeout 300 "$@" >out.txt 2>err.txt </dev/null
-    got=$?
-    if [ "$got" -ne "$want" ]; then
-        echo "FAIL cli: $name: status $got, wanted $want: $(tail -1 err.txt)"
-        failed=$((failed + 1))
-    elif [ -n "$pattern" ] && ! cat out.txt err.txt | grep -qE -- "$pattern"; then
-        echo "FAIL cli: $name: nothing matches '$pattern': $(tail -1 err.txt)"
-        failed=$((failed + 1))
-    elif [ "$want" -ne 0 ] && [ "$(grep -c '^ldm' err.txt)" -ne 1 ]; then
-        echo "FAIL cli: $name: not exactly one sentence: $(cat err.txt)"
-        failed=$((failed + 1))
-    else
-        passed=$((passed + 1))
-    fi
-}
 # expect NAME CONDITION...: a plain condition
 expect() {
     local name=$1

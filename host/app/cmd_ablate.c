@@ -30,10 +30,6 @@ typedef struct row {
     int programs;
 } row;
 
-static int by_value(const void *a, const void *b) {
-    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
-}
-
 static ldm_status no_noise(void *user, int k, float *dst) { return (void)user, (void)k, (void)dst, LDM_OK; }
 
 static ldm_status tick(void *user, int k, double seconds) {
@@ -106,8 +102,7 @@ static ldm_status measure_unet(const options *o, ldm_cl *cl, row *r, json_t *kin
     ldm_progress_end(&bar);
     TRY(st);
     add_kinds(net.plan, e, r->f, kinds);
-    qsort(times, (size_t)o->repeat, sizeof *times, by_value);
-    r->step = o->repeat % 2 ? times[o->repeat / 2] : (times[o->repeat / 2 - 1] + times[o->repeat / 2]) / 2;
+    r->step = ldm_median(times, o->repeat);
     r->step_low = times[0], r->step_high = times[o->repeat - 1];
     if (o->full) {
         TRY(ldm_loop_start(&lo, e, x, classes, NULL, 1));

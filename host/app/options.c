@@ -106,21 +106,15 @@ static ldm_status with_tuned(ldm_cl *cl) {
     return app_device.no_tuned || (v && *v && *v != '0') ? LDM_OK : ldm_tuned_load(cl);
 }
 
-ldm_status app_open_untested(ldm_cl **out) {
+static ldm_status open_tuned(bool tested, ldm_cl **out) {
     ldm_cl *cl = NULL;
     ldm_status st = open_device(&cl);
+    if (!st && tested) st = first_time(cl);
     if (!st) st = with_tuned(cl);
     if (st) ldm_cl_close(cl);
     else *out = cl;
     return st;
 }
 
-ldm_status app_open_device(ldm_cl **out) {
-    ldm_cl *cl = NULL;
-    ldm_status st = open_device(&cl);
-    if (!st) st = first_time(cl);
-    if (!st) st = with_tuned(cl);
-    if (st) ldm_cl_close(cl);
-    else *out = cl;
-    return st;
-}
+ldm_status app_open_untested(ldm_cl **out) { return open_tuned(false, out); }
+ldm_status app_open_device(ldm_cl **out) { return open_tuned(true, out); }

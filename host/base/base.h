@@ -88,6 +88,7 @@ static inline int64_t ldm_round_up(int64_t a, int64_t b) { return ldm_ceil_div(a
 #define LDM_WIDEST
 #endif
 
+double ldm_median(double *v, int n); /* of n > 0 values, which it puts in order; the mean of the middle two if n is even */
 /* malloc-family with a sentence; *out untouched on failure. Zeroed, aligned to 64 bytes, freed with free(). */
 ldm_status ldm_alloc(size_t bytes, void **out);
 

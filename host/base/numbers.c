@@ -19,6 +19,15 @@ bool ldm_add(size_t a, size_t b, size_t *out) {
     return true;
 }
 
+static int by_value(const void *a, const void *b) {
+    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
+
+double ldm_median(double *v, int n) {
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
 ldm_status ldm_alloc(size_t bytes, void **out) {
     size_t size;
     if (!ldm_add(bytes, 127, &size))

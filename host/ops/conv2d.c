@@ -227,10 +227,6 @@ static bool inplace_legal(const ldm_problem *p, const int *params, const ldm_dev
     return ldm_inplace_product_legal(&q, params);
 }
 
-static const char *inplace_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return d->low_memory ? NULL : "packed weights are faster, and low memory is not asked for";
-}
-
 static ldm_status inplace_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
     const ldm_inplace q = inplace(p);
     return ldm_inplace_product_record(p, &q, params, d, r);
@@ -324,7 +320,7 @@ static const ldm_impl impls[] = {
      .idea = "1x1: gemm_inplace's kernel, weights as the checkpoint has them",
      .family = LDM_CPU,
      .supports = inplace_supports,
-     .prefers = inplace_prefers,
+     .prefers = ldm_inplace_product_prefers,
      .tunables = ldm_inplace_product_tunables,
      .legal = inplace_legal,
      .record = inplace_record,

@@ -14,6 +14,10 @@ const char *ldm_inplace_product_supports(const ldm_problem *p, const ldm_inplace
     return q->m > INT32_MAX / 2 || q->c + q->c2 > INT32_MAX / 64 ? "more than 2^30 rows or 2^25 products" : NULL;
 }
 
+const char *ldm_inplace_product_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return d->low_memory ? NULL : "packed weights are faster, and low memory is not asked for";
+}
+
 ldm_status ldm_inplace_product_record(const ldm_problem *p, const ldm_inplace *q, const int *params, const ldm_device *d,
                                       ldm_recipe *r) {
     enum { MOST_TILES = 32, INPUT = 65536 }; /* as the kernel; elements of x that stay in cache */

@@ -169,13 +169,6 @@ done:
     return st;
 }
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double median(double *v) { return qsort(v, LAST_TURNS, sizeof *v, by_value), v[LAST_TURNS / 2]; }
-
 /* The last ones in turns, of which the default is the second, if it is not the first itself: medians, so that a quiet moment
  * makes no winner, and of the ratio, so that what slows both counts for neither. */
 static ldm_status decide(race *r, ldm_tuned_entry *out) {
@@ -188,8 +181,8 @@ static ldm_status decide(race *r, ldm_tuned_entry *out) {
     }
     const bool larger = weight_bytes(&out->problem, &r->by[0].c) >
                         LARGER * weight_bytes(&out->problem, &r->by[r->count - 1].c);
-    const bool pays = r->count > 1 && median(ratio) < (larger ? LARGE_GAIN : GAIN);
-    for (int i = 0; i < r->count; i++) r->by[i].best = median(time[i]);
+    const bool pays = r->count > 1 && ldm_median(ratio, LAST_TURNS) < (larger ? LARGE_GAIN : GAIN);
+    for (int i = 0; i < r->count; i++) r->by[i].best = ldm_median(time[i], LAST_TURNS);
     const runner *last = &r->by[r->count - 1], *best = last->usual && !pays ? last : &r->by[0];
     out->choice = best->c, out->error = best->error;
     out->us = best->best * 1e6, out->usual_us = last->usual ? last->best * 1e6 : 0;

@@ -2,7 +2,6 @@
  * algorithm pays, how its work is shared out. The kernel is kernels/conv2d_winograd_cpu.cl; the bound of its error is
  * reference/ref_conv2d.c's. */
 #include "ops/winograd.h"
-#include "ops/conv2d.h"
 #include "ops/pack.h"
 #include "ops/row.h"
 #include <math.h>
@@ -16,11 +15,7 @@ const ldm_tunable ldm_winograd_tunables[] = {
     {"OUT", "outputs of a tile a side", {4, 2}}, {"BLOCK", "tiles of a job", {32, 24, 16, 8}},
     {"GROUP", "panels of 32 outputs of a job", {64, 32, 16, 8, 4, 2}}, {0}};
 
-static int64_t places(int out) { return (out + 2) * (out + 2); }
 static int64_t chunk(int out) { return out == 4 ? 128 : 256; } /* channels turned at a time: CHUNK of the kernel */
-static int64_t tiles(const ldm_problem *p, int out) {
-    return p->dim[N] * ldm_ceil_div(out_h(p), out) * ldm_ceil_div(out_w(p), out);
-}
 
 /* ---- the filters: U = G g G^T for every output and input channel ------------------------------------------------- */
 
@@ -76,10 +71,10 @@ static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
                     float line[MOST_PLACES][PANEL];
                     turn(g, out, src + (panel * PANEL * all + source * c[0] + from + e) * 9, all * 9, n - panel * PANEL,
                          line);
-                    for (int64_t i = 0; i < places(out); i++)
+                    for (int64_t i = 0; i < winograd_places(out); i++)
                         memcpy(to + ((i * panels + panel) * count + e) * PANEL, line[i], sizeof line[i]);
                 }
-            to += places(out) * panels * PANEL * count;
+            to += winograd_places(out) * panels * PANEL * count;
         }
     memset(to, 0, k->bytes - (size_t)((char *)to - (char *)dst));
 }
@@ -95,7 +90,7 @@ static void turn_filters_flat(const ldm_packing *k, const float *src, void *dst)
         for (int64_t o = 0; o < n; o += PANEL) {
             float line[MOST_PLACES][PANEL];
             turn(g, out, src + (o * all + e) * 9, all * 9, n - o, line);
-            for (int64_t i = 0; i < places(out); i++)
+            for (int64_t i = 0; i < winograd_places(out); i++)
                 memcpy((float *)dst + (i * all + e) * n + o, line[i],
                        sizeof **line * (size_t)(n - o < PANEL ? n - o : PANEL));
         }
@@ -104,7 +99,7 @@ static void turn_filters_flat(const ldm_packing *k, const float *src, void *dst)
 bool ldm_winograd_filters(const ldm_problem *p, int out, ldm_packing *k) {
     const int64_t *d = p->dim;
     *k = (ldm_packing){.dtype = LDM_F32, .arg = {d[K], d[C], d[C2], out}, .fn = turn_filters_flat};
-    k->bytes = (size_t)(places(out) * d[K] * (d[C] + d[C2])) * sizeof(float);
+    k->bytes = (size_t)(winograd_places(out) * d[K] * (d[C] + d[C2])) * sizeof(float);
     snprintf(k->key, sizeof k->key, "winograd%d flat", out);
     return true;
 }
@@ -115,7 +110,7 @@ bool ldm_winograd_pack(const ldm_problem *p, const int *params, int slot, ldm_pa
     const int64_t *d = p->dim, widest = d[C] > d[C2] ? d[C] : d[C2];
     const int64_t zeros = ldm_round_up(widest * (int64_t)ldm_dtype_size(p->dtype), 64);
     *k = (ldm_packing){.dtype = LDM_F32, .arg = {d[K], d[C], d[C2], out}, .fn = turn_filters};
-    k->bytes = (size_t)(places(out) * ldm_round_up(d[K], PANEL) * (d[C] + d[C2])) * sizeof(float) + (size_t)zeros;
+    k->bytes = (size_t)(winograd_places(out) * ldm_round_up(d[K], PANEL) * (d[C] + d[C2])) * sizeof(float) + (size_t)zeros;
     snprintf(k->key, sizeof k->key, "winograd%d %lld+%lld 0:%lld", out, (long long)d[C], (long long)d[C2],
              (long long)zeros);
     return true;
@@ -131,7 +126,7 @@ typedef struct cut {
 } cut;
 
 static int64_t jobs_of(const ldm_problem *p, const int *t) {
-    return ldm_ceil_div(tiles(p, t[OUT]), t[BLOCK]) * ldm_ceil_div(ldm_ceil_div(p->dim[K], PANEL), t[GROUP]);
+    return ldm_ceil_div(winograd_tiles(p, t[OUT]), t[BLOCK]) * ldm_ceil_div(ldm_ceil_div(p->dim[K], PANEL), t[GROUP]);
 }
 
 static cut cut_of(const ldm_problem *p, const int *t, const ldm_device *d) {
@@ -139,7 +134,7 @@ static cut cut_of(const ldm_problem *p, const int *t, const ldm_device *d) {
     cut c = {.group = panels < t[GROUP] ? panels : t[GROUP]};
     c.items = jobs < most ? jobs : most;
     c.slot =
-        (size_t)(places(t[OUT]) * (t[BLOCK] * chunk(t[OUT]) + 16 + c.group * t[BLOCK] * PANEL + 16)) * sizeof(float);
+        (size_t)(winograd_places(t[OUT]) * (t[BLOCK] * chunk(t[OUT]) + 16 + c.group * t[BLOCK] * PANEL + 16)) * sizeof(float);
     return c;
 }
 
@@ -149,7 +144,7 @@ size_t ldm_winograd_scratch(const ldm_problem *p, const int *params, const ldm_d
 }
 
 bool ldm_winograd_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return tiles(p, params[OUT]) <= INT32_MAX / 64 &&
+    return winograd_tiles(p, params[OUT]) <= INT32_MAX / 64 &&
            (params[GROUP] <= 4 || params[GROUP] < 2 * ldm_ceil_div(p->dim[K], PANEL)) &&
            ldm_winograd_scratch(p, params, d) <= d->max_alloc;
 }
@@ -165,12 +160,12 @@ const char *ldm_winograd_supports(const ldm_problem *p, const ldm_device *d) {
  * filters as they are packed. */
 ldm_cost ldm_winograd_cost(const ldm_problem *p, const int *params, const ldm_device *d) {
     const int out = params[OUT];
-    const double n = (double)tiles(p, out), c = (double)(p->dim[C] + p->dim[C2]), k = (double)p->dim[K];
+    const double n = (double)winograd_tiles(p, out), c = (double)(p->dim[C] + p->dim[C2]), k = (double)p->dim[K];
     const double in = out == 4 ? 12 * 22 : 8 * 4, back = out == 4 ? 10 * 16 : 6 * 4;
     ldm_cost cost = p->op->cost(p);
     ldm_packing w;
     ldm_winograd_pack(p, params, SLOT_W, &w);
-    cost.flops = n * (2 * (double)places(out) * c * k + in * c + back * k);
+    cost.flops = n * (2 * (double)winograd_places(out) * c * k + in * c + back * k);
     cost.bytes += (double)w.bytes - (double)ldm_dtype_size(p->wdtype) * 9 * c * k;
     return cost;
 }
@@ -179,15 +174,15 @@ ldm_cost ldm_winograd_cost(const ldm_problem *p, const int *params, const ldm_de
 static double cost(int64_t products, int64_t weights) { return 2.0 * (double)products + 6.5 * 4 * (double)weights; }
 
 const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
-    const int64_t all = tiles(p, params[OUT]), pixels = p->dim[N] * out_h(p) * out_w(p);
+    const int64_t all = winograd_tiles(p, params[OUT]), pixels = p->dim[N] * out_h(p) * out_w(p);
     /* floats whatever the weights are kept as: up to eight times the memory they take as f16 */
     if (p->wdtype == LDM_Q8_0) return "its filters are floats, and as little memory as possible is asked for";
-    if (p->wdtype != LDM_F32 && places(params[OUT]) * p->dim[K] * (p->dim[C] + p->dim[C2]) * 4 > 16 << 20)
+    if (p->wdtype != LDM_F32 && winograd_places(params[OUT]) * p->dim[K] * (p->dim[C] + p->dim[C2]) * 4 > 16 << 20)
         return "its filters are floats and would take more than 16 MiB";
     if (ldm_row_lanes(d) < 16) return "its tiles are made for registers of 16 floats";
     if (ldm_winograd_in_use(p, d)) return "filters turned while they are used take a quarter of the memory";
     if (p->dim[K] < 32 || p->dim[C] < 16) return "few channels: turning the tiles costs more than it saves";
-    if (1.15 * cost(places(params[OUT]) * ldm_round_up(all, 8), places(params[OUT])) >= cost(9 * pixels, 9))
+    if (1.15 * cost(winograd_places(params[OUT]) * ldm_round_up(all, 8), winograd_places(params[OUT])) >= cost(9 * pixels, 9))
         return "a small map: reading the larger filters costs more than it saves";
     if (ldm_round_up(all, params[BLOCK]) > ldm_round_up(all, 8)) return "smaller blocks of tiles waste less";
     /* all panels a job where there are blocks for every unit: the tiles are turned once for all of them */

@@ -3,7 +3,7 @@
 #ifndef LDM_OPS_WINOGRAD_H
 #define LDM_OPS_WINOGRAD_H
 
-#include "ops/op.h"
+#include "ops/conv2d.h"
 
 extern const ldm_tunable ldm_winograd_tunables[];
 enum { LDM_WINOGRAD_SAME_BOUND = 6 }; /* BLOCK's and GROUP's bits */
@@ -43,6 +43,12 @@ ldm_status ldm_winograd_inplace_record(const ldm_problem *p, const int *params, 
 void ldm_winograd_inplace_reference(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which,
                            double *y, double *b);
 ldm_cost ldm_winograd_inplace_cost(const ldm_problem *p, const int *params, const ldm_device *d);
+
+/* Numbers of a tile, and tiles of a problem, with `out` outputs a side. */
+static inline int64_t winograd_places(int64_t out) { return (out + 2) * (out + 2); }
+static inline int64_t winograd_tiles(const ldm_problem *p, int64_t out) {
+    return p->dim[N] * ldm_ceil_div(out_h(p), out) * ldm_ceil_div(out_w(p), out);
+}
 
 /* What they share: filters turned for tiles of `out`, [place][channel of x, then of x2][output]; value and bound, `turned`:
  * roundings of a turned filter (reference.h). */

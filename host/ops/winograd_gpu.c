@@ -1,7 +1,6 @@
 /* winograd_gpu.c -- Winograd's F(4x4,3x3) and F(2x2,3x3) as a row of conv2d on GPUs: its three launches, the strips of tiles
  * they are made for, and when the algorithm pays. The kernels are kernels/conv2d_winograd_gpu.cl and, for the products,
  * gemm_gpu.cl; filters are turned by winograd.c. */
-#include "ops/conv2d.h"
 #include "ops/gpu_tile.h"
 #include "ops/pack.h"
 #include "ops/row.h"
@@ -18,10 +17,10 @@ const ldm_tunable ldm_winograd_gpu_tunables[] = {{"TILE_M", "tiles of a work-gro
                                                  {"OUT", "outputs of a tile a side", {4, 2}},
                                                  {0}};
 
-static int64_t places(const int *t) { return (t[OUT] + 2) * (t[OUT] + 2); }
+static int64_t places(const int *t) { return winograd_places(t[OUT]); }
 static int64_t down(const ldm_problem *p, const int *t) { return ldm_ceil_div(out_h(p), t[OUT]); }
 static int64_t right(const ldm_problem *p, const int *t) { return ldm_ceil_div(out_w(p), t[OUT]); }
-static int64_t tiles(const ldm_problem *p, const int *t) { return p->dim[N] * down(p, t) * right(p, t); }
+static int64_t tiles(const ldm_problem *p, const int *t) { return winograd_tiles(p, t[OUT]); }
 static int64_t depth(const ldm_problem *p) { return p->dim[C] + p->dim[C2]; }
 
 /* Where a strip's arrays begin in scratch, V at 0. */

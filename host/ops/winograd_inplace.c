@@ -1,21 +1,16 @@
 /* winograd_inplace.c -- Winograd's algorithm as a row of conv2d on CPUs, from filters as the checkpoint has them, turned while
  * they are used: a quarter of the memory, nothing to pack. The kernels are kernels/conv2d_inplace_cpu.cl. */
-#include "ops/conv2d.h"
 #include "ops/row.h"
 #include "ops/winograd.h"
 
 enum { PANEL = 32, STRIP = 32 }; /* outputs, and CHUNK of the kernel */
 enum { OUT, BLOCK };
 
-static int64_t places(int out) { return (out + 2) * (out + 2); }
-static int64_t tiles(const ldm_problem *p, int out) {
-    return p->dim[N] * ldm_ceil_div(out_h(p), out) * ldm_ceil_div(out_w(p), out);
-}
 
 const ldm_tunable ldm_winograd_inplace_tunables[] = {
     {"OUT", "outputs of a tile a side", {4, 2}}, {"BLOCK", "tiles of a job", {64, 32, 16, 8, 4}}, {0}};
 
-static int64_t fours(const ldm_problem *p, int out) { return ldm_round_up(tiles(p, out), 4); }
+static int64_t fours(const ldm_problem *p, int out) { return ldm_round_up(winograd_tiles(p, out), 4); }
 static int64_t strips(int64_t c) { return ldm_ceil_div(c, STRIP); }
 
 static int64_t inplace_jobs(const ldm_problem *p, const int *t) {
@@ -29,17 +24,17 @@ static int64_t inplace_items(const ldm_problem *p, const int *t, const ldm_devic
 
 /* bytes of V */
 static size_t turned_bytes(const ldm_problem *p, const int *t, const ldm_device *d) {
-    const int64_t v = places(t[OUT]) * fours(p, t[OUT]) * (p->dim[C] + p->dim[C2]) * (int64_t)sizeof(float);
+    const int64_t v = winograd_places(t[OUT]) * fours(p, t[OUT]) * (p->dim[C] + p->dim[C2]) * (int64_t)sizeof(float);
     return (size_t)ldm_round_up(v, (int64_t)d->base_align);
 }
 
 size_t ldm_winograd_inplace_scratch(const ldm_problem *p, const int *t, const ldm_device *d) {
-    const int64_t slot = STRIP * 9 * PANEL + places(t[OUT]) * ((STRIP + t[BLOCK]) * PANEL + 32);
+    const int64_t slot = STRIP * 9 * PANEL + winograd_places(t[OUT]) * ((STRIP + t[BLOCK]) * PANEL + 32);
     return turned_bytes(p, t, d) + (size_t)(inplace_items(p, t, d) * slot) * sizeof(float);
 }
 
 bool ldm_winograd_inplace_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
-    return tiles(p, t[OUT]) <= INT32_MAX / 64 && (t[BLOCK] == 4 || t[BLOCK] < 2 * fours(p, t[OUT])) &&
+    return winograd_tiles(p, t[OUT]) <= INT32_MAX / 64 && (t[BLOCK] == 4 || t[BLOCK] < 2 * fours(p, t[OUT])) &&
            ldm_winograd_inplace_scratch(p, t, d) <= d->max_alloc;
 }
 
@@ -52,7 +47,7 @@ const char *ldm_winograd_inplace_supports(const ldm_problem *p, const ldm_device
 }
 
 bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d) {
-    const int64_t all = tiles(p, 4);
+    const int64_t all = winograd_tiles(p, 4);
     return ldm_row_lanes(d) == 16 && !ldm_winograd_inplace_supports(p, d) && all <= p->dim[K] && (d->low_memory || all >= 16);
 }
 
