@@ -3,7 +3,7 @@ CONFIG  ?= release
 B       := build/$(CONFIG)
 CC      ?= cc
 CXX     ?= c++
-LIBS    := $(shell pkg-config --libs OpenCL libpng zlib jansson popt) -lclblast -lm -lpthread
+LIBS    := $(shell pkg-config --libs OpenCL libpng libjpeg libexif zlib jansson yaml-0.1 libutf8proc popt) -lclblast -lm -lpthread
 CFLAGS_release := -O2 -g
 CFLAGS_debug   := -O0 -g
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -15,7 +15,7 @@ CFLAGS  += -std=c11 -fopenmp -D_GNU_SOURCE $(WARN) $(CFLAGS_$(CONFIG)) -Ihost -I
 REFFLAGS := -ffp-contract=off
 LDFLAGS += $(LDFLAGS_$(CONFIG)) -fopenmp
 
-LIB_SRC  := $(wildcard host/base/*.c host/cl/*.c host/ops/*.c host/plan/*.c host/ckpt/*.c host/model/*.c host/sample/*.c host/io/*.c)
+LIB_SRC  := $(wildcard host/base/*.c host/cl/*.c host/ops/*.c host/plan/*.c host/ckpt/*.c host/model/*.c host/sample/*.c host/io/*.c host/text/*.c)
 REF_SRC  := $(wildcard reference/*.c)
 APP_SRC  := $(wildcard host/app/*.c)
 TEST_SRC := $(wildcard tests/test_*.c)

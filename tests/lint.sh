@@ -5,9 +5,9 @@ cd "$(dirname "$0")/.." || exit 1
 bad=0
 breach() { echo "lint: $*"; bad=1; }
 declare -A below=(
-    [base]="base" [cl]="base cl" [ops]="base cl ops reference" [plan]="base cl ops plan" [ckpt]="base ckpt" [io]="base io"
+    [base]="base" [text]="base text" [cl]="base cl" [ops]="base cl ops reference" [plan]="base cl ops plan" [ckpt]="base ckpt" [io]="base io"
     [model]="base cl ops plan ckpt model" [sample]="base cl ops plan ckpt model sample"
-    [app]="base cl ops plan ckpt model sample io app"
+    [app]="base cl ops plan ckpt model sample io text app"
 )
 for room in "${!below[@]}"; do
     for f in host/"$room"/*.[ch]; do
