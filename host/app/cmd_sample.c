@@ -165,9 +165,8 @@ APP_COMMAND(sample) {
                      c->name, need));
     lo.h = ph / f, lo.w = pw / f;
     TRY(ldm_schedule_linear(c->linear_start, c->linear_end, &schedule));
-    TRY(ddpm ? ldm_sampler_ddpm(&schedule, c->predicts_v ? LDM_PREDICT_V : LDM_PREDICT_EPS, &list, &lo.count)
-             : ldm_sampler_ddim(&schedule, c->predicts_v ? LDM_PREDICT_V : LDM_PREDICT_EPS, steps, eta, &list,
-                                &lo.count));
+    TRY(ddpm ? ldm_sampler_ddpm(&schedule, c->prediction, &list, &lo.count)
+             : ldm_sampler_ddim(&schedule, c->prediction, steps, eta, &list, &lo.count));
     lo.steps = list;
     if (!ddpm && lo.count != steps)
         ldm_note("%d steps do not divide 1000: %d are run, as the authors' code does", steps, lo.count);

@@ -149,7 +149,7 @@ SD(sd15, "sd15", "Stable Diffusion 1.1 to 1.5", 64, CONTEXT, 4, SD1);
 SD(sd15_inpainting, "sd15-inpainting", "Stable Diffusion 1.5 inpainting", 64, HYBRID, 9, SD1);
 SD(sd2_base, "sd2-base", "Stable Diffusion 2 and 2.1 base, 512 x 512", 64, CONTEXT, 4, SD2);
 CONFIG(sd2, "sd2", "Stable Diffusion 2 and 2.1, 768 x 768, predicts v", "kl-f8", .00085, .012, .18215, 96, CONTEXT,
-       UNET(4, 4, 320, 4, LIST(1, 2, 4, 4), 3, LIST(4, 2, 1), SD2), .predicts_v = true, UNCONDITIONAL);
+       UNET(4, 4, 320, 4, LIST(1, 2, 4, 4), 3, LIST(4, 2, 1), SD2), .prediction = LDM_PREDICT_V, UNCONDITIONAL);
 SD(sd2_inpainting, "sd2-inpainting", "Stable Diffusion 2 inpainting", 64, HYBRID, 9, SD2);
 SD(sd2_depth, "sd2-depth", "Stable Diffusion 2 depth to image", 64, HYBRID, 5, SD2);
 

@@ -73,6 +73,9 @@ ldm_tensor ldm_stage_emit_decoder(ldm_plan *p, const ldm_stage_config *c, ldm_te
 
 /* ---- whole systems by name ------------------------------------------------------------------------------------- */
 
+/* What the network's output is, with x = sqrt(a) x0 + sqrt(1-a) eps: eps, v = sqrt(a) eps - sqrt(1-a) x0, or x0. */
+typedef enum ldm_prediction { LDM_PREDICT_EPS, LDM_PREDICT_V, LDM_PREDICT_X0 } ldm_prediction;
+
 typedef enum ldm_condition {
     LDM_COND_NONE,
     LDM_COND_CLASS,
@@ -93,8 +96,8 @@ typedef struct ldm_config {
     int n_classes;   /* LDM_COND_CLASS: rows of cond_stage_model.embedding */
     int null_class;  /* its row for guidance; -1: none, guidance is refused */
     bool ema;        /* checkpoints hold EMA weights and sampling uses them */
-    bool predicts_v; /* output is v, not the noise */
-    int f;           /* place in the ablation, 0 outside it */
+    ldm_prediction prediction;
+    int f; /* place in the ablation, 0 outside it */
 } ldm_config;
 
 const ldm_config *ldm_config_find(const char *name);      /* NULL and a sentence if there is none */

@@ -4,7 +4,7 @@
 #ifndef LDM_SAMPLE_H
 #define LDM_SAMPLE_H
 
-#include "base/base.h"
+#include "model/model.h"
 
 /* beta_i = (sqrt(start) + i/(N-1) (sqrt(end) - sqrt(start)))^2 ("linear" in the authors' configs), N = 1000; alpha_bar is
  * the running product of 1 - beta. Both stay f64: the authors derive DDPM's coefficients from f64 tables, and DDIM's from
@@ -14,8 +14,6 @@ typedef struct ldm_schedule {
     double beta[LDM_TIMESTEPS], alpha_bar[LDM_TIMESTEPS];
 } ldm_schedule;
 ldm_status ldm_schedule_linear(double start, double end, ldm_schedule *out);
-
-typedef enum ldm_prediction { LDM_PREDICT_EPS, LDM_PREDICT_V, LDM_PREDICT_X0 } ldm_prediction;
 
 /* One denoising step x' = cx x + ce out + cn noise (+ nothing else), out the network's output at time t. */
 typedef struct ldm_sampler_step {
