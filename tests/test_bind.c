@@ -27,7 +27,7 @@ static ldm_plan *unet_plan(const char *more, ldm_dtype weights) {
     ldm_tensor temb = ldm_plan_input(p, "temb", dtype, ldm_shape_of(2, (int64_t)1, (int64_t)32)), context = LDM_NONE;
     if (u.context_dim)
         context = ldm_plan_input(p, "context", dtype, ldm_shape_of(3, (int64_t)1, (int64_t)1, (int64_t)u.context_dim));
-    ldm_unet_emit(p, &u, x, temb, context, LDM_NONE);
+    ldm_unet_emit(p, &u, x, temb, context, LDM_NONE, LDM_NONE);
     CHECK_OK(p->status);
     return p;
 }
@@ -362,7 +362,7 @@ static void add_system(const ldm_config *k) {
     if (u->use_spatial_transformer)
         context =
             ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, (int64_t)1, (int64_t)1, (int64_t)u->context_dim));
-    ldm_unet_emit(p, u, x, temb, context, LDM_NONE);
+    ldm_unet_emit(p, u, x, temb, context, LDM_NONE, LDM_NONE);
     CHECK_OK(p->status);
     add_plan(p, "model.diffusion_model.", 0);
     if (k->condition == LDM_COND_CLASS)

@@ -72,7 +72,7 @@ static void call_unet(const ldm_unet_config *c, int64_t n, const float *x, doubl
     ldm_tensor tx = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, n, (int64_t)H, (int64_t)W, (int64_t)C));
     ldm_tensor tt = ldm_plan_input(p, "temb", LDM_F32, ldm_shape_of(2, n, (int64_t)32));
     ldm_tensor tc = ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, n, (int64_t)TOKENS, (int64_t)16));
-    ldm_tensor y = ldm_unet_emit(p, c, tx, tt, tc, LDM_NONE);
+    ldm_tensor y = ldm_unet_emit(p, c, tx, tt, tc, LDM_NONE, LDM_NONE);
     ldm_plan_output(p, y, "y");
     TRY(ldm_plan_finish(p, ldm_cl_device(cl)->max_alloc, ldm_cl_device(cl)->base_align));
     TRY(ldm_exec_create(cl, p, &s, NULL, &e));

@@ -23,7 +23,7 @@ static ldm_plan *unet(void) {
     ldm_tensor temb = ldm_plan_input(p, "temb", LDM_F32, ldm_shape_of(2, (int64_t)1, (int64_t)WIDTH));
     ldm_tensor context =
         ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, (int64_t)1, (int64_t)TOKENS, (int64_t)CONTEXT));
-    ldm_plan_output(p, ldm_unet_emit(p, &u, x, temb, context, LDM_NONE), "y");
+    ldm_plan_output(p, ldm_unet_emit(p, &u, x, temb, context, LDM_NONE, LDM_NONE), "y");
     CHECK_OK(ldm_plan_finish(p, ldm_cl_device(cl[0])->max_alloc, ldm_cl_device(cl[0])->base_align));
     return p;
 }

@@ -19,11 +19,13 @@ static net unet_with(const ldm_unet_config *u, int64_t side, int64_t tokens) {
     ldm_plan *p = n.plan;
     ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, (int64_t)1, side, side, (int64_t)u->in_channels));
     ldm_tensor temb = ldm_plan_input(p, "temb", LDM_F32, ldm_shape_of(2, (int64_t)1, (int64_t)u->model_channels));
-    ldm_tensor context = LDM_NONE, labels = LDM_NONE;
+    ldm_tensor context = LDM_NONE, labels = LDM_NONE, guidance = LDM_NONE;
     if (u->use_spatial_transformer)
         context = ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, (int64_t)1, tokens, (int64_t)u->context_dim));
     if (u->num_classes) labels = ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, (int64_t)1));
-    n.out = ldm_unet_emit(p, u, x, temb, context, labels);
+    if (u->time_cond_proj_dim)
+        guidance = ldm_plan_input(p, "guidance", LDM_F32, ldm_shape_of(2, (int64_t)1, (int64_t)u->time_cond_proj_dim));
+    n.out = ldm_unet_emit(p, u, x, temb, context, labels, guidance);
     return n;
 }
 
@@ -78,7 +80,8 @@ static const struct {
              {"sd2-base", 865910724, 686, 0},
              {"sd2", 865910724, 686, 0},
              {"sd2-inpainting", 865925124, 686, 0},
-             {"sd2-depth", 865913604, 686, 0}};
+             {"sd2-depth", 865913604, 686, 0},
+             {"sd-x4-upscaler", 473398020, 687, 0}};
 
 static void test_unet_counts(void) {
     int listed = 0;
@@ -89,8 +92,7 @@ static void test_unet_counts(void) {
         const ldm_config *c = ldm_config_find(unets[i].name);
         CHECK(c, "%s: %s", unets[i].name, ldm_message());
         if (!c) continue;
-        bool boxes = !strcmp(c->name, "layout2img-openimages256"); /* 30 boxes of 3 tokens and 2 of the crop */
-        net n = unet_with(&c->unet, c->latent, c->condition == LDM_COND_CLASS ? 1 : boxes ? 92 : 77);
+        net n = unet_with(&c->unet, c->latent, c->tokens);
         CHECK_OK(n.plan->status);
         int tensors = 0;
         int64_t params = ldm_plan_params(n.plan, &tensors), off = llabs(params - unets[i].params);

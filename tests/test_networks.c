@@ -142,7 +142,7 @@ static ldm_status unet_open(const fixture *f, const int64_t *x_shape, int tokens
         context = n->context =
             ldm_plan_input(n->plan, "context", t, ldm_shape_of(3, x_shape[0], (int64_t)tokens, (int64_t)c.context_dim));
     }
-    n->y = ldm_unet_emit(n->plan, &c, n->x, n->temb, context, LDM_NONE);
+    n->y = ldm_unet_emit(n->plan, &c, n->x, n->temb, context, LDM_NONE, LDM_NONE);
     st = network_finish(n, f->weights, false, device);
 done:
     return st;

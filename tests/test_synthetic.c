@@ -30,7 +30,7 @@ static ldm_plan *unet_plan(const ldm_config *k) {
     else if (u.use_spatial_transformer)
         context =
             ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, (int64_t)1, (int64_t)TOKENS, (int64_t)u.context_dim));
-    ldm_plan_output(p, ldm_unet_emit(p, &u, x, temb, context, LDM_NONE), "y");
+    ldm_plan_output(p, ldm_unet_emit(p, &u, x, temb, context, LDM_NONE, LDM_NONE), "y");
     return p;
 }
 

@@ -114,7 +114,7 @@ static void run(ldm_dtype t, bool device, float *y, int *layers, size_t *bytes) 
     TRY(ldm_plan_create(LDM_F32, t, &p));
     ldm_tensor in = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, (int64_t)1, (int64_t)SIDE, (int64_t)SIDE, (int64_t)CHANNELS));
     ldm_tensor time = ldm_plan_input(p, "temb", LDM_F32, ldm_shape_of(2, (int64_t)1, (int64_t)WIDTH));
-    ldm_plan_output(p, ldm_unet_emit(p, &c, in, time, LDM_NONE, LDM_NONE), "y");
+    ldm_plan_output(p, ldm_unet_emit(p, &c, in, time, LDM_NONE, LDM_NONE, LDM_NONE), "y");
     TRY(ldm_plan_fuse(p));
     TRY(ldm_plan_finish(p, device ? ldm_cl_device(cl)->max_alloc : SIZE_MAX / 4, device ? ldm_cl_device(cl)->base_align : 64));
     for (int i = *layers = 0; i < p->steps; i++) *layers += ldm_op_slot_index(p->step[i].problem.op, "w") >= 0;

@@ -108,7 +108,7 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net) {
     net->h = o->h ? o->h : net->part == APP_ENCODER ? native * f : native;
     net->w = o->w ? o->w : net->h;
     bool classes = o->classes && net->config && net->config->condition == LDM_COND_CLASS;
-    net->tokens = o->tokens ? o->tokens : net->config && net->config->condition == LDM_COND_CLASS ? 1 : 77;
+    net->tokens = o->tokens ? o->tokens : net->config && net->config->tokens ? net->config->tokens : 77;
     if (o->classes && !classes)
         return ldm_fail(LDM_ERR_ARG, "input class: %s has no classes",
                         net->config ? net->config->name : "this network");
@@ -118,7 +118,7 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net) {
         ldm_tensor x =
             ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, net->n, net->h, net->w, (int64_t)u->in_channels));
         ldm_tensor temb = ldm_plan_input(p, "temb", LDM_F32, ldm_shape_of(2, net->n, (int64_t)u->model_channels)),
-                   context = LDM_NONE, labels = LDM_NONE;
+                   context = LDM_NONE, labels = LDM_NONE, guidance = LDM_NONE;
         if (classes) {
             ldm_tensor ids = ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, net->n));
             context = ldm_class_embedder_emit(p, net->config->n_classes, u->context_dim, ids);
@@ -128,8 +128,13 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net) {
                 o->dtype);
         }
         if (u->num_classes) labels = ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, net->n));
+        if (u->time_cond_proj_dim)
+            guidance = ldm_plan_cast(
+                p, ldm_plan_input(p, "guidance", LDM_F32, ldm_shape_of(2, net->n, (int64_t)u->time_cond_proj_dim)),
+                o->dtype);
         ldm_tensor y =
-            ldm_unet_emit(p, u, ldm_plan_cast(p, x, o->dtype), ldm_plan_cast(p, temb, o->dtype), context, labels);
+            ldm_unet_emit(p, u, ldm_plan_cast(p, x, o->dtype), ldm_plan_cast(p, temb, o->dtype), context, labels,
+                          guidance);
         output(p, y);
     } else if (net->part == APP_ENCODER) {
         ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, net->n, net->h, net->w, (int64_t)3));

@@ -12,7 +12,7 @@ typedef struct app_network_options {
     long long synthetic; /* seed when model is NULL; -1: none was given */
     ldm_dtype dtype, wdtype; /* activations, weights */
     int64_t n, h, w; /* of the network's own input: latent, or picture for an encoder; 0: native size */
-    int64_t tokens;  /* of the context; 0: 77, or 1 for class-conditional ones */
+    int64_t tokens;  /* of the context; 0: as many as the configuration has, or 77 */
     bool classes;    /* UNet: input "class" (i32) through the class embedder instead of "context" */
 } app_network_options;
 
@@ -24,7 +24,7 @@ typedef struct app_network {
     ldm_unet_config unet;
     ldm_stage_config stage;
     int64_t n, h, w, tokens;
-    ldm_plan *plan; /* inputs x, temb, context | class (UNet); x (encoder); z (decoder); output y; all f32 */
+    ldm_plan *plan; /* inputs x, temb, context | class, guidance (UNet); x (encoder); z (decoder); output y; all f32 */
     ldm_ckpt *ckpt;
     ldm_binding *binding;
     uint64_t seed;

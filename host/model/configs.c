@@ -21,6 +21,7 @@
                                         __VA_ARGS__}
 STAGE(identity, "identity", IDENTITY, 3, 0, 1, 1, 0, 0);
 STAGE(kl_f4, "kl-f4", KL, 3, 0, 3, LIST(1, 2, 4), 0, 0);
+STAGE(kl_f4_z4, "kl-f4-z4", KL, 4, 0, 3, LIST(1, 2, 4), 0, 0);
 STAGE(kl_f8, "kl-f8", KL, 4, 0, 4, LIST(1, 2, 4, 4), 0, 0);
 STAGE(kl_f16, "kl-f16", KL, 16, 0, 5, LIST(1, 1, 2, 2, 4), 1, 16);
 STAGE(kl_f32, "kl-f32", KL, 64, 0, 6, LIST(1, 1, 2, 2, 4, 4), 2, LIST(16, 8));
@@ -43,7 +44,7 @@ static const ldm_stage_config taesd = {
 static const ldm_stage_config taef2 = {
     .name = "taef2", .kind = LDM_STAGE_TAESD, .levels = 4, .z_channels = 32, .embed_dim = 32, .pool = true};
 
-static const ldm_stage_config *const stages[] = {&identity, &kl_f4,        &kl_f8, &kl_f16,     &kl_f32,
+static const ldm_stage_config *const stages[] = {&identity, &kl_f4, &kl_f4_z4,     &kl_f8, &kl_f16,     &kl_f32,
                                                  &vq_f4,    &vq_f4_noattn, &vq_f8, &vq_f8_n256, &vq_f16,
                                                  &vq_f2,    &vq_f32,       &taesd, &taef2,      NULL};
 
@@ -71,7 +72,8 @@ static const ldm_stage_config *const stages[] = {&identity, &kl_f4,        &kl_f
                                   .condition = LDM_COND_##cond,                                                        \
                                   __VA_ARGS__}
 #define UNCONDITIONAL    .null_class = -1
-#define CLASSES(n, null) .n_classes = n, .null_class = null
+#define CLASSES(n, null) .n_classes = n, .null_class = null, .tokens = 1
+#define TEXT(encoder, n) .text = encoder, .tokens = n
 
 /* Paper table 13: one head everywhere; 1000 classes as one context token of width 512, no null class. Schedule ends and
  * flags are not printed: those of the authors' cin configs. */
@@ -118,12 +120,13 @@ CONFIG(cin256_v2, "cin256-v2", "class-conditional ImageNet with a null class, LD
        CLASSES(1001, 1000));
 CONFIG(text2img256, "text2img256", "Conceptual Captions text to image", "vq-f4", .0015, .0195, 1, 64, CONTEXT,
        UNET(3, 3, 192, 4, LIST(1, 2, 3, 5), 3, LIST(8, 4, 2), TRANSFORMER(1, 640), .num_heads = 1), .ema = true,
-       UNCONDITIONAL);
+       TEXT("bert-640x32", 77), UNCONDITIONAL);
 CONFIG(txt2img, "txt2img-1p4B", "LAION-400M text to image", "kl-f8", .00085, .012, .18215, 32, CONTEXT,
-       UNET(4, 4, 320, 4, LIST(1, 2, 4, 4), 3, LIST(4, 2, 1), TRANSFORMER(1, 1280), .num_heads = 8), UNCONDITIONAL);
+       UNET(4, 4, 320, 4, LIST(1, 2, 4, 4), 3, LIST(4, 2, 1), TRANSFORMER(1, 1280), .num_heads = 8),
+       TEXT("bert-1280x32", 77), UNCONDITIONAL);
 CONFIG(layout2img, "layout2img-openimages256", "OpenImages boxes to image", "vq-f4", .0015, .0205, 1, 64, CONTEXT,
        UNET(3, 3, 128, 4, LIST(1, 2, 3, 4), 3, LIST(8, 4, 2), TRANSFORMER(3, 512), .num_heads = 1), .ema = true,
-       UNCONDITIONAL);
+       TEXT("bert-512x16", 92), UNCONDITIONAL);
 /* the factors 32, 16, 8 are never reached: attention in the middle only */
 #define SEMANTIC UNET(6, 3, 128, 3, LIST(1, 4, 8), 3, LIST(32, 16, 8), .num_heads = 8), .ema = true, UNCONDITIONAL
 CONFIG(semantic256, "semantic_synthesis256", "landscapes from semantic maps", "vq-f4", .0015, .0205, 1, 64, CONCAT,
@@ -137,28 +140,34 @@ CONFIG(inpainting, "inpainting_big", "inpainting of places", "vq-f4-noattn", .00
        UNCONDITIONAL);
 CONFIG(rdm768, "rdm768", "retrieval-augmented, 768 x 768", "kl-f16", .0015, .015, .22765929, 48, CONTEXT,
        UNET(16, 16, 448, 4, LIST(1, 2, 3, 4), 3, LIST(4, 2, 1), TRANSFORMER(1, 768), .num_head_channels = 32),
-       UNCONDITIONAL);
+       .tokens = 11, UNCONDITIONAL); /* CLIP's embeddings of the prompt and of ten neighbours, from outside */
 
 /* Stable Diffusion: 1.x with 8 heads, 2.x with heads of 64 and linear projections. */
-#define SD(id, name_, about_, side, cond, in, ...)                                                                     \
-    CONFIG(id, name_, about_, "kl-f8", .00085, .012, .18215, side, cond, UNCONDITIONAL,                                \
-           UNET(in, 4, 320, 4, LIST(1, 2, 4, 4), 3, LIST(4, 2, 1), __VA_ARGS__))
-#define SD1 TRANSFORMER(1, 768), .num_heads = 8
-#define SD2 TRANSFORMER(1, 1024), .num_head_channels = 64, .use_linear_in_transformer = true
-SD(sd15, "sd15", "Stable Diffusion 1.1 to 1.5", 64, CONTEXT, 4, SD1);
-SD(sd15_inpainting, "sd15-inpainting", "Stable Diffusion 1.5 inpainting", 64, HYBRID, 9, SD1);
-SD(sd2_base, "sd2-base", "Stable Diffusion 2 and 2.1 base, 512 x 512", 64, CONTEXT, 4, SD2);
-CONFIG(sd2, "sd2", "Stable Diffusion 2 and 2.1, 768 x 768, predicts v", "kl-f8", .00085, .012, .18215, 96, CONTEXT,
-       UNET(4, 4, 320, 4, LIST(1, 2, 4, 4), 3, LIST(4, 2, 1), SD2), .prediction = LDM_PREDICT_V, UNCONDITIONAL);
-SD(sd2_inpainting, "sd2-inpainting", "Stable Diffusion 2 inpainting", 64, HYBRID, 9, SD2);
-SD(sd2_depth, "sd2-depth", "Stable Diffusion 2 depth to image", 64, HYBRID, 5, SD2);
+#define SD(id, name_, about_, side, cond, text_, in, model, ...)                                                       \
+    CONFIG(id, name_, about_, "kl-f8", .00085, .012, .18215, side, cond, TEXT(text_, 77), UNCONDITIONAL,               \
+           UNET(in, 4, 320, 4, LIST(1, 2, 4, 4), 3, LIST(4, 2, 1), model), __VA_ARGS__)
+#define SD1         LIST(TRANSFORMER(1, 768), .num_heads = 8)
+#define SD2_LAYERS  TRANSFORMER(1, 1024), .use_linear_in_transformer = true
+#define SD2         LIST(SD2_LAYERS, .num_head_channels = 64)
+#define PREDICTS(x) .prediction = LDM_PREDICT_##x
+SD(sd15, "sd15", "Stable Diffusion 1.1 to 1.5", 64, CONTEXT, "clip-l", 4, SD1, PREDICTS(EPS));
+SD(sd15_inpainting, "sd15-inpainting", "Stable Diffusion 1.5 inpainting", 64, HYBRID, "clip-l", 9, SD1, PREDICTS(EPS));
+SD(sd2_base, "sd2-base", "Stable Diffusion 2 and 2.1 base, 512 x 512", 64, CONTEXT, "openclip-h", 4, SD2, PREDICTS(EPS));
+SD(sd2, "sd2", "Stable Diffusion 2 and 2.1, 768 x 768, predicts v", 96, CONTEXT, "openclip-h", 4, SD2, PREDICTS(V));
+SD(sd2_inpainting, "sd2-inpainting", "Stable Diffusion 2 inpainting", 64, HYBRID, "openclip-h", 9, SD2, PREDICTS(EPS));
+SD(sd2_depth, "sd2-depth", "Stable Diffusion 2 depth to image", 64, HYBRID, "openclip-h", 5, SD2, PREDICTS(EPS));
+/* self-attention at 8 times reduction and in the middle only: elsewhere both attentions see the text */
+CONFIG(sd_x4, "sd-x4-upscaler", "Stable Diffusion x4 upscaler, predicts v", "kl-f4-z4", .0001, .02, .08333, 128, HYBRID,
+       UNET(7, 4, 256, 4, LIST(1, 2, 2, 4), 3, LIST(2, 4, 8), SD2_LAYERS, .num_heads = 8, .num_classes = 1000,
+            .disabled = 4, .disable_self_attentions = {1, 1, 1, 0}),
+       TEXT("openclip-h", 77), UNCONDITIONAL, PREDICTS(V), .noise_levels = 350);
 
 static const ldm_config *const configs[] = {
     &cin_1,       &cin_2,       &cin_4,          &cin_8,      &cin_16,      &cin_32,    &celeba_1,
     &celeba_2,    &celeba_4,    &celeba_8,       &celeba_16,  &celeba_32,   &celeba256, &ffhq256,
     &beds256,     &churches,    &cin256,         &cin256_v2,  &text2img256, &txt2img,   &layout2img,
     &semantic256, &semantic512, &bsr_sr,         &inpainting, &rdm768,      &sd15,      &sd15_inpainting,
-    &sd2_base,    &sd2,         &sd2_inpainting, &sd2_depth,  NULL};
+    &sd2_base,    &sd2,         &sd2_inpainting, &sd2_depth,  &sd_x4, NULL};
 
 const ldm_config *const *ldm_config_list(void) { return configs; }
 const ldm_stage_config *const *ldm_stage_list(void) { return stages; }

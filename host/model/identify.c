@@ -37,7 +37,7 @@ static bool fits_unet(const ldm_ckpt *c, const ldm_config *k) {
         context = ldm_class_embedder_emit(p, k->n_classes, u->context_dim, input(p, "class", LDM_I32, 1, 1, 1));
     else if (u->use_spatial_transformer) context = input(p, "context", LDM_F32, 1, 1, u->context_dim);
     if (u->num_classes) labels = input(p, "labels", LDM_I32, 1, 1, 1);
-    ldm_unet_emit(p, u, x, input(p, "temb", LDM_F32, 1, 1, u->model_channels), context, labels);
+    ldm_unet_emit(p, u, x, input(p, "temb", LDM_F32, 1, 1, u->model_channels), context, labels, LDM_NONE);
     return fits(p, c);
 }
 

@@ -4,7 +4,7 @@
  *
  *   ldm_plan_create(LDM_F32, LDM_F32, &p);
  *   x = ldm_plan_input(p, "x", ...), temb = ..., context = ...;
- *   ldm_plan_output(p, ldm_unet_emit(p, &ldm_config_find("cin-ldm-8")->unet, x, temb, context, LDM_NONE), "y");
+ *   ldm_plan_output(p, ldm_unet_emit(p, &ldm_config_find("cin-ldm-8")->unet, x, temb, context, LDM_NONE, LDM_NONE), "y");
  *   ldm_plan_finish(p, ...);  ldm_bind(p, ckpt, NULL, &b);  source = ldm_binding_source(b);  -> an executor
  *
  * Inputs are tensors of the plan's dtype (`cast` them from f32 where it is f16). All maps are [n,h,w,c]. Emit functions
@@ -31,6 +31,9 @@ typedef struct ldm_unet_config {
     bool use_spatial_transformer, use_scale_shift_norm, resblock_updown, use_linear_in_transformer;
     int transformer_depth, context_dim;
     int num_classes; /* > 0: class label added to the time embedding (label_emb) */
+    int disabled,
+        disable_self_attentions[LDM_MAX_LEVELS]; /* by level, 1: attn1 attends to the context too; missing ones are 0 */
+    int time_cond_proj_dim; /* > 0: the guidance scale's embedding is added to the time's sinusoid (LCM) */
 } ldm_unet_config;
 
 /* "in_channels=4 out_channels=4 model_channels=32 channel_mult=1,2 num_heads=2 ...": fields above by name (`levels` and
@@ -38,10 +41,10 @@ typedef struct ldm_unet_config {
  * given. */
 ldm_status ldm_unet_config_parse(const char *text, ldm_unet_config *out);
 /* x [n,h,w,in_channels]; temb [n, model_channels] sinusoid (ldm_timestep_embedding); context [n, tokens, context_dim]
- * with use_spatial_transformer, else LDM_NONE; labels i32 [n] with num_classes, else LDM_NONE. h and w must be
- * multiples of ldm_unet_multiple. -> [n,h,w,out_channels] */
+ * with use_spatial_transformer, else LDM_NONE; labels i32 [n] with num_classes, else LDM_NONE; guidance
+ * [n, time_cond_proj_dim], else LDM_NONE. h and w must be multiples of ldm_unet_multiple. -> [n,h,w,out_channels] */
 ldm_tensor ldm_unet_emit(ldm_plan *p, const ldm_unet_config *c, ldm_tensor x, ldm_tensor temb, ldm_tensor context,
-                         ldm_tensor labels);
+                         ldm_tensor labels, ldm_tensor guidance);
 int ldm_unet_multiple(const ldm_unet_config *c); /* 2^(levels-1) */
 
 /* ---- first stages: ldm/modules/diffusionmodules/model.py Encoder, Decoder; ldm/models/autoencoder.py ----------- */
@@ -88,6 +91,8 @@ typedef struct ldm_config {
     const char *name, *about;
     ldm_unet_config unet;
     const char *stage;               /* a first stage by name */
+    const char *text;                /* a text encoder by name (text_encoder.h), which makes the context; NULL */
+    int tokens;                      /* of the context: 77, 1 for a class; 0: there is none */
     double linear_start, linear_end; /* noise schedule, linear in sqrt(beta) */
     double scale_factor;             /* latent = scale_factor z */
     bool scale_by_std;               /* the factor is a buffer of the checkpoint, "scale_factor"; here stands 1 */
@@ -97,7 +102,8 @@ typedef struct ldm_config {
     int null_class;  /* its row for guidance; -1: none, guidance is refused */
     bool ema;        /* checkpoints hold EMA weights and sampling uses them */
     ldm_prediction prediction;
-    int f; /* place in the ablation, 0 outside it */
+    int noise_levels; /* > 0: the condition is noised to a level below this, with the same schedule; labels name it */
+    int f;           /* place in the ablation, 0 outside it */
 } ldm_config;
 
 const ldm_config *ldm_config_find(const char *name);      /* NULL and a sentence if there is none */

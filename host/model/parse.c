@@ -78,6 +78,8 @@ ldm_status ldm_unet_config_parse(const char *text, ldm_unet_config *out) {
                             {"transformer_depth", &c.transformer_depth, 1, NULL, NULL},
                             {"context_dim", &c.context_dim, 1, NULL, NULL},
                             {"num_classes", &c.num_classes, 1, NULL, NULL},
+                            {"time_cond_proj_dim", &c.time_cond_proj_dim, 1, NULL, NULL},
+                            {"disable_self_attentions", c.disable_self_attentions, LDM_MAX_LEVELS, &c.disabled, NULL},
                             {"use_spatial_transformer", NULL, 1, NULL, &c.use_spatial_transformer},
                             {"use_scale_shift_norm", NULL, 1, NULL, &c.use_scale_shift_norm},
                             {"resblock_updown", NULL, 1, NULL, &c.resblock_updown},

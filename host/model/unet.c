@@ -57,10 +57,11 @@ static ldm_map cross_attention(ldm_plan *p, const char *name, ldm_map x, ldm_map
     return h;
 }
 
-/* BasicTransformerBlock: self-attention, cross-attention, GEGLU feed-forward, each after a LayerNorm and added. */
-static ldm_map transformer_block(ldm_plan *p, ldm_map x, ldm_map context, int64_t heads) {
+/* BasicTransformerBlock: self-attention (`self` false: of the context as well), cross-attention, GEGLU feed-forward, each
+ * after a LayerNorm and added. */
+static ldm_map transformer_block(ldm_plan *p, ldm_map x, ldm_map context, int64_t heads, bool self) {
     ldm_map y = ldm_emit_layer_norm(p, "norm1", x);
-    x = cross_attention(p, "attn1", y, y, x, heads);
+    x = cross_attention(p, "attn1", y, self ? y : context, x, heads);
     y = ldm_emit_layer_norm(p, "norm2", x);
     x = cross_attention(p, "attn2", y, context, x, heads);
     y = ldm_emit_layer_norm(p, "norm3", x);
@@ -68,37 +69,40 @@ static ldm_map transformer_block(ldm_plan *p, ldm_map x, ldm_map context, int64_
     return ldm_emit_linear(p, "ff.net.2", y, x.c, LDM_LINEAR(.residual = &x, .gain = LDM_BRANCH));
 }
 
-static ldm_map spatial_transformer(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map context, int64_t heads) {
+static ldm_map spatial_transformer(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map context, int64_t heads,
+                                   bool self) {
     ldm_stored stored = c->use_linear_in_transformer ? LDM_STORED_LINEAR : LDM_STORED_CONV2D;
     ldm_map h = ldm_emit_group_norm(p, "norm", x, GROUPS, transformer_eps, "none", NULL);
     h = ldm_emit_linear(p, "proj_in", h, x.c, LDM_LINEAR(.stored = stored));
     for (int i = 0; i < c->transformer_depth; i++) {
         ldm_plan_push(p, "transformer_blocks.%d", i);
-        h = transformer_block(p, h, context, heads);
+        h = transformer_block(p, h, context, heads, self);
         ldm_plan_pop(p);
     }
     return ldm_emit_linear(p, "proj_out", h, x.c, LDM_LINEAR(.stored = stored, .residual = &x, .gain = LDM_BRANCH));
 }
 
-static ldm_map attention_layer(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map context) {
+static ldm_map attention_layer(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map context, bool self) {
     int64_t heads = c->num_heads > 0 ? c->num_heads : x.c / c->num_head_channels;
     if (!p->status && (heads < 1 || x.c % heads || (c->num_heads < 1 && x.c % c->num_head_channels)))
         p->status = ldm_fail(LDM_ERR_ARG, "%s: %lld channels cannot be cut into %s %d", p->scope, (long long)x.c,
                              c->num_heads > 0 ? "num_heads" : "heads of num_head_channels",
                              c->num_heads > 0 ? c->num_heads : c->num_head_channels);
     if (p->status) return (ldm_map){.t = LDM_NONE};
-    return c->use_spatial_transformer ? spatial_transformer(p, c, x, context, heads) : attention_block(p, x, heads);
+    return c->use_spatial_transformer ? spatial_transformer(p, c, x, context, heads, self)
+                                      : attention_block(p, x, heads);
 }
 
 /* One entry of input_blocks or output_blocks: child 0 is the ResBlock, child 1 the attention if there is one. */
-static ldm_map block(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map emb, ldm_map context, int64_t out,
+static ldm_map block(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map emb, ldm_map context, int level,
                      bool attend) {
+    const int64_t out = (int64_t)c->channel_mult[level] * c->model_channels;
     ldm_plan_push(p, "0");
     x = resblock(p, c, x, emb, out, 0);
     ldm_plan_pop(p);
     if (!attend) return x;
     ldm_plan_push(p, "1");
-    x = attention_layer(p, c, x, context);
+    x = attention_layer(p, c, x, context, !c->disable_self_attentions[level]);
     ldm_plan_pop(p);
     return x;
 }
@@ -106,16 +110,21 @@ static ldm_map block(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map e
 static ldm_map middle(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_map emb, ldm_map context) {
     for (int i = 0; i < 3; i++) {
         ldm_plan_push(p, "middle_block.%d", i);
-        x = i == 1 ? attention_layer(p, c, x, context) : resblock(p, c, x, emb, x.c, 0);
+        x = i == 1 ? attention_layer(p, c, x, context, true) : resblock(p, c, x, emb, x.c, 0);
         ldm_plan_pop(p);
     }
     return x;
 }
 
-/* time_embed, plus label_emb of the class; then the SiLU that every ResBlock starts with, done once here. */
-static ldm_map time_embedding(ldm_plan *p, const ldm_unet_config *c, ldm_map temb, ldm_tensor labels) {
+/* time_embed of the sinusoid (plus cond_proj of the guidance scale's), plus label_emb of the class; then the SiLU that
+ * every ResBlock starts with, done once here. cond_proj is diffusers' TimestepEmbedding, for UNets distilled with
+ * guidance (LCM, arXiv 2310.04378): the authors' UNet has no place for it, so it stands with time_embed. */
+static ldm_map time_embedding(ldm_plan *p, const ldm_unet_config *c, ldm_map temb, ldm_tensor labels,
+                              ldm_map guidance) {
     int64_t width = 4 * (int64_t)c->model_channels;
     bool classes = c->num_classes > 0;
+    if (c->time_cond_proj_dim)
+        temb = ldm_emit_linear(p, "time_embed.cond_proj", guidance, temb.c, LDM_LINEAR(.no_bias = true, .residual = &temb));
     ldm_map e = ldm_emit_linear(p, "time_embed.0", temb, width, LDM_LINEAR(.act = "silu"));
     e = ldm_emit_linear(p, "time_embed.2", e, width, LDM_LINEAR(.act = classes ? "none" : "silu", .gain = 3));
     if (!classes) return e;
@@ -136,24 +145,26 @@ static ldm_status check(const ldm_unet_config *c) {
 }
 
 ldm_tensor ldm_unet_emit(ldm_plan *p, const ldm_unet_config *c, ldm_tensor x_in, ldm_tensor temb, ldm_tensor context_in,
-                         ldm_tensor labels) {
-    ldm_map saved[MAX_SAVED], x = ldm_as_map(p, x_in), context = ldm_as_map(p, context_in);
+                         ldm_tensor labels, ldm_tensor guidance_in) {
+    ldm_map saved[MAX_SAVED], x = ldm_as_map(p, x_in), context = ldm_as_map(p, context_in),
+            guidance = ldm_as_map(p, guidance_in);
     int n_saved = 0, ds = 1;
     int64_t mc = c->model_channels;
     if (!p->status) p->status = check(c);
     if (!ldm_check_map(p, "UNet", x, c->in_channels, ldm_unet_multiple(c)) ||
         !ldm_check_map(p, "UNet: time embedding", ldm_as_map(p, temb), mc, 1) ||
-        (c->use_spatial_transformer && !ldm_check_map(p, "UNet: context", context, c->context_dim, 1)))
+        (c->use_spatial_transformer && !ldm_check_map(p, "UNet: context", context, c->context_dim, 1)) ||
+        (c->time_cond_proj_dim && !ldm_check_map(p, "UNet: guidance", guidance, c->time_cond_proj_dim, 1)))
         return LDM_NONE;
 
-    ldm_map emb = time_embedding(p, c, ldm_as_map(p, temb), labels);
+    ldm_map emb = time_embedding(p, c, ldm_as_map(p, temb), labels, guidance);
 
     saved[n_saved++] = x = ldm_emit_conv(p, "input_blocks.0.0", x, mc, LDM_CONV(0));
     for (int level = 0, i = 1; level < c->levels; level++) {
         int64_t ch = c->channel_mult[level] * mc;
         for (int r = 0; r < c->num_res_blocks; r++, i++) {
             ldm_plan_push(p, "input_blocks.%d", i);
-            saved[n_saved++] = x = block(p, c, x, emb, context, ch, attends(c, ds));
+            saved[n_saved++] = x = block(p, c, x, emb, context, level, attends(c, ds));
             ldm_plan_pop(p);
         }
         if (level == c->levels - 1) break;
@@ -171,7 +182,7 @@ ldm_tensor ldm_unet_emit(ldm_plan *p, const ldm_unet_config *c, ldm_tensor x_in,
         bool attend = attends(c, ds);
         for (int r = 0; r <= c->num_res_blocks; r++, i++) {
             ldm_plan_push(p, "output_blocks.%d", i);
-            x = block(p, c, ldm_emit_concat(p, x, saved[--n_saved]), emb, context, ch, attend);
+            x = block(p, c, ldm_emit_concat(p, x, saved[--n_saved]), emb, context, level, attend);
             if (level > 0 && r == c->num_res_blocks) {
                 ldm_plan_push(p, "%d", attend ? 2 : 1);
                 x = c->resblock_updown ? resblock(p, c, x, emb, ch, 1)

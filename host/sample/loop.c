@@ -47,7 +47,7 @@ ldm_status ldm_loop_plan(const ldm_loop_options *o, ldm_plan **out) {
     }
     ldm_tensor e = p->status ? LDM_NONE
                              : ldm_unet_emit(p, u, ldm_plan_cast(p, in, o->dtype), ldm_plan_cast(p, temb, o->dtype),
-                                             context, LDM_NONE);
+                                             context, LDM_NONE, LDM_NONE);
     e = ldm_plan_cast(p, e, LDM_F32);
     if (o->guided && !p->status)
         e = ldm_plan_emit(p, (ldm_tensor[]){e, scale}, 2, "guidance:f32 count=%lld", (long long)count);
