@@ -66,28 +66,17 @@ static ldm_status check_options(void) {
     return LDM_OK;
 }
 
-/* One half of the first stage on one input map of h x w; *y is allocated with its shape. */
-static ldm_status run_half(ldm_cl *cl, app_part part, const float *x, int64_t h, int64_t w, float **y, ldm_shape *shape,
-                           double *seconds) {
+/* One half of the first stage, planned as `n` says, on one input map; *y is allocated with its shape. */
+static ldm_status run_once(ldm_cl *cl, const app_network_options *n, bool encoder, const float *x, float **y,
+                           ldm_shape *shape, double *seconds) {
     ldm_status st = LDM_OK;
-    char path[4300];
     app_network net = {0};
     ldm_exec *e = NULL;
-    app_network_options n = {.net = part == APP_ENCODER ? "encoder" : "decoder",
-                             .config = o.config,
-                             .model = o.model,
-                             .synthetic = o.synthetic,
-                             .h = h,
-                             .w = w};
-    TRY(app_storage(&n.dtype, &n.wdtype));
-    if (o.taesd) {
-        TRY(find_half(o.taesd, n.net, path, sizeof path));
-        n.model = path;
-    }
-    TRY(app_network_plan(&n, &net));
-    TRY(app_network_weights(&n, &net));
+    float *data = NULL;
+    TRY(app_network_plan(n, &net));
+    TRY(app_network_weights(n, &net));
     TRY(app_network_exec(&net, cl, NULL, &e));
-    TRY(ldm_exec_write(e, ldm_plan_find(net.plan, part == APP_ENCODER ? "x" : "z"), x));
+    TRY(ldm_exec_write(e, ldm_plan_find(net.plan, encoder ? "x" : "z"), x));
     TRY(ldm_exec_run(e, 0)); /* the first run makes the kernels; the second is timed */
     TRY(ldm_exec_finish(e));
     TRY(ldm_check_interrupt());
@@ -97,12 +86,35 @@ static ldm_status run_half(ldm_cl *cl, app_part part, const float *x, int64_t h,
     if (seconds) *seconds = ldm_now() - start;
     ldm_tensor t = ldm_plan_find(net.plan, "y");
     *shape = ldm_plan_tensor(net.plan, t)->shape;
-    TRY(ldm_alloc((size_t)ldm_shape_count(shape) * sizeof **y, (void **)y));
-    TRY(ldm_exec_read(e, t, *y));
-    TRY(app_check_finite(*y, ldm_shape_count(shape), part == APP_ENCODER ? "encoder output" : "decoder output"));
+    TRY(ldm_alloc((size_t)ldm_shape_count(shape) * sizeof *data, (void **)&data));
+    TRY(ldm_exec_read(e, t, data));
+    TRY(app_name_block(app_check_finite(data, ldm_shape_count(shape), n->net), e, 0));
+    *y = data;
+    data = NULL;
 done:
+    free(data);
     ldm_exec_destroy(e);
     app_network_close(&net);
+    return st;
+}
+
+/* One half of the first stage on one input map of h x w, once more in f32 where f16 overflows. */
+static ldm_status run_half(ldm_cl *cl, app_part part, const float *x, int64_t h, int64_t w, float **y, ldm_shape *shape,
+                           double *seconds) {
+    char path[4300];
+    app_network_options n = {.net = part == APP_ENCODER ? "encoder" : "decoder",
+                             .config = o.config,
+                             .model = o.model,
+                             .synthetic = o.synthetic,
+                             .h = h,
+                             .w = w};
+    ldm_status st = app_storage(&n.dtype, &n.wdtype);
+    if (!st && o.taesd) {
+        st = find_half(o.taesd, n.net, path, sizeof path);
+        n.model = path;
+    }
+    if (!st) st = run_once(cl, &n, part == APP_ENCODER, x, y, shape, seconds);
+    if (app_retry_in_f32(st, &n.dtype, &n.wdtype)) st = run_once(cl, &n, part == APP_ENCODER, x, y, shape, seconds);
     return st;
 }
 

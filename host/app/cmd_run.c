@@ -144,6 +144,41 @@ done:
     return st;
 }
 
+typedef struct evaluation {
+    const inputs *in;
+    const char *impl, *dump, *folder;
+    int repeat;
+    ldm_exec *exec; /* made here, owned by the caller, also after a failure; so is y */
+    float *y;
+} evaluation;
+
+/* The network on a device, or on the references (cl NULL). A result that is not finite fails with the block it came from. */
+static ldm_status evaluate(app_network *net, ldm_cl *cl, evaluation *v) {
+    ldm_status st = LDM_OK;
+    if (cl) {
+        TRY(app_network_exec(net, cl, v->impl, &v->exec));
+    } else {
+        TRY(app_network_finish(net, NULL));
+        TRY(ldm_exec_create_reference(net->plan, &net->source, &v->exec));
+    }
+    TRY(feed(net, v->exec, v->in));
+    for (int i = 0; i < v->repeat; i++) {
+        double start = ldm_now();
+        if (v->dump) TRY(run_dumping(net->plan, v->exec, v->dump, v->folder));
+        else TRY(ldm_exec_run(v->exec, 0));
+        TRY(ldm_exec_finish(v->exec));
+        TRY(ldm_check_interrupt());
+        if (!ldm_quiet) printf("run %d: %.1f ms\n", i + 1, (ldm_now() - start) * 1e3);
+    }
+    const ldm_tensor y = ldm_plan_find(net->plan, "y");
+    const int64_t count = ldm_shape_count(&ldm_plan_tensor(net->plan, y)->shape);
+    if (!v->y) TRY(ldm_alloc((size_t)count * sizeof *v->y, (void **)&v->y));
+    TRY(ldm_exec_read(v->exec, y, v->y));
+    TRY(app_name_block(app_check_finite(v->y, count, "output"), v->exec, 0));
+done:
+    return st;
+}
+
 static bool given(const ldm_plan *p, ldm_tensor t) {
     return p->tensor[t].kind == LDM_PARAM && p->tensor[t].rule == LDM_GIVEN;
 }
@@ -242,28 +277,21 @@ APP_COMMAND(run) {
         TRY(ldm_fail(LDM_ERR_FORMAT,
                      "input of %lld channels, the network takes %lld (layout is [n, channels, height, width])",
                      (long long)in.x.shape.dim[1], (long long)x->dim[3]));
-    if (reference) {
-        TRY(app_network_finish(&net, NULL));
-        TRY(ldm_exec_create_reference(net.plan, &net.source, &e));
-    } else {
-        app_device.profile = profile != NULL;
-        TRY(app_open_device(&cl));
-        TRY(app_network_exec(&net, cl, impl, &e));
+    app_device.profile = profile != NULL;
+    if (!reference) TRY(app_open_device(&cl));
+    evaluation v = {.in = &in, .impl = impl, .dump = dump, .folder = words[1], .repeat = repeat};
+    st = evaluate(&net, cl, &v);
+    if (app_retry_in_f32(st, &o.dtype, &o.wdtype)) {
+        ldm_exec_destroy(v.exec);
+        v.exec = NULL;
+        app_network_close(&net);
+        TRY(app_network_plan(&o, &net));
+        TRY(app_network_weights(&o, &net));
+        st = evaluate(&net, cl, &v);
     }
-    TRY(feed(&net, e, &in));
-    for (int i = 0; i < repeat; i++) {
-        double start = ldm_now();
-        if (dump) TRY(run_dumping(net.plan, e, dump, words[1]));
-        else TRY(ldm_exec_run(e, 0));
-        TRY(ldm_exec_finish(e));
-        TRY(ldm_check_interrupt());
-        if (!ldm_quiet) printf("run %d: %.1f ms\n", i + 1, (ldm_now() - start) * 1e3);
-    }
-    ldm_tensor yt = ldm_plan_find(net.plan, "y");
-    const ldm_shape *ys = &ldm_plan_tensor(net.plan, yt)->shape;
-    TRY(ldm_alloc((size_t)ldm_shape_count(ys) * sizeof *y, (void **)&y));
-    TRY(ldm_exec_read(e, yt, y));
-    TRY(app_check_finite(y, ldm_shape_count(ys), "output"));
+    e = v.exec, y = v.y;
+    TRY(st);
+    const ldm_shape *ys = &ldm_plan_tensor(net.plan, ldm_plan_find(net.plan, "y"))->shape;
     if (out) TRY(write_tensor(out, ys, y));
     if (profile) TRY(app_write_profile(net.plan, e, profile));
 done:

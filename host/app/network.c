@@ -233,6 +233,19 @@ ldm_status app_check_finite(const float *x, int64_t count, const char *what) {
                     (long long)bad, (long long)count, (long long)first);
 }
 
+ldm_status app_name_block(ldm_status st, ldm_exec *e, int segment) {
+    if (st != LDM_ERR_NONFINITE) return st;
+    const ldm_status named = ldm_exec_run_checked(e, segment);
+    return named ? named : ldm_fail(st, "the result was NaN or infinite, and is finite when it is made again");
+}
+
+bool app_retry_in_f32(ldm_status st, ldm_dtype *dtype, ldm_dtype *wdtype) {
+    if (st != LDM_ERR_NONFINITE || *dtype != LDM_F16) return false;
+    ldm_note("%s; once more in f32", ldm_message());
+    *dtype = *wdtype = LDM_F32;
+    return true;
+}
+
 ldm_status app_scale_factor(const app_network *net, const ldm_ckpt *ckpt, double *out) {
     float v = net->config ? (float)net->config->scale_factor : 1;
     if (net->config && net->config->scale_by_std && ckpt) {

@@ -73,5 +73,10 @@ ldm_status app_scale_factor(const app_network *net, const ldm_ckpt *ckpt, double
 
 /* First value that is NaN or infinite is reported as LDM_ERR_NONFINITE in `what`. */
 ldm_status app_check_finite(const float *x, int64_t count, const char *what);
+/* The first segment of e done again step by step after its result was not finite (`st`, returned where it is anything
+ * else): names the block. */
+ldm_status app_name_block(ldm_status st, ldm_exec *e, int segment);
+/* Whether what ended with `st` is to be made once more in f32: NaN or infinity came of f16. Says so, and sets both types. */
+bool app_retry_in_f32(ldm_status st, ldm_dtype *dtype, ldm_dtype *wdtype);
 
 #endif

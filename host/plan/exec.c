@@ -1,5 +1,8 @@
 /* exec.c -- what both executors share: running segments, checks of what may be read and written. */
 #include "plan/exec_internal.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 ldm_tensor ldm_view_root(const ldm_plan *p, ldm_tensor t, size_t *offset) {
     size_t at = 0;
@@ -30,6 +33,65 @@ ldm_status ldm_exec_run(ldm_exec *e, int segment) {
         if (st) return st;
     }
     return LDM_OK;
+}
+
+/* How many values of t are NaN or infinite, and where the first is. Integers never are. */
+static ldm_status count_bad(ldm_exec *e, ldm_tensor t, int64_t *bad, int64_t *first) {
+    const ldm_tensor_info *i = &e->plan->tensor[t];
+    const int64_t n = ldm_shape_count(&i->shape);
+    float *data = NULL;
+    *bad = 0;
+    if (i->kind == LDM_PARAM || (i->dtype != LDM_F32 && i->dtype != LDM_F16)) return LDM_OK;
+    ldm_status st = ldm_alloc((size_t)n * sizeof *data, (void **)&data);
+    if (!st) st = e->peek(e, t, data);
+    for (int64_t k = 0; !st && k < n; k++)
+        if (!isfinite(data[k]) && !(*bad)++) *first = k;
+    free(data);
+    return st;
+}
+
+/* The block a step belongs to: its scope, or the layer of its weights where that is the network itself. */
+static void block_of(const ldm_plan *p, const ldm_step_info *s, char *name, size_t cap) {
+    snprintf(name, cap, "%s", *s->scope ? s->scope : s->problem.op->name);
+    for (int j = 0; j < LDM_MAX_SLOTS && !*s->scope; j++) {
+        if (s->slot[j] == LDM_NONE || p->tensor[s->slot[j]].kind != LDM_PARAM) continue;
+        const char *full = p->tensor[s->slot[j]].name, *dot = strrchr(full, '.');
+        snprintf(name, cap, "%.*s", dot ? (int)(dot - full) : (int)strlen(full), full);
+        return;
+    }
+}
+
+static ldm_status run_step_checked(ldm_exec *e, int step) {
+    const ldm_step_info *s = &e->plan->step[step];
+    const int n = ldm_op_slots(s->problem.op) - 1;
+    int64_t bad, first;
+    char slot[32], block[256];
+    ldm_status st = LDM_OK;
+    block_of(e->plan, s, block, sizeof block);
+    for (int j = 0; j < n; j++) { /* before the step, which may write over its input */
+        if (s->slot[j] == LDM_NONE || e->plan->tensor[ldm_view_root(e->plan, s->slot[j], NULL)].kind != LDM_INPUT) continue;
+        TRY(count_bad(e, s->slot[j], &bad, &first));
+        const char *name = e->plan->tensor[ldm_view_root(e->plan, s->slot[j], NULL)].name;
+        if (bad)
+            TRY(ldm_fail(LDM_ERR_NONFINITE, "input %s, which %s reads: %lld values are NaN or infinite, the first at %lld",
+                         name, block, (long long)bad, (long long)first));
+    }
+    TRY(ldm_exec_run_step(e, step));
+    TRY(count_bad(e, s->slot[n], &bad, &first));
+    if (bad)
+        TRY(ldm_fail(LDM_ERR_NONFINITE, "%s (step %d, %s of %s): %lld of %lld values are NaN or infinite, the first at %lld",
+                     block, step, ldm_op_slot_name(s->problem.op, n, slot, sizeof slot),
+                     s->problem.op->name, (long long)bad,
+                     (long long)ldm_shape_count(&e->plan->tensor[s->slot[n]].shape), (long long)first));
+done:
+    return st;
+}
+
+ldm_status ldm_exec_run_checked(ldm_exec *e, int segment) {
+    ldm_status st = LDM_OK;
+    for (int i = 0; i < e->plan->steps && !st; i++)
+        if (e->plan->step[i].segment == segment) st = run_step_checked(e, i);
+    return st ? st : ldm_exec_finish(e);
 }
 
 ldm_status ldm_exec_finish(ldm_exec *e) { return e->finish(e); }

@@ -158,6 +158,10 @@ const ldm_plan *ldm_exec_plan(const ldm_exec *e);
 
 ldm_status ldm_exec_write(ldm_exec *e, ldm_tensor t, const float *data); /* input, NHWC, converted to its dtype */
 ldm_status ldm_exec_run(ldm_exec *e, int segment);                       /* enqueues (device) or computes (reference) */
+/* As ldm_exec_run, waiting after each step to look at its result: the first that is not finite ends the run with
+ * LDM_ERR_NONFINITE and a sentence that begins with the step's scope, the block; or with the input's name, where a step
+ * is given NaN or infinity. Slow: for doing again what ended with numbers that are not finite. */
+ldm_status ldm_exec_run_checked(ldm_exec *e, int segment);
 ldm_status ldm_exec_finish(ldm_exec *e);                                 /* waits */
 ldm_status ldm_exec_read(ldm_exec *e, ldm_tensor t, float *data);        /* waits; input, output or kept */
 

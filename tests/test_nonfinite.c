@@ -1,0 +1,208 @@
+/* test_nonfinite.c -- NaN and infinity: the block where they appear is named, in every block of a UNet in turn; f16 that
+ * overflows is made again in f32, by the tool, with the numbers f32 gives; and no picture is made of what stays NaN. LDM
+ * names the tool. */
+#include "io/io.h"
+#include "model/model.h"
+#include "test.h"
+#include <math.h>
+#include <unistd.h>
+
+enum { SIDE = 16, CHANNELS = 4, TOKENS = 3, CONTEXT = 32, WIDTH = 64 };
+static const char unet_text[] = "in_channels=4 out_channels=4 model_channels=64 num_res_blocks=1 channel_mult=1,2 "
+                                "attention_resolutions=2 num_heads=2 use_spatial_transformer=1 context_dim=32";
+static ldm_cl *cl;
+static uint64_t seed = 3;
+static char folder[] = "/tmp/ldm-test-nonfinite-XXXXXX";
+
+/* Synthetic weights, of which one is `factor` times as large. */
+typedef struct scaled {
+    const char *name;
+    float factor;
+} scaled;
+
+static ldm_status load_scaled(void *self, const ldm_tensor_info *t, float *dst) {
+    const scaled *s = self;
+    ldm_source w = ldm_source_synthetic(&seed);
+    ldm_status st = w.load(w.self, t, dst);
+    for (int64_t i = 0; !strcmp(t->name, s->name) && i < ldm_shape_count(&t->shape); i++) dst[i] *= s->factor;
+    return st;
+}
+
+static ldm_plan *unet(ldm_dtype dtype) {
+    ldm_plan *p = NULL;
+    ldm_unet_config u;
+    CHECK_OK(ldm_unet_config_parse(unet_text, &u));
+    CHECK_OK(ldm_plan_create(dtype, LDM_F32, &p));
+    ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, (int64_t)1, (int64_t)SIDE, (int64_t)SIDE, (int64_t)CHANNELS));
+    ldm_tensor temb = ldm_plan_input(p, "temb", LDM_F32, ldm_shape_of(2, (int64_t)1, (int64_t)WIDTH));
+    ldm_tensor context = ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, (int64_t)1, (int64_t)TOKENS, (int64_t)CONTEXT));
+    ldm_tensor y = ldm_unet_emit(p, &u, ldm_plan_cast(p, x, dtype), ldm_plan_cast(p, temb, dtype),
+                                 ldm_plan_cast(p, context, dtype), LDM_NONE, LDM_NONE);
+    ldm_plan_output(p, ldm_plan_cast(p, y, LDM_F32), "y");
+    CHECK_OK(ldm_plan_fuse(p));
+    CHECK_OK(ldm_plan_finish(p, ldm_cl_device(cl)->max_alloc, ldm_cl_device(cl)->base_align));
+    return p;
+}
+
+static void feed(ldm_exec *e, float first) {
+    const ldm_plan *p = ldm_exec_plan(e);
+    float data[SIDE * SIDE * CHANNELS];
+    for (int i = 0; i < SIDE * SIDE * CHANNELS; i++) data[i] = ldm_uniform(8, 1, (uint64_t)i);
+    CHECK_OK(ldm_exec_write(e, ldm_plan_find(p, "temb"), data));
+    CHECK_OK(ldm_exec_write(e, ldm_plan_find(p, "context"), data));
+    data[0] = first;
+    CHECK_OK(ldm_exec_write(e, ldm_plan_find(p, "x"), data));
+}
+
+/* One evaluation; true if its result is finite. If not, the blame is laid: LDM_ERR_NONFINITE and its sentence. */
+static bool finite_run(ldm_dtype dtype, const scaled *s, float first, ldm_status *blame) {
+    ldm_plan *p = unet(dtype);
+    ldm_source w = {.load = load_scaled, .self = (void *)s};
+    ldm_exec *e = NULL;
+    float y[SIDE * SIDE * CHANNELS];
+    bool finite = true;
+    CHECK_OK(ldm_exec_create(cl, p, &w, NULL, &e));
+    *blame = LDM_OK;
+    if (e) {
+        feed(e, first);
+        CHECK_OK(ldm_exec_run(e, 0));
+        CHECK_OK(ldm_exec_read(e, ldm_plan_find(p, "y"), y));
+        for (int i = 0; i < SIDE * SIDE * CHANNELS; i++) finite &= isfinite(y[i]) != 0;
+        *blame = ldm_exec_run_checked(e, 0);
+    }
+    ldm_exec_destroy(e);
+    ldm_plan_destroy(p);
+    return finite;
+}
+
+static void blames(void) {
+    static const struct {
+        const char *weight, *block;
+    } each[] = {{"input_blocks.0.0.weight", "input_blocks.0.0"},
+                {"input_blocks.1.0.out_layers.3.weight", "input_blocks.1.0"},
+                {"input_blocks.2.0.op.weight", "input_blocks.2.0"},
+                {"input_blocks.3.1.transformer_blocks.0.ff.net.2.weight", "input_blocks.3.1.transformer_blocks.0"},
+                {"middle_block.1.proj_out.weight", "middle_block.1"},
+                {"middle_block.2.out_layers.3.weight", "middle_block.2"},
+                {"output_blocks.3.0.skip_connection.weight", "output_blocks.3.0"},
+                {"out.2.weight", "out.2"}};
+    ldm_status blame;
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+        const scaled s = {each[i].weight, 1e6f};
+        const size_t n = strlen(each[i].block);
+        CHECK(!finite_run(LDM_F16, &s, 0, &blame), "%s: f16 did not overflow", s.name);
+        CHECK(blame == LDM_ERR_NONFINITE && !strncmp(ldm_message(), each[i].block, n) && ldm_message()[n] == ' ',
+              "%s: blamed is '%s'", s.name, ldm_message());
+        CHECK(ldm_exit_status(blame) == 4, "exit status %d", ldm_exit_status(blame));
+        CHECK(finite_run(LDM_F32, &s, 0, &blame) && !blame, "%s: f32 is not finite: %s", s.name, ldm_message());
+    }
+}
+
+static void nothing(void) {
+    const scaled s = {"", 1};
+    ldm_status blame;
+    CHECK(finite_run(LDM_F16, &s, 0, &blame) && !blame, "blamed is '%s'", ldm_message());
+    CHECK(!finite_run(LDM_F32, &s, NAN, &blame), "NaN in, numbers out");
+    CHECK(blame == LDM_ERR_NONFINITE && strstr(ldm_message(), "input x"), "blamed is '%s'", ldm_message());
+}
+
+/* ---- the tool ---------------------------------------------------------------------------------------------------- */
+
+static const char *in_folder(const char *name) {
+    static char path[4][200];
+    static int next;
+    char *p = path[next++ % 4];
+    snprintf(p, sizeof *path, "%s/%s", folder, name);
+    return p;
+}
+
+static void write_files(const scaled *s) {
+    ldm_plan *p = unet(LDM_F32);
+    ldm_st_writer *f = NULL;
+    float *x = NULL, data[SIDE * SIDE * CHANNELS];
+    ldm_status st = LDM_OK;
+    const ldm_shape shape[] = {ldm_shape_of(4, (int64_t)1, (int64_t)CHANNELS, (int64_t)SIDE, (int64_t)SIDE),
+                               ldm_shape_of(1, (int64_t)1), ldm_shape_of(3, (int64_t)1, (int64_t)TOKENS, (int64_t)CONTEXT)};
+    static const char *const name[] = {"x.npy", "t.npy", "context.npy"};
+    for (int i = 0; i < SIDE * SIDE * CHANNELS; i++) data[i] = ldm_uniform(8, 1, (uint64_t)i);
+    for (int i = 0; i < 3; i++) TRY(ldm_npy_write(in_folder(name[i]), LDM_F32, &shape[i], data));
+    TRY(ldm_st_create(in_folder("w.safetensors"), NULL, &f));
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < p->tensors; i++) {
+            const ldm_tensor_info *t = &p->tensor[i];
+            if (t->kind != LDM_PARAM || t->rule) continue;
+            if (!pass) {
+                TRY(ldm_st_declare(f, t->name, LDM_F32, &t->shape));
+                continue;
+            }
+            free(x), x = NULL;
+            TRY(ldm_alloc((size_t)ldm_shape_count(&t->shape) * sizeof *x, (void **)&x));
+            TRY(load_scaled((void *)s, t, x));
+            TRY(ldm_st_data(f, x));
+        }
+    TRY(ldm_st_commit(f));
+    f = NULL;
+done:
+    CHECK(!st, "%s", ldm_message());
+    ldm_st_abandon(f);
+    ldm_plan_destroy(p);
+    free(x);
+}
+
+/* Exit status of `ldm run` on the files, what it says in err.txt. */
+static int run_tool(const char *options, const char *out) {
+    const char *ldm = getenv("LDM");
+    char command[2000];
+    snprintf(command, sizeof command,
+             "%s run '%s' -m %s --in x=%s --in t=%s --in context=%s/context.npy -o %s/%s %s >%s/out.txt 2>%s/err.txt",
+             ldm ? ldm : "build/release/ldm", unet_text, in_folder("w.safetensors"), in_folder("x.npy"), in_folder("t.npy"),
+             folder, folder, out, options, folder, folder);
+    const int rc = system(command);
+    return WIFEXITED(rc) ? WEXITSTATUS(rc) : -1;
+}
+
+static bool says(const char *words) {
+    char *text = NULL;
+    size_t n;
+    CHECK_OK(ldm_read_file(in_folder("err.txt"), 1 << 20, &text, &n));
+    const bool found = text && strstr(text, words);
+    if (!found) printf("%s", text ? text : "");
+    free(text);
+    return found;
+}
+
+static void tool(void) {
+    ldm_array a = {0}, b = {0};
+    const scaled large = {"middle_block.2.out_layers.3.weight", 1e6f}, infinite = {"middle_block.2.out_layers.3.weight", 3e38f};
+    write_files(&large);
+    CHECK(run_tool("--dtype f16", "f16.npy") == 0, "f16 that overflows is not made again");
+    CHECK(says("middle_block.2 ") && says("once more in f32"), "it is not said why");
+    CHECK(run_tool("--dtype f32", "f32.npy") == 0, "f32 fails");
+    CHECK_OK(ldm_npy_read_f32(in_folder("f16.npy"), &a));
+    CHECK_OK(ldm_npy_read_f32(in_folder("f32.npy"), &b));
+    CHECK(a.data && b.data && !memcmp(a.data, b.data, (size_t)ldm_shape_count(&a.shape) * sizeof(float)),
+          "made again is not what f32 gives");
+    ldm_array_free(&a), ldm_array_free(&b);
+    write_files(&infinite); /* the next block squares it: past f32 as well */
+    CHECK(run_tool("--dtype f16", "none.npy") == 4, "NaN in f32 too: another exit status than 4");
+    CHECK(says("output_blocks.0.0 "), "the block is not named");
+    CHECK(access(in_folder("none.npy"), F_OK) != 0, "a file was written of NaN");
+}
+
+int main(int argc, char **argv) {
+    test_begin(argc, argv, "nonfinite");
+    CASE("device") {
+        CHECK_OK(ldm_cl_open(&(ldm_cl_options){.low_memory = false}, &cl));
+        CHECK(mkdtemp(folder) != NULL, "%s cannot be made", folder);
+    }
+    if (cl) {
+        CASE("the block that overflows is named") blames();
+        CASE("nothing to blame; an input to blame") nothing();
+        CASE("the tool makes f16 again in f32") tool();
+    }
+    ldm_cl_close(cl);
+    char command[200];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    if (system(command)) printf("%s stays\n", folder);
+    return test_end();
+}
