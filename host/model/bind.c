@@ -1,112 +1,39 @@
-/* bind.c -- a plan's parameters matched to a checkpoint's tensors, once, by name and shape; after this nobody looks a
- * weight up by string. Which network a file is, is identify.c's question. */
-#include "model/model.h"
-#include <ctype.h>
+/* bind.c -- a plan's parameters matched to checkpoints' tensors, once, by name and shape; after this nobody looks a
+ * weight up by string. Which network a file is, is identify.c's question; what things are called where, names.c's. */
+#include "model/places.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* A parameter's tensors and how it is made of their rows: see ldm_origin. parts 0: no parameter of a file. */
+typedef struct bound {
+    const ldm_ckpt_tensor *t[LDM_ORIGIN_PARTS];
+    int parts, share, shares;
+    int64_t run;
+} bound;
+
 struct ldm_binding {
     const ldm_plan *plan;
-    const ldm_ckpt_tensor **tensor; /* by plan tensor; NULL for what is no parameter */
+    bound *of; /* by plan tensor */
 };
-
-/* ---- which network a name belongs to --------------------------------------------------------------------------- */
-
-typedef enum network { UNET, ENCODER, DECODER, TINY, CLASSES, NETWORKS, OTHER = NETWORKS } network;
-
-/* A name without prefix, by its first component. */
-static network network_of(const char *name) {
-    static const struct {
-        const char *start;
-        network net;
-    } table[] = {{"time_embed.", UNET},         {"label_emb.", UNET},     {"input_blocks.", UNET},
-                 {"middle_block.", UNET},       {"output_blocks.", UNET}, {"out.", UNET},
-                 {"encoder.", ENCODER},         {"quant_conv.", ENCODER}, {"decoder.", DECODER},
-                 {"post_quant_conv.", DECODER}, {"quantize.", DECODER},   {"cond_stage_model.embedding.", CLASSES}};
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (!strncmp(name, table[i].start, strlen(table[i].start))) return table[i].net;
-    return isdigit((unsigned char)*name) ? TINY : OTHER;
-}
-
-/* Where whole networks lie in a file, the usual place first. The last row is weights averaged over training. */
-#define EMA "model_ema.diffusion_model"
-static const struct {
-    const char *prefix;
-    network net;
-} places[] = {{"model.diffusion_model.", UNET},
-              {"diffusion_model.", UNET},
-              {"", UNET},
-              {"first_stage_model.", ENCODER},
-              {"", ENCODER},
-              {"first_stage_model.", DECODER},
-              {"", DECODER},
-              {"", TINY},
-              {"", CLASSES},
-              {EMA, UNET}};
-enum { PLACES = sizeof places / sizeof *places, EMA_PLACE = PLACES - 1 };
-
-/* Which place a key of the file lies in; -1 if in none. */
-static int place_of(const char *key) {
-    for (int i = 0; i < EMA_PLACE; i++) {
-        size_t n = strlen(places[i].prefix);
-        if (!strncmp(key, places[i].prefix, n) && network_of(key + n) == places[i].net) return i;
-    }
-    return strncmp(key, EMA, strlen(EMA)) ? -1 : EMA_PLACE;
-}
-
-/* EMA keys are the parameter's name with all dots removed: "model_ema.diffusion_modelinput_blocks00weight". */
-static void key_of(int place, const char *name, char *key, size_t cap) {
-    snprintf(key, cap, "%s%s", places[place].prefix, name);
-    if (place != EMA_PLACE) return;
-    char *to = key + strlen(EMA);
-    for (const char *s = to; *s; s++)
-        if (*s != '.') *to++ = *s;
-    *to = 0;
-}
-
-/* Buffers, losses and other networks: in a file, but nobody's left-overs. */
-static bool known_extra(const char *key) {
-    static const char *const starts[] = {"model.",
-                                         "diffusion_model.",
-                                         "model_ema.",
-                                         "first_stage_model.",
-                                         "cond_stage_model.",
-                                         "cond_stage_models.",
-                                         "conditioner.",
-                                         "depth_model.",
-                                         "low_scale_model.",
-                                         "noise_augmentor.",
-                                         "embedding_manager.",
-                                         "loss.",
-                                         "betas",
-                                         "alphas_cumprod",
-                                         "sqrt_",
-                                         "log_one_minus_",
-                                         "posterior_",
-                                         "ddim_",
-                                         "scale_factor",
-                                         "logvar",
-                                         "lvlb_weights",
-                                         "colorize",
-                                         "epoch",
-                                         "global_step",
-                                         "position_ids",
-                                         "logit_scale"};
-    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
-        if (!strncmp(key, starts[i], strlen(starts[i]))) return true;
-    return network_of(key) != OTHER && network_of(key) != TINY; /* the plan holds another network */
-}
 
 /* ---- matching -------------------------------------------------------------------------------------------------- */
 
 /* [C,C], [C,C,1] and [C,C,1,1] are one shape. */
-static bool same_shape(const ldm_shape *a, const ldm_shape *b) {
-    int ra = a->rank, rb = b->rank;
-    while (ra > 2 && a->dim[ra - 1] == 1) ra--;
-    while (rb > 2 && b->dim[rb - 1] == 1) rb--;
-    return ra == rb && !memcmp(a->dim, b->dim, (size_t)ra * sizeof *a->dim);
+static int trimmed(const ldm_shape *s) {
+    int r = s->rank;
+    while (r > 2 && s->dim[r - 1] == 1) r--;
+    return r;
+}
+
+/* Whether a tensor that gives the num-th part of den of a parameter's rows has its shape. */
+static bool same_shape(const ldm_shape *found, const ldm_shape *wanted, int num, int den) {
+    const int r = trimmed(wanted);
+    if (trimmed(found) != r) return false;
+    for (int d = 0; d < r; d++)
+        if (d ? found->dim[d] != wanted->dim[d] : found->dim[0] * num != wanted->dim[0] * den) return false;
+    return true;
 }
 
 /* One kind of complaint: counted, and the first few spelled out. */
@@ -129,79 +56,156 @@ static const char *told(list *l) {
     return l->text.s ? l->text.s : "";
 }
 
-/* Of each network, its place in the file: the first that holds any of it, or the usual one. */
-static void find_places(const ldm_ckpt *c, bool ema, int place[NETWORKS]) {
-    bool held[PLACES] = {false};
-    for (int i = 0; i < ldm_ckpt_count(c); i++) {
-        int at = place_of(ldm_ckpt_at(c, i)->name);
-        if (at >= 0) held[at] = true;
+/* The tiny autoencoders' halves share their names; only the encoder has a first layer 0. */
+static ldm_part part_in_plan(const ldm_plan *p, const char *name) {
+    ldm_part part = ldm_part_of(name);
+    return part == LDM_PART_TINY_DECODER && ldm_plan_find(p, "0.weight") != LDM_NONE ? LDM_PART_TINY_ENCODER : part;
+}
+
+/* Matches one parameter; complains of what it does not find. */
+static void match(const ldm_places *places, ldm_part part, const ldm_tensor_info *info, bound *b, list *missing,
+                  list *misshapen) {
+    ldm_origin o = {.parts = 1, .shares = 1};
+    const ldm_ckpt_tensor *t[LDM_ORIGIN_PARTS] = {0};
+    if (part == LDM_PARTS) {
+        snprintf(o.name[0], sizeof o.name[0], "%s", info->name);
+        for (int i = 0; i < LDM_PARTS && !t[0]; i++) t[0] = ldm_files_find(places->at[i].files, info->name);
+    } else {
+        ldm_place_origin(places, part, info->name, info->shape.dim[0], &o, t);
     }
-    for (int n = 0; n < NETWORKS; n++) {
-        place[n] = -1;
-        for (int i = EMA_PLACE - 1; i >= 0; i--) /* backwards: earlier rows win, held ones over the others */
-            if (places[i].net == (network)n && (place[n] < 0 || held[i] || !held[place[n]])) place[n] = i;
+    for (int i = 0; i < o.parts; i++) {
+        if (!t[i]) complain(missing, o.name[i], NULL, &info->shape);
+        else if (!same_shape(&t[i]->shape, &info->shape, o.parts, o.shares))
+            complain(misshapen, o.name[i], &t[i]->shape, &info->shape);
+        b->t[i] = t[i];
     }
-    if (ema && held[EMA_PLACE]) place[UNET] = EMA_PLACE;
+    b->parts = o.parts, b->share = o.share, b->shares = o.shares, b->run = o.run;
+}
+
+/* The part whose place a name of a file lies in; LDM_PARTS if in none. */
+static ldm_part part_at(const ldm_places *places, const ldm_files *f, const bool has[LDM_PARTS], const char *key) {
+    for (int i = 0; i < LDM_PARTS; i++) {
+        const ldm_place *at = &places->at[i];
+        const size_t n = at->prefix ? strlen(at->prefix) : 0;
+        char name[LDM_ORIGIN_NAME + 32];
+        if (i == LDM_PART_TINY_ENCODER && !has[i]) continue; /* its names are the decoder's too */
+        if (at->files != f || !at->prefix || strncmp(key, at->prefix, n)) continue;
+        if (at->ema) return (ldm_part)i;
+        snprintf(name, sizeof name, "%s%s", i == LDM_PART_TEXT || i == LDM_PART_CONDITION ? "cond_stage_model." : "",
+                 key + n);
+        ldm_part part = ldm_part_of(name);
+        if (part == LDM_PART_TINY_DECODER && i == LDM_PART_TINY_ENCODER) part = LDM_PART_TINY_ENCODER;
+        if (at->layout == LDM_DIFFUSERS && (i == LDM_PART_UNET || i == LDM_PART_TEXT)) part = (ldm_part)i;
+        if (part == (ldm_part)i) return part;
+    }
+    return LDM_PARTS;
 }
 
 static bool binds(const ldm_binding *b, const ldm_ckpt_tensor *t) {
     for (int i = 0; i < b->plan->tensors; i++)
-        if (b->tensor[i] == t) return true;
+        for (int k = 0; k < b->of[i].parts; k++)
+            if (b->of[i].t[k] == t) return true;
     return false;
 }
 
-ldm_status ldm_bind(const ldm_plan *p, const ldm_ckpt *c, const ldm_bind_options *o, ldm_binding **out) {
+/* Tensors of a file that lie where the plan's networks do and that no parameter took. Of a text encoder the plan may
+ * leave out layers. */
+static void left_over(const ldm_binding *b, const ldm_places *places, const ldm_files *f, const bool has[LDM_PARTS],
+                      bool allow_foreign, list *extra) {
+    for (int k = 0; k < f->count; k++)
+        for (int i = 0; i < ldm_ckpt_count(f->ckpt[k]); i++) {
+            const ldm_ckpt_tensor *t = ldm_ckpt_at(f->ckpt[k], i);
+            const ldm_part part = part_at(places, f, has, t->name);
+            bool ours = part != LDM_PARTS && part != LDM_PART_TEXT && has[part];
+            bool foreign = part == LDM_PARTS && !allow_foreign && !ldm_known_extra(t->name) &&
+                           (ldm_part_of(t->name) == LDM_PARTS || ldm_part_of(t->name) == LDM_PART_TINY_DECODER);
+            if ((ours || foreign) && !binds(b, t)) complain(extra, t->name, &t->shape, NULL);
+        }
+}
+
+ldm_status ldm_bind_places(const ldm_plan *p, const ldm_places *places, const ldm_bind_options *o, ldm_binding **out) {
     ldm_status st = LDM_OK;
     ldm_binding *b = NULL;
     list missing = {0}, misshapen = {0}, extra = {0};
-    int place[NETWORKS], params = 0;
-    bool has[NETWORKS + 1] = {false}; /* networks in the plan */
-    char key[512];
+    const ldm_files *where[LDM_PARTS] = {0};
+    int params = 0, files = 0;
+    bool has[LDM_PARTS + 1] = {false}; /* parts in the plan */
     TRY(ldm_alloc(sizeof *b, (void **)&b));
     b->plan = p;
-    TRY(ldm_alloc(((size_t)p->tensors + 1) * sizeof *b->tensor, (void **)&b->tensor));
-    find_places(c, o && o->ema, place);
+    TRY(ldm_alloc(((size_t)p->tensors + 1) * sizeof *b->of, (void **)&b->of));
     for (int t = 0; t < p->tensors; t++) {
         const ldm_tensor_info *info = &p->tensor[t];
         if (info->kind != LDM_PARAM || info->rule) continue;
-        network n = network_of(info->name);
-        if (n == OTHER) snprintf(key, sizeof key, "%s", info->name);
-        else key_of(place[n], info->name, key, sizeof key);
-        const ldm_ckpt_tensor *found = ldm_ckpt_find(c, key);
-        params++, has[n] = true;
-        if (!found) complain(&missing, key, NULL, &info->shape);
-        else if (!same_shape(&found->shape, &info->shape)) complain(&misshapen, key, &found->shape, &info->shape);
-        b->tensor[t] = found;
+        const ldm_part part = part_in_plan(p, info->name);
+        match(places, part, info, &b->of[t], &missing, &misshapen);
+        params++, has[part] = true;
     }
-    for (int i = 0; i < ldm_ckpt_count(c) && !(o && o->allow_extra); i++) {
-        const ldm_ckpt_tensor *t = ldm_ckpt_at(c, i);
-        int at = place_of(t->name);
-        bool ours = at >= 0 && has[places[at].net] && place[places[at].net] == at;
-        bool foreign = !ours && !known_extra(t->name) && !(o && o->allow_foreign);
-        if ((ours || foreign) && !binds(b, t)) complain(&extra, t->name, &t->shape, NULL);
+    for (int i = 0; i < LDM_PARTS; i++) {
+        if (!has[i] || !places->at[i].files) continue;
+        bool seen = false;
+        for (int k = 0; k < files; k++) seen = seen || where[k] == places->at[i].files;
+        if (seen) continue;
+        where[files++] = places->at[i].files;
+        if (!(o && o->allow_extra))
+            left_over(b, places, places->at[i].files, has, o && o->allow_foreign, &extra);
     }
-    if (missing.count + misshapen.count + extra.count)
+    if (missing.count + misshapen.count + extra.count) {
+        ldm_text paths = {0};
+        for (int k = 0; k < files; k++) ldm_text_add(&paths, "%s%s", k ? ", " : "", where[k]->path);
         st = ldm_fail(LDM_ERR_FORMAT,
                       "%s: of %d tensors wanted %d are missing%s, %d have another shape%s; %d are left over%s",
-                      ldm_ckpt_path(c), params, missing.count, told(&missing), misshapen.count, told(&misshapen),
-                      extra.count, told(&extra));
-    else *out = b, b = NULL;
+                      paths.s ? paths.s : "no file", params, missing.count, told(&missing), misshapen.count,
+                      told(&misshapen), extra.count, told(&extra));
+        ldm_text_free(&paths);
+    } else {
+        *out = b, b = NULL;
+    }
 done:
     ldm_binding_destroy(b);
     ldm_text_free(&missing.text), ldm_text_free(&misshapen.text), ldm_text_free(&extra.text);
     return st;
 }
 
+ldm_status ldm_bind(const ldm_plan *p, const ldm_ckpt *c, const ldm_bind_options *o, ldm_binding **out) {
+    ldm_ckpt *one = (ldm_ckpt *)c; /* only read */
+    ldm_files files = {&one, 1, (char *)ldm_ckpt_path(c)};
+    ldm_places places = {0};
+    for (int i = 0; i < LDM_PARTS; i++)
+        if (!ldm_place_find(&files, (ldm_part)i, o && o->ema, &places.at[i]) || places.at[i].layout != LDM_COMPVIS)
+            places.at[i] = ldm_place_usual(&files, (ldm_part)i);
+    return ldm_bind_places(p, &places, o, out);
+}
+
 void ldm_binding_destroy(ldm_binding *b) {
     if (!b) return;
-    free(b->tensor);
+    free(b->of);
     free(b);
 }
 
 /* ---- loading --------------------------------------------------------------------------------------------------- */
 
-static const ldm_ckpt_tensor *bound(const ldm_binding *b, const ldm_tensor_info *info) {
-    return b->tensor[info - b->plan->tensor];
+static const bound *bound_to(const ldm_binding *b, const ldm_tensor_info *info) {
+    return &b->of[info - b->plan->tensor];
+}
+
+/* Rows [at, at + n) of a tensor, as a tensor. */
+static ldm_ckpt_tensor rows_of(const ldm_ckpt_tensor *t, int64_t at, int64_t n) {
+    ldm_ckpt_tensor r = *t;
+    r.shape.dim[0] = n;
+    r.data = (const uint8_t *)t->data + (size_t)(at * t->stride[0]) * ldm_dtype_size(t->dtype);
+    return r;
+}
+
+/* Puts a parameter together from runs of rows. */
+static ldm_status gather(const bound *b, const ldm_shape *shape, float *dst) {
+    ldm_status st = LDM_OK;
+    const int64_t rows = shape->dim[0], width = ldm_shape_count(shape) / (rows ? rows : 1);
+    const int64_t run = b->run ? b->run : b->parts > 1 ? rows / b->parts : rows;
+    for (int64_t at = 0, i = 0; at < rows && !st; at += run, i++) {
+        const ldm_ckpt_tensor part = rows_of(b->t[i % b->parts], b->shares > 1 ? (i * b->shares + b->share) * run : i / b->parts * run, run);
+        st = ldm_ckpt_load_f32(&part, dst + at * width);
+    }
+    return st;
 }
 
 /* Every element is finite, and still is as the plan stores it: of bf16 and q8_0 what rounds to something finite. */
@@ -219,16 +223,25 @@ static ldm_status check(void *self, const ldm_tensor_info *info, const float *da
     while (fabsf(data[first]) <= largest) first++;
     snprintf(range, sizeof range, "beyond the range of %s", ldm_dtype_name(info->dtype));
     return ldm_fail(LDM_ERR_NONFINITE, "tensor %s: %lld of %lld values are %s, the first (%g) at %lld",
-                    bound(self, info)->name, (long long)bad, (long long)n,
+                    bound_to(self, info)->t[0]->name, (long long)bad, (long long)n,
                     isfinite(data[first]) ? range : "not finite", (double)data[first],
                     (long long)first);
 }
 
 static ldm_status load(void *self, const ldm_tensor_info *info, float *dst) {
-    const ldm_status st = ldm_ckpt_load_f32(bound(self, info), dst);
+    const bound *b = bound_to(self, info);
+    const bool whole = b->parts == 1 && b->shares == 1;
+    const ldm_status st = whole ? ldm_ckpt_load_f32(b->t[0], dst) : gather(b, &info->shape, dst);
     return st ? st : check(self, info, dst);
 }
 
-static const float *view(void *self, const ldm_tensor_info *info) { return ldm_ckpt_view_f32(bound(self, info)); }
+/* Also of a share whose rows lie together. */
+static const float *view(void *self, const ldm_tensor_info *info) {
+    const bound *b = bound_to(self, info);
+    const int64_t rows = info->shape.dim[0];
+    if (b->parts > 1 || (b->shares > 1 && b->run && b->run != rows)) return NULL;
+    const ldm_ckpt_tensor part = b->shares > 1 ? rows_of(b->t[0], b->share * rows, rows) : *b->t[0];
+    return ldm_ckpt_view_f32(&part);
+}
 
 ldm_source ldm_binding_source(ldm_binding *b) { return (ldm_source){load, b, view, check}; }
