@@ -91,7 +91,7 @@ static ldm_part part_at(const ldm_places *places, const ldm_files *f, const bool
         if (i == LDM_PART_TINY_ENCODER && !has[i]) continue; /* its names are the decoder's too */
         if (at->files != f || !at->prefix || strncmp(key, at->prefix, n)) continue;
         if (at->ema) return (ldm_part)i;
-        snprintf(name, sizeof name, "%s%s", i == LDM_PART_TEXT || i == LDM_PART_CONDITION ? "cond_stage_model." : "",
+        snprintf(name, sizeof name, "%s%s", i == LDM_PART_CONDITION ? "cond_stage_model." : "",
                  key + n);
         ldm_part part = ldm_part_of(name);
         if (part == LDM_PART_TINY_DECODER && i == LDM_PART_TINY_ENCODER) part = LDM_PART_TINY_ENCODER;

@@ -31,16 +31,16 @@ static const row stage_attention[] = {{"norm", "group_norm", NULL}, {"q", "to_q"
                                       {"proj_out", "to_out.0", "proj_attn"}, {0}};
 static const row stage_top[] = {{"norm_out", "conv_norm_out", NULL}, {"conv_in", "conv_in", NULL}, {"conv_out", "conv_out", NULL}, {0}};
 
-/* OpenCLIP's names of a layer; q, k and v are thirds of one tensor */
-static const row clip_layer[] = {{"layer_norm1", "ln_1", NULL},
-                                 {"layer_norm2", "ln_2", NULL},
-                                 {"mlp.fc1", "mlp.c_fc", NULL},
-                                 {"mlp.fc2", "mlp.c_proj", NULL},
-                                 {"self_attn.out_proj", "attn.out_proj", NULL},
+/* OpenCLIP's layers; q, k and v are one tensor in it. CLIP's own names are transformers'. */
+static const row clip_layer[] = {{"ln_1", "layer_norm1", NULL},
+                                 {"ln_2", "layer_norm2", NULL},
+                                 {"mlp.c_fc", "mlp.fc1", NULL},
+                                 {"mlp.c_proj", "mlp.fc2", NULL},
+                                 {"attn.out_proj", "self_attn.out_proj", NULL},
                                  {0}};
-static const row clip_top[] = {{"embeddings.token_embedding.weight", "token_embedding.weight", NULL},
-                               {"embeddings.position_embedding.weight", "positional_embedding", NULL},
-                               {"final_layer_norm", "ln_final", NULL},
+static const row clip_top[] = {{"token_embedding.weight", "embeddings.token_embedding.weight", NULL},
+                               {"positional_embedding", "embeddings.position_embedding.weight", NULL},
+                               {"ln_final", "final_layer_norm", NULL},
                                {0}};
 
 static const row bert_top[] = {{"token_emb", "model.embed_tokens", NULL},
@@ -134,11 +134,12 @@ static bool stage_origin(const ldm_stage_config *c, int spelling, const char *na
     if (sscanf(rest, "%*[a-z].%d.%n", &level, &used) == 1 && used) {
         int number = up ? c->levels - 1 - level : level; /* up.0 is the full size and runs last */
         const char *way = up ? "up" : "down", *inner = rest + used, *tail;
-        if (sscanf(inner, "block.%d.%n", &j, &used) == 1) {
+        used = 0;
+        if (sscanf(inner, "block.%d.%n", &j, &used) == 1 && used) {
             snprintf(front, sizeof front, "%s.%s_blocks.%d.resnets.%d.", half, way, number, j);
             return swap(o, front, stage_res, spelling, inner + used) || keep(o, front, inner + used);
         }
-        if (sscanf(inner, "attn.%d.%n", &j, &used) == 1) {
+        if (sscanf(inner, "attn.%d.%n", &j, &used) == 1 && used) {
             snprintf(front, sizeof front, "%s.%s_blocks.%d.attentions.%d.", half, way, number, j);
             return swap(o, front, stage_attention, spelling, inner + used);
         }
@@ -159,23 +160,19 @@ static bool tiny_origin(bool decoder, const char *name, ldm_origin *o) {
 
 /* ---- text encoders --------------------------------------------------------------------------------------------- */
 
-#define CLIP "transformer.text_model."
-
-static bool openclip_origin(const char *name, ldm_origin *o) {
+/* A name of OpenCLIP's text tower as transformers has it, behind "text_model.". */
+static bool openclip_origin(const char *front, const char *name, ldm_origin *o) {
     int layer, used = 0;
-    char front[64];
-    if (sscanf(name, "encoder.layers.%d.%n", &layer, &used) != 1 || !used) return swap(o, "model.", clip_top, 0, name);
-    snprintf(front, sizeof front, "model.transformer.resblocks.%d.", layer);
+    char at[64];
+    if (sscanf(name, "model.transformer.resblocks.%d.%n", &layer, &used) != 1 || !used)
+        return swap(o, front, clip_top, 0, name + strlen("model."));
+    snprintf(at, sizeof at, "%sencoder.layers.%d.", front, layer);
     name += used;
-    for (int i = 0; i < 3; i++) {
-        char stem[] = "self_attn.q_proj";
-        stem[10] = "qkv"[i];
-        const char *rest = after(name, stem);
-        if (!rest || !*rest) continue;
-        o->shares = 3, o->share = i;
-        return snprintf(o->name[0], sizeof o->name[0], "%sattn.in_proj_%s", front, rest + 1) > 0;
-    }
-    return swap(o, front, clip_layer, 0, name);
+    if (strcmp(name, "attn.in_proj_weight") && strcmp(name, "attn.in_proj_bias")) return swap(o, at, clip_layer, 0, name);
+    o->parts = 3; /* all of q, all of k, all of v */
+    for (int i = 0; i < 3; i++)
+        snprintf(o->name[i], sizeof o->name[i], "%sself_attn.%c_proj.%s", at, "qkv"[i], name + strlen("attn.in_proj_"));
+    return true;
 }
 
 static bool bert_origin(const char *name, ldm_origin *o) {
@@ -187,16 +184,13 @@ static bool bert_origin(const char *name, ldm_origin *o) {
 }
 
 static bool text_origin(ldm_layout layout, int spelling, const char *name, ldm_origin *o) {
-    const bool clip = !strncmp(name, CLIP, strlen(CLIP));
-    const char *inner = name + strlen(clip ? CLIP : "transformer.");
-    if (strncmp(name, "transformer.", 12)) return spelling == 0 && keep(o, "", name);
-    if (layout == LDM_COMPVIS) {
-        if (spelling == 0) return keep(o, "", name);
-        if (!clip) return false;
-        return spelling == 1 ? openclip_origin(inner, o) : spelling == 2 && keep(o, "transformer.", inner);
-    }
-    if (!clip) return spelling == 0 && bert_origin(inner, o);
-    return spelling == 0 ? keep(o, "text_model.", inner) : spelling == 1 && keep(o, "", inner);
+    const char *clip = after(name, "transformer.text_model"), *transformer = after(name, "transformer");
+    static const char *const fronts[] = {"text_model.", ""}; /* transformers wrote the first one until it did not */
+    if (spelling > 1) return false;
+    if (layout == LDM_COMPVIS) return spelling == 0 ? keep(o, "", name) : clip && *clip && keep(o, "transformer", clip);
+    if (clip && *clip) return keep(o, fronts[spelling], clip + 1);
+    if (!transformer || !*transformer) return openclip_origin(fronts[spelling], name, o);
+    return spelling == 0 && bert_origin(transformer + 1, o);
 }
 
 /* ---- all ------------------------------------------------------------------------------------------------------- */
@@ -212,8 +206,13 @@ ldm_part ldm_part_of(const char *name) {
                  {"output_blocks.", LDM_PART_UNET},      {"out.", LDM_PART_UNET},
                  {"encoder.", LDM_PART_ENCODER},         {"quant_conv.", LDM_PART_ENCODER},
                  {"decoder.", LDM_PART_DECODER},         {"post_quant_conv.", LDM_PART_DECODER},
-                 {"quantize.", LDM_PART_DECODER},        {COND "transformer.", LDM_PART_TEXT},
-                 {COND "embedding.", LDM_PART_CONDITION}, {COND "channel_mapper.", LDM_PART_CONDITION}};
+                 {"quantize.", LDM_PART_DECODER},        {COND "embedding.", LDM_PART_CONDITION},
+                 {COND "channel_mapper.", LDM_PART_CONDITION},
+                 {"transformer.token_emb.", LDM_PART_TEXT}, {"transformer.pos_emb.", LDM_PART_TEXT},
+                 {"transformer.attn_layers.", LDM_PART_TEXT}, {"transformer.norm.", LDM_PART_TEXT},
+                 {"transformer.text_model.", LDM_PART_TEXT}, {"model.token_embedding.", LDM_PART_TEXT},
+                 {"model.positional_embedding", LDM_PART_TEXT}, {"model.transformer.resblocks.", LDM_PART_TEXT},
+                 {"model.ln_final.", LDM_PART_TEXT}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (!strncmp(table[i].start, name, strlen(table[i].start))) return table[i].part;
     return isdigit((unsigned char)*name) ? LDM_PART_TINY_DECODER : LDM_PARTS;
@@ -229,7 +228,7 @@ bool ldm_origin_of(ldm_part part, ldm_layout layout, int spelling, const ldm_une
                    const ldm_stage_config *stage, const char *name, int64_t rows, ldm_origin *out) {
     ldm_origin o = {.parts = 1, .shares = 1};
     bool ok = false;
-    if (part == LDM_PART_TEXT || part == LDM_PART_CONDITION) name = strncmp(name, COND, strlen(COND)) ? name : name + strlen(COND);
+    if (part == LDM_PART_CONDITION && !strncmp(name, COND, strlen(COND))) name += strlen(COND);
     if (part == LDM_PART_TEXT) ok = text_origin(layout, spelling, name, &o);
     else if (layout == LDM_COMPVIS) ok = spelling == 0 && keep(&o, "", name);
     else if (spelling > 1) ok = false;

@@ -1,8 +1,7 @@
 /* names.h -- what a parameter is called in the layouts that files come in (internal to host/model). The names of plans are
  * the authors' (CompVis) without the outer prefix: "input_blocks.1.0.in_layers.2.weight", "encoder.conv_in.weight",
- * "quant_conv.weight", "3.conv.0.weight" (tiny autoencoders). Conditioners keep theirs, "cond_stage_model.": the class
- * embedder's "cond_stage_model.embedding.weight", BERT's "cond_stage_model.transformer.token_emb.weight" as x-transformers
- * has it, and both CLIPs' as transformers has them, "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.bias". */
+ * "quant_conv.weight", "3.conv.0.weight" (tiny autoencoders), "transformer.token_emb.weight" (text encoders, see
+ * text_encoder.h). Class embedder and rescaler have theirs in front, "cond_stage_model.embedding.weight". */
 #ifndef LDM_NAMES_H
 #define LDM_NAMES_H
 

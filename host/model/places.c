@@ -35,6 +35,7 @@ static const struct {
     {LDM_PART_TEXT, "", LDM_DIFFUSERS, "model.embed_tokens.weight"},
     {LDM_PART_TEXT, "", LDM_COMPVIS, "transformer.token_emb.weight"},
     {LDM_PART_TEXT, "", LDM_COMPVIS, "transformer.text_model.embeddings.token_embedding.weight"},
+    {LDM_PART_TEXT, "", LDM_COMPVIS, "model.token_embedding.weight"},
     {LDM_PART_CONDITION, "cond_stage_model.", LDM_COMPVIS, "embedding.weight"},
     {LDM_PART_CONDITION, "cond_stage_model.", LDM_COMPVIS, "channel_mapper.weight"},
 };
@@ -71,8 +72,7 @@ bool ldm_place_find(const ldm_files *f, ldm_part part, bool ema, ldm_place *out)
 /* Whether a name, behind its prefix, is of a part. */
 static bool of_part(ldm_part part, const char *name) {
     char full[LDM_ORIGIN_NAME];
-    const bool cond = part == LDM_PART_TEXT || part == LDM_PART_CONDITION;
-    snprintf(full, sizeof full, "%s%s", cond ? "cond_stage_model." : "", name);
+    snprintf(full, sizeof full, "%s%s", part == LDM_PART_CONDITION ? "cond_stage_model." : "", name);
     const ldm_part found = ldm_part_of(full);
     return found == part || (found == LDM_PART_TINY_DECODER && part == LDM_PART_TINY_ENCODER);
 }
@@ -82,7 +82,6 @@ ldm_place ldm_place_usual(const ldm_files *f, ldm_part part) {
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (known[i].part != part || known[i].layout != LDM_COMPVIS) continue;
         const size_t n = strlen(known[i].prefix);
-        if (!n && part == LDM_PART_TEXT) continue; /* "transformer." alone may be anybody's */
         if (!usual.files) usual.files = f, usual.prefix = known[i].prefix;
         for (int k = 0; k < f->count; k++)
             for (int j = 0; j < ldm_ckpt_count(f->ckpt[k]); j++) {
@@ -122,7 +121,7 @@ bool ldm_known_extra(const char *key) {
         "betas",           "alphas_cumprod",   "sqrt_",            "log_one_minus_",     "posterior_",        "ddim_",
         "scale_factor",    "logvar",           "lvlb_weights",     "colorize",           "epoch",             "global_step",
         "position_ids",    "logit_scale",      "text_projection",  "to_logits",          "text_model.embeddings.position_ids",
-        "embeddings.position_ids"};
+        "embeddings.position_ids", "transformer.to_logits", "transformer.text_model.embeddings.position_ids"};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
         if (!strncmp(key, starts[i], strlen(starts[i]))) return true;
     return false;
