@@ -4,11 +4,11 @@ FUZZ_B      := build/fuzz
 FUZZ_SAN    := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARN) -O1 -g $(FUZZ_SAN) -fno-omit-frame-pointer -Ihost -I.
 FUZZ_WRAP   := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=strdup
-FUZZ_LIBS   := $(shell pkg-config --libs libpng zlib jansson) -lm
+FUZZ_LIBS   := $(shell pkg-config --libs libpng libjpeg libexif zlib jansson) -lm
 FUZZ_LIB    := $(patsubst %.c,$(FUZZ_B)/%.o,$(wildcard host/base/*.c host/ckpt/*.c host/io/*.c))
-FUZZERS     := $(patsubst %,$(FUZZ_B)/fuzz_%,ckpt pickle npy png)
-FUZZ_TESTS  := $(patsubst %,$(FUZZ_B)/test_%,base files malformed malformed_torch)
-FUZZ_LONG   := $(patsubst %,$(FUZZ_B)/long_%,ckpt pickle npy png)
+FUZZERS     := $(patsubst %,$(FUZZ_B)/fuzz_%,ckpt pickle npy png jpeg parameters)
+FUZZ_TESTS  := $(patsubst %,$(FUZZ_B)/test_%,base files malformed malformed_torch pictures)
+FUZZ_LONG   := $(patsubst %,$(FUZZ_B)/long_%,ckpt pickle npy png jpeg parameters)
 FUZZ_TIME   ?= 600
 
 $(FUZZ_B)/%.o: %.c
@@ -32,7 +32,7 @@ fuzz: fuzzers ## the readers' tests and fuzzers under sanitizers, a fixed number
 	@tests/run $(FUZZ_TESTS) $(FUZZERS)
 
 fuzz-long: $(FUZZ_LONG) $(FUZZERS) ## the same targets under clang's libFuzzer, FUZZ_TIME seconds each; corpus in build/fuzz/corpus
-	@for t in ckpt pickle npy png; do mkdir -p $(FUZZ_B)/corpus/$$t && \
+	@for t in ckpt pickle npy png jpeg parameters; do mkdir -p $(FUZZ_B)/corpus/$$t && \
 	for i in 0 1 2 3 4 5; do FUZZ_SAVE=$(FUZZ_B)/corpus/$$t/seed$$i $(FUZZ_B)/fuzz_$$t 1 $$i >/dev/null || exit 1; done && \
 	$(FUZZ_B)/long_$$t -max_total_time=$(FUZZ_TIME) -timeout=5 -rss_limit_mb=1024 -max_len=8192 -print_final_stats=1 \
 	-artifact_prefix=$(FUZZ_B)/$$t- $(FUZZ_B)/corpus/$$t || exit 1; done

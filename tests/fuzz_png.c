@@ -5,8 +5,13 @@
 
 static void parse(const uint8_t *data, size_t size) {
     ldm_image im = {0};
+    ldm_png_texts texts = {0};
     unsigned sum = 0;
-    if (!FUZZ(ldm_png_parse(data, size, "file", &im))) return;
+    if (FUZZ(ldm_png_parse_text(data, size, "file", &texts)))
+        for (int i = 0; i < 2 * texts.count; i++)
+            if (!ldm_utf8_valid(texts.pairs[i], strlen(texts.pairs[i]))) abort();
+    ldm_png_texts_free(&texts);
+    if (!FUZZ(ldm_picture_parse(data, size, "file", &im))) return;
     for (int64_t i = 0; i < im.w * im.h * 3; i++) sum += im.data[i];
     if (sum == 1 && im.w > 1 << 20) abort(); /* keeps the loop */
     ldm_image_free(&im);

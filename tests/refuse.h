@@ -35,7 +35,7 @@ static inline void limit_memory(size_t mib) {
     setrlimit(RLIMIT_AS, &r);
 }
 
-typedef enum format { CKPT, NPY, PNG } format;
+typedef enum format { CKPT, NPY, PNG, PICTURE, PNG_TEXT } format; /* PICTURE: PNG or JPEG, with EXIF */
 
 /* Reads every element of what was accepted, so that a sanitizer or a fault shows a pointer that is wrong. */
 static inline ldm_status parse(format f, const bytes *b) {
@@ -57,9 +57,14 @@ static inline ldm_status parse(format f, const bytes *b) {
         ldm_array a = {0};
         if ((st = ldm_npy_parse(b->d, b->n, "file", &a))) return st;
         ldm_array_free(&a);
+    } else if (f == PNG_TEXT) {
+        ldm_png_texts t = {0};
+        if ((st = ldm_png_parse_text(b->d, b->n, "file", &t))) return st;
+        for (int i = 0; i < 2 * t.count; i++) CHECK(ldm_utf8_valid(t.pairs[i], strlen(t.pairs[i])), "text %d is not UTF-8", i);
+        ldm_png_texts_free(&t);
     } else {
         ldm_image im = {0};
-        if ((st = ldm_png_parse(b->d, b->n, "file", &im))) return st;
+        if ((st = (f == PNG ? ldm_png_parse : ldm_picture_parse)(b->d, b->n, "file", &im))) return st;
         ldm_image_free(&im);
     }
     return LDM_OK;

@@ -255,8 +255,6 @@ static void pictures(void) {
         {"depth 4 in RGB", 4, 4, 4, 2, 0, 52, "PNG"},
         {"colour type 1", 4, 4, 8, 1, 0, 52, "PNG"},
         {"interlace 7", 4, 4, 8, 2, 7, 52, "PNG"},
-        {"all transparent", 4, 4, 8, 6, 0, 68, "transparent"},
-        {"all transparent, grey", 4, 4, 8, 4, 0, 36, "transparent"},
     };
     CASE("png: headers and data that are wrong") {
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

@@ -168,6 +168,7 @@ typedef struct ldm_text {
     size_t len, cap;
 } ldm_text;
 void ldm_text_add(ldm_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void ldm_text_bytes(ldm_text *t, const void *data, size_t n); /* any bytes; a NUL follows them */
 void ldm_text_free(ldm_text *t);
 
 bool ldm_utf8_valid(const void *s, size_t n); /* no overlong forms, surrogates, NUL or anything past U+10FFFF */

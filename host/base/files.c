@@ -8,27 +8,35 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Room for n more bytes and a NUL. */
+static bool text_room(ldm_text *t, size_t n) {
+    if (t->cap == SIZE_MAX) return false; /* out of memory before */
+    if (t->len + n + 1 <= t->cap) return true;
+    size_t cap = (t->len + n + 1) * 2;
+    char *s = realloc(t->s, cap);
+    if (!s) {
+        free(t->s);
+        *t = (ldm_text){.cap = SIZE_MAX};
+        return false;
+    }
+    t->s = s, t->cap = cap;
+    return true;
+}
+
 void ldm_text_add(ldm_text *t, const char *fmt, ...) {
-    if (t->cap == SIZE_MAX) return; /* out of memory before */
-    va_list ap;
+    va_list ap, again;
     va_start(ap, fmt);
-    va_list again;
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    if (n >= 0 && t->len + (size_t)n + 1 > t->cap) {
-        size_t cap = (t->len + (size_t)n + 1) * 2;
-        char *s = realloc(t->s, cap);
-        if (!s) {
-            free(t->s);
-            *t = (ldm_text){.cap = SIZE_MAX};
-            va_end(again);
-            return;
-        }
-        t->s = s, t->cap = cap;
-    }
-    if (n >= 0) t->len += (size_t)vsnprintf(t->s + t->len, t->cap - t->len, fmt, again);
+    if (n >= 0 && text_room(t, (size_t)n)) t->len += (size_t)vsnprintf(t->s + t->len, t->cap - t->len, fmt, again);
     va_end(again);
+}
+
+void ldm_text_bytes(ldm_text *t, const void *data, size_t n) {
+    if (!text_room(t, n)) return;
+    memcpy(t->s + t->len, data, n);
+    t->len += n, t->s[t->len] = 0;
 }
 
 void ldm_text_free(ldm_text *t) {

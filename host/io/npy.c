@@ -165,29 +165,38 @@ ldm_status ldm_npy_read_f32(const char *path, ldm_array *out) {
     return LDM_OK;
 }
 
-ldm_status ldm_npy_write(const char *path, ldm_dtype t, const ldm_shape *s, const void *data) {
-    ldm_status st = LDM_OK;
+ldm_status ldm_npy_header(ldm_dtype t, const ldm_shape *s, ldm_text *out) {
     ldm_text head = {0};
-    ldm_outfile o = {0};
     const char *descr = NULL;
-    size_t bytes;
-    int64_t count = ldm_shape_count(s);
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].t == t) descr = types[i].descr;
-    if (!descr) return ldm_fail(LDM_ERR_ARG, "%s: NumPy has no element type %s", path, ldm_dtype_name(t));
-    if (count < 0 || !ldm_mul((size_t)count, ldm_dtype_size(t), &bytes))
-        return ldm_fail(LDM_ERR_ARG, "%s: an array too large to count", path);
+    if (!descr) return ldm_fail(LDM_ERR_ARG, "NumPy has no element type %s", ldm_dtype_name(t));
     ldm_text_add(&head, "{'descr': '%s', 'fortran_order': False, 'shape': (", descr);
     for (int i = 0; i < s->rank; i++)
         ldm_text_add(&head, "%lld%s", (long long)s->dim[i], s->rank == 1 ? "," : i < s->rank - 1 ? ", " : "");
     ldm_text_add(&head, "), }");
     int pad = (int)(63 - (10 + head.len) % 64); /* data begins at a multiple of 64, behind a newline */
     ldm_text_add(&head, "%*s\n", pad, "");
-    if (!head.s) TRY(ldm_fail(LDM_ERR_NOMEM, "%s: host memory for the header is not there", path));
-    uint8_t magic[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (uint8_t)head.len, (uint8_t)(head.len >> 8)};
+    if (!head.s) return ldm_fail(LDM_ERR_NOMEM, "host memory for the header is not there");
+    ldm_text_bytes(out, "\x93NUMPY\1\0", 8);
+    ldm_text_bytes(out, (char[]){(char)head.len, (char)(head.len >> 8)}, 2);
+    ldm_text_bytes(out, head.s, head.len);
+    ldm_text_free(&head);
+    return out->s ? LDM_OK : ldm_fail(LDM_ERR_NOMEM, "host memory for the header is not there");
+}
+
+ldm_status ldm_npy_write(const char *path, ldm_dtype t, const ldm_shape *s, const void *data) {
+    ldm_status st = LDM_OK;
+    ldm_text head = {0};
+    ldm_outfile o = {0};
+    size_t bytes;
+    int64_t count = ldm_shape_count(s);
+    if (count < 0 || !ldm_mul((size_t)count, ldm_dtype_size(t), &bytes))
+        return ldm_fail(LDM_ERR_ARG, "%s: an array too large to count", path);
+    st = ldm_npy_header(t, s, &head);
+    if (st) TRY(ldm_prefix(st, "%s", path));
     TRY(ldm_outfile_open(path, &o));
-    if (fwrite(magic, 1, 10, o.f) != 10 || fwrite(head.s, 1, head.len, o.f) != head.len ||
-        fwrite(data, 1, bytes, o.f) != bytes)
+    if (fwrite(head.s, 1, head.len, o.f) != head.len || fwrite(data, 1, bytes, o.f) != bytes)
         TRY(ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", path, strerror(errno)));
     st = ldm_outfile_commit(&o);
 done:
