@@ -118,4 +118,7 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
+# the vocabularies are part of the library
+$(B)/host/text/embedded.o: $(wildcard host/text/vocab/*.txt)
+
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
