@@ -2,6 +2,7 @@
  * taken from the authors' classes; channel flow, shapes and the details that ruin a port without an error;
  * configuration text. Binding is in test_bind.c, results against PyTorch in test_networks.c. */
 #include "model/model.h"
+#include "model/text_encoder.h"
 #include "test.h"
 #include <math.h>
 
@@ -175,6 +176,60 @@ static void test_stage_counts(void) {
     ldm_plan_params(enc.plan, &t_enc), ldm_plan_params(dec.plan, &t_dec);
     CHECK(t_enc == 79 && t_dec == 79, "taef2: %d and %d tensors", t_enc, t_dec);
     net_free(&enc), net_free(&dec);
+}
+
+static net text_at(const ldm_text_config *c, int skip) {
+    net n = {0};
+    CHECK_OK(ldm_plan_create(LDM_F32, LDM_F32, &n.plan));
+    n.out = ldm_text_emit(
+        n.plan, c, ldm_plan_input(n.plan, "ids", LDM_I32, ldm_shape_of(2, (int64_t)1, (int64_t)c->length)), skip);
+    return n;
+}
+
+/* Counted with what the authors' modules hold and the context does not depend on: BERT's to_logits, OpenCLIP's
+ * projection and logit scale. */
+static void test_text_counts(void) {
+    static const struct {
+        const char *name;
+        int64_t params, unused;
+        int tensors, unused_tensors;
+    } texts[] = {{"bert-1280x32", 581994042, 30522 * 1281, 422, 2},
+                 {"bert-640x32", 186154682, 30522 * 641, 0, 2},
+                 {"bert-512x16", 58858496, 8192 * 513, 214, 2},
+                 {"clip-l", 123060480, 0, 0, 0},
+                 {"openclip-h", 354032641, 1024 * 1024 + 1, 0, 2}};
+    int listed = 0;
+    for (const ldm_text_config *const *c = ldm_text_list(); *c; c++) listed++;
+    CHECK(listed == (int)(sizeof texts / sizeof *texts), "%d text encoders", listed);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const ldm_text_config *c = ldm_text_find(texts[i].name);
+        CHECK(c, "%s", ldm_message());
+        if (!c) continue;
+        for (int skip = 1; skip <= 2; skip++) { /* layers that are not run are bound all the same */
+            net n = text_at(c, skip);
+            int tensors = 0;
+            int64_t params = ldm_plan_params(n.plan, &tensors) + texts[i].unused;
+            CHECK_OK(n.plan->status);
+            CHECK(params == texts[i].params, "%s: %lld parameters, wanted %lld", c->name, (long long)params,
+                  (long long)texts[i].params);
+            CHECK(!texts[i].tensors || tensors + texts[i].unused_tensors == texts[i].tensors,
+                  "%s: %d tensors, wanted %d", c->name, tensors + texts[i].unused_tensors, texts[i].tensors);
+            const ldm_shape want = ldm_shape_of(3, (int64_t)1, (int64_t)c->length, (int64_t)c->width);
+            CHECK(ldm_shape_equal(&ldm_plan_tensor(n.plan, n.out)->shape, &want), "%s: shape of the context", c->name);
+            ldm_plan_output(n.plan, n.out, "y");
+            int written = n.plan->steps, a_layer = c->kind == LDM_TEXT_OPENCLIP ? 7 : 9;
+            CHECK_OK(ldm_plan_fuse(n.plan));
+            CHECK(written - n.plan->steps == (skip - 1) * a_layer, "%s: %d of %d steps are run at clip-skip %d",
+                  c->name, n.plan->steps, written, skip);
+            net_free(&n);
+        }
+    }
+    for (const ldm_config *const *c = ldm_config_list(); *c; c++) {
+        const ldm_text_config *t = (*c)->text ? ldm_text_find((*c)->text) : NULL;
+        CHECK(!(*c)->text || (t && t->width == (*c)->unet.context_dim && t->length == (*c)->tokens),
+              "%s and its text encoder do not fit one another", (*c)->name);
+        CHECK(((*c)->tokens > 0) == (*c)->unet.use_spatial_transformer, "%s: %d tokens", (*c)->name, (*c)->tokens);
+    }
 }
 
 /* ---- structure ------------------------------------------------------------------------------------------------- */
@@ -369,6 +424,38 @@ static void test_traps(void) {
     net_free(&n);
 }
 
+/* What changes no shape in a text encoder. */
+static void test_text_traps(void) {
+    net n = text_at(ldm_text_find("clip-l"), 1);
+    const char *layer = "transformer.text_model.encoder.layers.0";
+    expect_problem(n.plan, "transformer.text_model.encoder.layers.0.mlp.fc1.weight",
+                   "gemm:f32 m=77 n=3072 k=768 act=quick_gelu +bias");
+    for (int i = 0; i < n.plan->steps; i++) {
+        char text[LDM_PROBLEM_TEXT];
+        ldm_problem_text(&n.plan->step[i].problem, text, sizeof text);
+        if (strcmp(n.plan->step[i].problem.op->name, "attention") || strcmp(n.plan->step[i].scope, layer)) continue;
+        CHECK(!strcmp(text, "attention:f32 n=1 heads=12 nq=77 nkv=77 d=64 causal=yes"), "%s", text);
+    }
+    net_free(&n);
+    n = text_at(ldm_text_find("openclip-h"), 2);
+    expect_shape(n.plan, "model.transformer.resblocks.23.attn.in_proj_weight", "[3072, 1024]");
+    expect_shape(n.plan, "model.transformer.resblocks.0.attn.in_proj_bias", "[3072]");
+    expect_problem(n.plan, "model.transformer.resblocks.0.mlp.c_fc.weight",
+                   "gemm:f32 m=77 n=4096 k=1024 act=gelu +bias");
+    net_free(&n);
+    /* heads of 64, eight of them, whatever the width; no biases in front of the scores */
+    n = text_at(ldm_text_find("bert-1280x32"), 1);
+    expect_shape(n.plan, "transformer.attn_layers.layers.0.1.to_q.weight", "[512, 1280]");
+    expect_shape(n.plan, "transformer.attn_layers.layers.62.1.to_out.weight", "[1280, 512]");
+    expect_problem(n.plan, "transformer.attn_layers.layers.1.1.net.0.0.weight",
+                   "gemm:f32 m=77 n=5120 k=1280 act=gelu +bias");
+    CHECK(ldm_plan_find(n.plan, "transformer.attn_layers.layers.0.1.to_q.bias") == LDM_NONE, "to_q has a bias");
+    net_free(&n);
+    CHECK(ldm_text_find("clip-l")->pad == 49407 && ldm_text_find("openclip-h")->pad == 0 &&
+              ldm_text_find("openclip-h")->skip == 2,
+          "padding and clip-skip");
+}
+
 static void test_guidance_classes(void) {
     CHECK(ldm_config_find("cin256-v2")->n_classes == 1001 && ldm_config_find("cin256-v2")->null_class == 1000,
           "cin256-v2: null class");
@@ -405,6 +492,38 @@ static void test_refused(void) {
     net_free(&n);
     CHECK(!ldm_config_find("cin-ldm-3") && strstr(ldm_message(), "cin-ldm-16"), "%s", ldm_message());
     CHECK(!ldm_stage_find("vq-f3") && strstr(ldm_message(), "vq-f2"), "%s", ldm_message());
+}
+
+static void test_text_refused(void) {
+    ldm_text_config c;
+    CHECK_OK(ldm_text_config_parse("kind=bert width=192 layers=3 length=24", &c));
+    CHECK(c.kind == LDM_TEXT_BERT && c.vocab == 30522 && c.heads == 8 && c.head_width == 64 && c.hidden == 768 &&
+              !c.quick_gelu && c.pad == 0 && c.skip == 1,
+          "BERT's defaults");
+    CHECK_OK(ldm_text_config_parse("kind=clip width=128 layers=2", &c));
+    CHECK(c.kind == LDM_TEXT_CLIP && c.vocab == 49408 && c.length == 77 && c.heads == 2 && c.quick_gelu &&
+              c.pad == 49407 && c.skip == 1,
+          "CLIP's defaults");
+    CHECK_OK(
+        ldm_text_config_parse("kind=openclip width=64 layers=2 heads=4 head_width=16 quick_gelu=1 pad=3 skip=1", &c));
+    CHECK(c.heads == 4 && c.quick_gelu && c.pad == 3 && c.skip == 1, "fields of a text encoder");
+    net n = text_at(&c, 3);
+    expect_fail(n.plan->status, LDM_ERR_ARG, "clip-skip 3: wanted 1 to 2");
+    net_free(&n);
+    c.head_width = 8;
+    n = text_at(&c, 1);
+    expect_fail(n.plan->status, LDM_ERR_ARG, "4 heads of 8 are not its width 64");
+    net_free(&n);
+    CHECK_OK(ldm_plan_create(LDM_F32, LDM_F32, &n.plan));
+    ldm_text_emit(n.plan, ldm_text_find("clip-l"),
+                  ldm_plan_input(n.plan, "ids", LDM_I32, ldm_shape_of(2, (int64_t)1, (int64_t)76)), 1);
+    expect_fail(n.plan->status, LDM_ERR_ARG, "ids have shape [1, 76], wanted [n, 77]");
+    net_free(&n);
+    expect_fail(ldm_text_config_parse("width=64 layers=2", &c), LDM_ERR_ARG, "kind= must be one of");
+    expect_fail(ldm_text_config_parse("kind=clip layers=2", &c), LDM_ERR_ARG, "width and layers");
+    expect_fail(ldm_text_config_parse("kind=clip width=64 layers=2 skip=3", &c), LDM_ERR_ARG, "skip 3: wanted 1 to 2");
+    expect_fail(ldm_text_config_parse("kind=clip width=64 depth=2", &c), LDM_ERR_ARG, "no field 'depth'");
+    CHECK(!ldm_text_find("clip-g") && strstr(ldm_message(), "openclip-h"), "%s", ldm_message());
 }
 
 static void test_parse(void) {
@@ -458,9 +577,12 @@ int main(int argc, char **argv) {
     test_begin(argc, argv, "models");
     CASE("unet counts") test_unet_counts();
     CASE("stage counts") test_stage_counts();
+    CASE("text encoder counts") test_text_counts();
     CASE("shapes") test_shapes();
     CASE("channel flow") test_flow();
     CASE("traps") test_traps();
+    CASE("text encoder traps") test_text_traps();
+    CASE("text encoders refused") test_text_refused();
     CASE("classes and guesses") test_guidance_classes();
     CASE("refused") test_refused();
     CASE("configuration text") test_parse();

@@ -14,7 +14,7 @@ APP_COMMAND(plan) {
         {"tokens", 0, POPT_ARG_INT, &tokens, 0, "context tokens", "N"},
         {"shapes", 0, POPT_ARG_NONE, &shapes, 0, "print the distinct problems with their counts, as in bench/shapes",
          NULL},
-        {"list", 0, POPT_ARG_NONE, &list, 0, "list the known configurations and first stages", NULL},
+        {"list", 0, POPT_ARG_NONE, &list, 0, "list the known configurations, first stages and text encoders", NULL},
         APP_PLAN,
         APP_DEVICE,
         APP_END};
@@ -33,6 +33,9 @@ APP_COMMAND(plan) {
             printf("%-26s first stage, f = %d%s%s\n", ldm_stage_list()[i]->name, ldm_stage_factor(ldm_stage_list()[i]),
                    ldm_stage_list()[i]->guess ? "; " : "",
                    ldm_stage_list()[i]->guess ? ldm_stage_list()[i]->guess : "");
+        for (int i = 0; ldm_text_list()[i]; i++)
+            printf("%-26s text encoder %s, %d tokens of width %d\n", ldm_text_list()[i]->name,
+                   ldm_text_list()[i]->about, ldm_text_list()[i]->length, ldm_text_list()[i]->width);
         goto done;
     }
     if (!words || !words[0]) TRY(ldm_fail(LDM_ERR_ARG, "which network? `ldm plan --list` names them"));

@@ -26,34 +26,56 @@ static ldm_status write_tensor(const char *path, const ldm_shape *s, const float
     return st;
 }
 
+/* What --in names: the network's own input, and of a UNet what it is told beside it. */
+static const char *const own_input[] = {[APP_UNET] = "x", [APP_ENCODER] = "x", [APP_DECODER] = "z", [APP_TEXT] = "ids"};
+enum { T, CONTEXT, CLASS, GUIDANCE, TOLD };
+static const char *const told_input[TOLD] = {"t", "context", "class", "guidance"};
+
 typedef struct inputs {
-    ldm_array x, t, context, labels;
+    ldm_array own, told[TOLD];
 } inputs;
 
+static void free_inputs(inputs *in) {
+    ldm_array_free(&in->own);
+    for (int i = 0; i < TOLD; i++) ldm_array_free(&in->told[i]);
+}
+
+static ldm_array *input_of(inputs *in, app_part part, const char *name, size_t n) {
+    if (strlen(own_input[part]) == n && !strncmp(name, own_input[part], n)) return &in->own;
+    for (int i = 0; i < TOLD && part == APP_UNET; i++)
+        if (strlen(told_input[i]) == n && !strncmp(name, told_input[i], n)) return &in->told[i];
+    return NULL;
+}
+
 static ldm_status read_inputs(char **list, app_part part, inputs *in) {
+    const char *own = own_input[part];
     for (char **a = list; a && *a; a++) {
         size_t n = strcspn(*a, "=");
         const char *file = *a + n + 1;
-        ldm_array *dst = n == 1 && **a == 'x'                          ? &in->x
-                         : n == 1 && **a == 'z' && part == APP_DECODER ? &in->x
-                         : n == 1 && **a == 't'                        ? &in->t
-                         : n == 7 && !strncmp(*a, "context", 7)        ? &in->context
-                         : n == 5 && !strncmp(*a, "class", 5)          ? &in->labels
-                                                                       : NULL;
-        if (!(*a)[n] || !dst || (part != APP_UNET && dst != &in->x))
-            return ldm_fail(LDM_ERR_ARG, "--in %s: wanted NAME=FILE.npy with %s", *a,
-                            part == APP_UNET      ? "x, t, context or class"
-                            : part == APP_ENCODER ? "x"
-                                                  : "z");
+        ldm_array *dst = input_of(in, part, *a, n);
+        if (!(*a)[n] || !dst)
+            return ldm_fail(LDM_ERR_ARG, "--in %s: wanted NAME=FILE.npy with %s%s", *a, own,
+                            part == APP_UNET ? ", t, context, class or guidance" : "");
         if (dst->data) return ldm_fail(LDM_ERR_ARG, "--in %s: given twice", *a);
         ldm_status st = ldm_npy_read_f32(file, dst);
         if (!st) st = app_check_finite(dst->data, ldm_shape_count(&dst->shape), file);
         if (st) return st;
     }
-    if (!in->x.data) return ldm_fail(LDM_ERR_ARG, "--in %s=FILE.npy is missing", part == APP_DECODER ? "z" : "x");
-    if (in->x.shape.rank != 4)
-        return ldm_fail(LDM_ERR_FORMAT, "%s: rank %d, wanted 4: [n, channels, height, width]",
-                        part == APP_DECODER ? "z" : "x", in->x.shape.rank);
+    if (!in->own.data) return ldm_fail(LDM_ERR_ARG, "--in %s=FILE.npy is missing", own);
+    int rank = part == APP_TEXT ? 2 : 4;
+    if (in->own.shape.rank != rank)
+        return ldm_fail(LDM_ERR_FORMAT, "%s: rank %d, wanted %d: %s", own, in->own.shape.rank, rank,
+                        part == APP_TEXT ? "[n, tokens]" : "[n, channels, height, width]");
+    return LDM_OK;
+}
+
+/* Whole numbers from 0 to `last`. */
+static ldm_status check_ids(const ldm_array *a, const char *what, int last) {
+    for (int64_t k = 0; k < ldm_shape_count(&a->shape); k++) {
+        float id = ((float *)a->data)[k];
+        if (!(id >= 0 && id <= (float)last && id == (float)(int)id))
+            return ldm_fail(LDM_ERR_ARG, "%s %g: wanted a whole number from 0 to %d", what, (double)id, last);
+    }
     return LDM_OK;
 }
 
@@ -62,46 +84,42 @@ static ldm_status feed(const app_network *net, ldm_exec *e, const inputs *in) {
     ldm_status st = LDM_OK;
     const ldm_plan *p = net->plan;
     float *buf = NULL;
-    size_t n = (size_t)ldm_shape_count(&in->x.shape);
-    TRY(ldm_alloc(n * sizeof *buf, (void **)&buf));
-    TRY(to_ours(&in->x, buf));
-    TRY(ldm_exec_write(e, ldm_plan_find(p, net->part == APP_DECODER ? "z" : "x"), buf));
+    if (net->part == APP_TEXT) {
+        TRY(check_ids(&in->own, "id", net->text.vocab - 1));
+        return ldm_exec_write(e, ldm_plan_find(p, "ids"), in->own.data);
+    }
+    TRY(ldm_alloc((size_t)ldm_shape_count(&in->own.shape) * sizeof *buf, (void **)&buf));
+    TRY(to_ours(&in->own, buf));
+    TRY(ldm_exec_write(e, ldm_plan_find(p, own_input[net->part]), buf));
     if (net->part != APP_UNET) goto done;
     int mc = net->unet.model_channels;
-    int64_t nt = in->t.data ? ldm_shape_count(&in->t.shape) : 0;
+    int64_t nt = in->told[T].data ? ldm_shape_count(&in->told[T].shape) : 0;
     if (nt != 1 && nt != net->n)
         TRY(ldm_fail(LDM_ERR_FORMAT, "t: %lld values, wanted 1 or %lld (--in t=FILE.npy)", (long long)nt,
                      (long long)net->n));
     free(buf), buf = NULL;
     TRY(ldm_alloc((size_t)(net->n * mc) * sizeof *buf, (void **)&buf));
     for (int64_t i = 0; i < net->n; i++)
-        ldm_timestep_embedding(((float *)in->t.data)[nt == 1 ? 0 : i], mc, buf + i * mc);
+        ldm_timestep_embedding(((float *)in->told[T].data)[nt == 1 ? 0 : i], mc, buf + i * mc);
     TRY(ldm_exec_write(e, ldm_plan_find(p, "temb"), buf));
-    const struct {
-        const char *name;
-        const ldm_array *a;
-    } rest[] = {{"context", &in->context}, {"class", &in->labels}};
-    for (int i = 0; i < 2; i++) {
-        ldm_tensor t = ldm_plan_find(p, rest[i].name);
+    for (int i = CONTEXT; i < TOLD; i++) {
+        const ldm_array *array = &in->told[i];
+        ldm_tensor t = ldm_plan_find(p, told_input[i]);
         if (t == LDM_NONE) {
-            if (rest[i].a->data) TRY(ldm_fail(LDM_ERR_ARG, "--in %s: this network takes none", rest[i].name));
+            if (array->data) TRY(ldm_fail(LDM_ERR_ARG, "--in %s: this network takes none", told_input[i]));
             continue;
         }
         const ldm_shape *want = &ldm_plan_tensor(p, t)->shape;
         char a[128], b[128];
-        if (!rest[i].a->data)
-            TRY(ldm_fail(LDM_ERR_ARG, "--in %s=FILE.npy is missing: shape %s", rest[i].name,
+        if (!array->data)
+            TRY(ldm_fail(LDM_ERR_ARG, "--in %s=FILE.npy is missing: shape %s", told_input[i],
                          ldm_shape_text(want, a, sizeof a)));
-        if (!ldm_shape_equal(want, &rest[i].a->shape))
-            TRY(ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, wanted %s", rest[i].name,
-                         ldm_shape_text(&rest[i].a->shape, a, sizeof a), ldm_shape_text(want, b, sizeof b)));
-        if (i == 1)
-            for (int64_t k = 0; k < ldm_shape_count(want); k++) {
-                int last = net->unet.num_classes ? net->unet.num_classes - 1 : net->config->n_classes - 1;
-                float id = ((float *)rest[i].a->data)[k];
-                if (!(id >= 0 && id <= (float)last)) TRY(ldm_fail(LDM_ERR_ARG, "class %g: wanted 0 to %d", id, last));
-            }
-        TRY(ldm_exec_write(e, t, rest[i].a->data));
+        if (!ldm_shape_equal(want, &array->shape))
+            TRY(ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, wanted %s", told_input[i],
+                         ldm_shape_text(&array->shape, a, sizeof a), ldm_shape_text(want, b, sizeof b)));
+        if (i == CLASS)
+            TRY(check_ids(array, "class", (net->unet.num_classes ? net->unet.num_classes : net->config->n_classes) - 1));
+        TRY(ldm_exec_write(e, t, array->data));
     }
 done:
     free(buf);
@@ -217,15 +235,17 @@ APP_COMMAND(run) {
     char **ins = NULL, *config = NULL, *model = NULL, *out = NULL, *executor = NULL, *dump = NULL,
          *profile = NULL, *impl = NULL, *save = NULL;
     long long synthetic = -1;
-    int repeat = 1;
+    int repeat = 1, skip = 0;
     struct poptOption table[] = {
         {"in", 0, POPT_ARG_ARGV, &ins, 0,
-         "an input: x, t, context or class (UNet), x (encoder), z (decoder); NCHW; may be repeated", "NAME=FILE.npy"},
+         "an input: x, t, context, class or guidance (UNet), x (encoder), z (decoder), NCHW; ids (text encoder); may be repeated", "NAME=FILE.npy"},
         {"out", 'o', POPT_ARG_STRING, &out, 0, "the result, NCHW float32", "FILE.npy"},
         {"model", 'm', POPT_ARG_STRING, &model, 0, "checkpoint: .safetensors, .ckpt, .pth", "FILE"},
         {"synthetic", 0, POPT_ARG_LONGLONG, &synthetic, 0, "deterministic random weights instead", "SEED"},
         {"config", 0, POPT_ARG_STRING, &config, 0,
          "configuration by name or as key=value text, where the file does not say it", "NAME"},
+        {"clip-skip", 0, POPT_ARG_INT, &skip, 0,
+         "of a text encoder: 1 ends after its last layer, 2 after the one before (default: as its models were trained)", "N"},
         {"executor", 0, POPT_ARG_STRING, &executor, 0, "cl (default) or reference", "NAME"},
         {"impl", 0, POPT_ARG_STRING, &impl, 0, "force implementations, e.g. conv2d=conv2d_plain,gemm=gemm_plain",
          "LIST"},
@@ -240,8 +260,8 @@ APP_COMMAND(run) {
         APP_END};
     const char **words;
     poptContext ctx;
-    app_network net = {0};
-    inputs in = {{0}, {0}, {0}, {0}};
+    app_network net = {0}, probe = {0};
+    inputs in = {0};
     ldm_cl *cl = NULL;
     ldm_exec *e = NULL;
     float *y = NULL;
@@ -254,17 +274,17 @@ APP_COMMAND(run) {
     if (!dump != !words[1])
         TRY(ldm_fail(LDM_ERR_ARG, "--dump SCOPE and a folder go together: ldm run NET --dump SCOPE FOLDER"));
     if (repeat < 1) TRY(ldm_fail(LDM_ERR_ARG, "--repeat %d: wanted 1 or more", repeat));
-    app_network_options o = {.net = words[0], .config = config, .model = model, .synthetic = synthetic};
+    app_network_options o = {.net = words[0], .config = config, .model = model, .synthetic = synthetic, .skip = skip};
     TRY(app_storage(&o.dtype, &o.wdtype));
-    app_network probe = {0};
     TRY(app_network_find(&o, &probe)); /* which part decides what the inputs are */
     app_part part = probe.part;
-    app_network_close(&probe);
     if (!save || ins) {
         TRY(read_inputs(ins, part, &in));
-        o.n = in.x.shape.dim[0], o.h = in.x.shape.dim[2], o.w = in.x.shape.dim[3];
-        o.classes = in.labels.data != NULL;
-        if (in.context.data) o.tokens = in.context.shape.rank == 3 ? in.context.shape.dim[1] : 0;
+        const ldm_array *context = &in.told[CONTEXT];
+        o.n = in.own.shape.dim[0];
+        if (part != APP_TEXT) o.h = in.own.shape.dim[2], o.w = in.own.shape.dim[3];
+        o.classes = in.told[CLASS].data && !probe.unet.num_classes;
+        if (context->data) o.tokens = context->shape.rank == 3 ? context->shape.dim[1] : 0;
     }
     TRY(app_network_plan(&o, &net));
     TRY(app_network_weights(&o, &net));
@@ -272,11 +292,12 @@ APP_COMMAND(run) {
         TRY(save_weights(&net, save));
         if (!ins) goto done;
     }
-    const ldm_shape *x = &ldm_plan_tensor(net.plan, ldm_plan_find(net.plan, part == APP_DECODER ? "z" : "x"))->shape;
-    if (in.x.shape.dim[1] != x->dim[3])
-        TRY(ldm_fail(LDM_ERR_FORMAT,
-                     "input of %lld channels, the network takes %lld (layout is [n, channels, height, width])",
-                     (long long)in.x.shape.dim[1], (long long)x->dim[3]));
+    const ldm_shape *x = &ldm_plan_tensor(net.plan, ldm_plan_find(net.plan, own_input[part]))->shape;
+    if (in.own.shape.dim[1] != x->dim[x->rank - 1])
+        TRY(ldm_fail(LDM_ERR_FORMAT, "input of %lld %s, the network takes %lld (layout is %s)",
+                     (long long)in.own.shape.dim[1], part == APP_TEXT ? "tokens" : "channels",
+                     (long long)x->dim[x->rank - 1],
+                     part == APP_TEXT ? "[n, tokens]" : "[n, channels, height, width]"));
     app_device.profile = profile != NULL;
     if (!reference) TRY(app_open_device(&cl));
     evaluation v = {.in = &in, .impl = impl, .dump = dump, .folder = words[1], .repeat = repeat};
@@ -299,7 +320,8 @@ done:
     ldm_exec_destroy(e);
     ldm_cl_close(cl);
     app_network_close(&net);
-    ldm_array_free(&in.x), ldm_array_free(&in.t), ldm_array_free(&in.context), ldm_array_free(&in.labels);
+    app_network_close(&probe);
+    free_inputs(&in);
     free(config), free(model), free(out), free(executor), free(dump), free(profile), free(impl),
         free(save);
     app_free_list(ins);

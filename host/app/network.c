@@ -26,17 +26,23 @@ ldm_status app_storage(ldm_dtype *dtype, ldm_dtype *wdtype) {
 }
 
 static ldm_status part_of(const char *word, app_part *out) {
-    static const char *const words[] = {"unet", "encoder", "decoder"};
-    for (int i = 0; i < 3; i++)
+    static const char *const words[] = {"unet", "encoder", "decoder", "text"};
+    for (int i = 0; i < 4; i++)
         if (!strcmp(word, words[i])) return *out = (app_part)i, LDM_OK;
-    return ldm_fail(LDM_ERR_ARG, "network part '%s': wanted unet, encoder or decoder", word);
+    return ldm_fail(LDM_ERR_ARG, "network part '%s': wanted unet, encoder, decoder or text", word);
 }
 
 static ldm_status named(const char *name, app_network *net) {
     if (strchr(name, '=')) {
-        bool stage = strstr(name, "kind=") != NULL;
-        return stage ? ldm_stage_config_parse(name, &net->stage) : ldm_unet_config_parse(name, &net->unet);
+        const char *kind = strstr(name, "kind=");
+        if (!kind) return ldm_unet_config_parse(name, &net->unet);
+        bool text = !strncmp(kind, "kind=bert", 9) || !strncmp(kind, "kind=clip", 9) || !strncmp(kind, "kind=openclip", 13);
+        if (!text) return ldm_stage_config_parse(name, &net->stage);
+        return net->part = APP_TEXT, ldm_text_config_parse(name, &net->text);
     }
+    for (int i = 0; ldm_text_list()[i]; i++)
+        if (!strcmp(ldm_text_list()[i]->name, name))
+            return net->part = APP_TEXT, net->text = *ldm_text_list()[i], LDM_OK;
     for (int i = 0; ldm_stage_list()[i]; i++)
         if (!strcmp(ldm_stage_list()[i]->name, name)) {
             if (net->part == APP_UNET) net->part = APP_DECODER;
@@ -48,7 +54,11 @@ static ldm_status named(const char *name, app_network *net) {
     const ldm_stage_config *s = ldm_stage_find(net->config->stage);
     if (!s) return LDM_ERR_ARG;
     net->stage = *s;
-    return LDM_OK;
+    if (net->part != APP_TEXT) return LDM_OK;
+    if (!net->config->text) return ldm_fail(LDM_ERR_ARG, "%s has no text encoder", name);
+    const ldm_text_config *t = ldm_text_find(net->config->text);
+    if (!t) return LDM_ERR_ARG;
+    return net->text = *t, LDM_OK;
 }
 
 ldm_status app_network_find(const app_network_options *o, app_network *net) {
@@ -75,7 +85,9 @@ ldm_status app_network_find(const app_network_options *o, app_network *net) {
     ldm_text words = {0};
     if (!net->ckpt && (st = ldm_ckpt_open(o->model, &net->ckpt))) return st;
     st = ldm_identify(net->ckpt, &known, &stage, &words);
-    bool found = net->part == APP_UNET ? known != NULL : stage != NULL || known != NULL;
+    bool found = net->part == APP_UNET ? known != NULL
+                 : net->part == APP_TEXT ? known != NULL && known->text
+                                         : stage != NULL || known != NULL;
     if (!st && !found)
         st = ldm_fail(LDM_ERR_FORMAT, "%s: it is not clear which network this is (%s); name it with --config", o->model,
                       words.s ? words.s : "");
@@ -85,6 +97,7 @@ ldm_status app_network_find(const app_network_options *o, app_network *net) {
         const ldm_stage_config *s = ldm_stage_find(known->stage);
         if (s && !stage) net->stage = *s;
     }
+    if (!st && net->part == APP_TEXT) st = named(known->name, net);
     ldm_text_free(&words);
     return st;
 }
@@ -98,10 +111,20 @@ static void output(ldm_plan *p, ldm_tensor t) {
     ldm_plan_output(p, t, "y");
 }
 
+static ldm_status plan_text(const app_network_options *o, app_network *net) {
+    ldm_status st = ldm_plan_create(o->dtype, o->wdtype, &net->plan);
+    if (st) return st;
+    net->n = o->n ? o->n : 1, net->tokens = net->text.length;
+    ldm_tensor ids = ldm_plan_input(net->plan, "ids", LDM_I32, ldm_shape_of(2, net->n, net->tokens));
+    output(net->plan, ldm_text_emit(net->plan, &net->text, ids, o->skip ? o->skip : net->text.skip));
+    return net->plan->status;
+}
+
 ldm_status app_network_plan(const app_network_options *o, app_network *net) {
     ldm_status st = app_network_find(o, net);
     if (st) return st;
     const ldm_unet_config *u = &net->unet;
+    if (net->part == APP_TEXT) return plan_text(o, net);
     int f = net->part == APP_UNET ? 0 : ldm_stage_factor(&net->stage);
     int64_t native = net->config ? net->config->latent : net->part == APP_UNET ? 8 * ldm_unet_multiple(u) : 256 / f;
     net->n = o->n ? o->n : 1;

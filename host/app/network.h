@@ -4,9 +4,10 @@
 
 #include "app/app.h"
 #include "model/model.h"
+#include "model/text_encoder.h"
 
 typedef struct app_network_options {
-    const char *net; /* "unet", "encoder", "decoder"; "cin-ldm-8" is its unet; "vq-f4:decoder", "cin-ldm-8:decoder" */
+    const char *net; /* "unet", "encoder", "decoder", "text"; "cin-ldm-8" is its unet; "vq-f4:decoder", "sd15:text" */
     const char *config;  /* a name, or key=value text; NULL: from net, or from the file */
     const char *model;   /* checkpoint, or NULL */
     long long synthetic; /* seed when model is NULL; -1: none was given */
@@ -14,24 +15,26 @@ typedef struct app_network_options {
     int64_t n, h, w; /* of the network's own input: latent, or picture for an encoder; 0: native size */
     int64_t tokens;  /* of the context; 0: as many as the configuration has, or 77 */
     bool classes;    /* UNet: input "class" (i32) through the class embedder instead of "context" */
+    int skip;        /* text encoder: clip-skip; 0: its own */
 } app_network_options;
 
-typedef enum app_part { APP_UNET, APP_ENCODER, APP_DECODER } app_part;
+typedef enum app_part { APP_UNET, APP_ENCODER, APP_DECODER, APP_TEXT } app_part;
 
 typedef struct app_network {
     app_part part;
-    const ldm_config *config; /* NULL for a custom one or a bare first stage */
+    const ldm_config *config; /* NULL for a custom one, a bare first stage or a bare text encoder */
     ldm_unet_config unet;
     ldm_stage_config stage;
+    ldm_text_config text;
     int64_t n, h, w, tokens;
-    ldm_plan *plan; /* inputs x, temb, context | class, guidance (UNet); x (encoder); z (decoder); output y; all f32 */
+    ldm_plan *plan; /* inputs x, temb, context | class, guidance (UNet); x (encoder); z (decoder); ids (text); output y; all f32 */
     ldm_ckpt *ckpt;
     ldm_binding *binding;
     uint64_t seed;
     ldm_source source;
 } app_network;
 
-/* What is named, without a plan: part, config, unet, stage. */
+/* What is named, without a plan: part, config, unet, stage, text. */
 ldm_status app_network_find(const app_network_options *o, app_network *net);
 /* ... and its plan, unfinished (ldm_plan_finish is the caller's). */
 ldm_status app_network_plan(const app_network_options *o, app_network *net);

@@ -39,7 +39,7 @@ static ldm_map attn_block(ldm_plan *p, const char *name, ldm_map x) {
     ldm_map q = ldm_emit_linear(p, "q", h, x.c, LDM_LINEAR(.stored = LDM_STORED_CONV2D));
     ldm_map k = ldm_emit_linear(p, "k", h, x.c, LDM_LINEAR(.stored = LDM_STORED_CONV2D));
     ldm_map v = ldm_emit_linear(p, "v", h, x.c, LDM_LINEAR(.stored = LDM_STORED_CONV2D));
-    h = ldm_emit_attention(p, q, k, v, 1);
+    h = ldm_emit_attention(p, q, k, v, 1, false);
     h = ldm_emit_linear(p, "proj_out", h, x.c,
                         LDM_LINEAR(.stored = LDM_STORED_CONV2D, .residual = &x, .gain = LDM_BRANCH));
     ldm_plan_pop(p);

@@ -128,7 +128,8 @@ CONFIG(layout2img, "layout2img-openimages256", "OpenImages boxes to image", "vq-
        UNET(3, 3, 128, 4, LIST(1, 2, 3, 4), 3, LIST(8, 4, 2), TRANSFORMER(3, 512), .num_heads = 1), .ema = true,
        TEXT("bert-512x16", 92), UNCONDITIONAL);
 /* the factors 32, 16, 8 are never reached: attention in the middle only */
-#define SEMANTIC UNET(6, 3, 128, 3, LIST(1, 4, 8), 3, LIST(32, 16, 8), .num_heads = 8), .ema = true, UNCONDITIONAL
+#define SEMANTIC                                                                                                      \
+    UNET(6, 3, 128, 3, LIST(1, 4, 8), 3, LIST(32, 16, 8), .num_heads = 8), .labels = 182, .ema = true, UNCONDITIONAL
 CONFIG(semantic256, "semantic_synthesis256", "landscapes from semantic maps", "vq-f4", .0015, .0205, 1, 64, CONCAT,
        SEMANTIC);
 CONFIG(semantic512, "semantic_synthesis512", "landscapes from semantic maps", "vq-f4", .0015, .0205, 1, 128, CONCAT,

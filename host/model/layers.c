@@ -33,18 +33,18 @@ static ldm_map made(ldm_plan *p, ldm_tensor t, int64_t n, int64_t h, int64_t w, 
 static ldm_tensor param(ldm_plan *p, const char *name, const char *leaf, ldm_shape shape, ldm_param_fill fill,
                         double gain) {
     char full[128];
-    snprintf(full, sizeof full, "%s.%s", name, leaf);
+    snprintf(full, sizeof full, "%s%s", name, leaf);
     return ldm_plan_param(p, full, shape, fill, gain ? gain : 1);
 }
 
 static ldm_tensor bias(ldm_plan *p, const char *name, int64_t n) {
-    return param(p, name, "bias", ldm_shape_of(1, n), LDM_FILL_BIAS, 1);
+    return param(p, name, ".bias", ldm_shape_of(1, n), LDM_FILL_BIAS, 1);
 }
 
 ldm_map ldm_emit_conv(ldm_plan *p, const char *name, ldm_map x, int64_t k, const ldm_conv *o) {
     int r = o->kernel ? o->kernel : 3, stride = o->stride ? o->stride : 1, up = o->up ? o->up : 1;
     int begin = o->pad_end ? 0 : r / 2, end = o->pad_end ? 1 : r / 2;
-    ldm_tensor w = param(p, name, "weight", ldm_shape_of(4, k, x.c, (int64_t)r, (int64_t)r), LDM_FILL_WEIGHT, o->gain);
+    ldm_tensor w = param(p, name, ".weight", ldm_shape_of(4, k, x.c, (int64_t)r, (int64_t)r), LDM_FILL_WEIGHT, o->gain);
     ldm_tensor b = o->no_bias ? LDM_NONE : bias(p, name, k), vec = o->vec ? *o->vec : LDM_NONE;
     ldm_tensor in[] = {x.t, LDM_NONE, w, b, vec, o->residual ? o->residual->t : LDM_NONE};
     ldm_tensor y = ldm_plan_emit(
@@ -58,8 +58,10 @@ ldm_map ldm_emit_conv(ldm_plan *p, const char *name, ldm_map x, int64_t k, const
 
 ldm_map ldm_emit_linear(ldm_plan *p, const char *name, ldm_map x, int64_t k, const ldm_linear *o) {
     ldm_shape shape = {2 + (int)o->stored, {k, x.c, 1, 1}};
-    ldm_tensor w = param(p, name, "weight", shape, LDM_FILL_WEIGHT, o->gain);
-    ldm_tensor b = o->no_bias ? LDM_NONE : bias(p, name, k);
+    ldm_tensor w = param(p, name, o->joined ? "_weight" : ".weight", shape, LDM_FILL_WEIGHT, o->gain);
+    ldm_tensor b = o->no_bias  ? LDM_NONE
+                   : o->joined ? param(p, name, "_bias", ldm_shape_of(1, k), LDM_FILL_BIAS, 1)
+                               : bias(p, name, k);
     ldm_tensor in[] = {x.t, w, b, LDM_NONE, o->residual ? o->residual->t : LDM_NONE};
     ldm_tensor y = ldm_plan_emit(p, in, 5, "gemm m=%lld n=%lld k=%lld act=%s%s%s", LL(x.n * x.h * x.w), LL(k), LL(x.c),
                                  o->act ? o->act : "none", o->no_bias ? "" : " +bias", o->residual ? " +residual" : "");
@@ -68,7 +70,7 @@ ldm_map ldm_emit_linear(ldm_plan *p, const char *name, ldm_map x, int64_t k, con
 
 ldm_map ldm_emit_group_norm(ldm_plan *p, const char *name, ldm_map x, int groups, double eps, const char *act,
                             const ldm_tensor *scale_shift) {
-    ldm_tensor gamma = param(p, name, "weight", ldm_shape_of(1, x.c), LDM_FILL_SCALE, 1);
+    ldm_tensor gamma = param(p, name, ".weight", ldm_shape_of(1, x.c), LDM_FILL_SCALE, 1);
     ldm_tensor in[] = {x.t, gamma, bias(p, name, x.c), scale_shift ? *scale_shift : LDM_NONE};
     ldm_tensor y = ldm_plan_emit(p, in, 4, "group_norm n=%lld hw=%lld c=%lld groups=%d act=%s eps=%g%s", LL(x.n),
                                  LL(x.h * x.w), LL(x.c), groups, act, eps, scale_shift ? " +scaleshift" : "");
@@ -76,23 +78,24 @@ ldm_map ldm_emit_group_norm(ldm_plan *p, const char *name, ldm_map x, int groups
 }
 
 ldm_map ldm_emit_layer_norm(ldm_plan *p, const char *name, ldm_map x) {
-    ldm_tensor gamma = param(p, name, "weight", ldm_shape_of(1, x.c), LDM_FILL_SCALE, 1);
+    ldm_tensor gamma = param(p, name, ".weight", ldm_shape_of(1, x.c), LDM_FILL_SCALE, 1);
     ldm_tensor in[] = {x.t, gamma, bias(p, name, x.c)};
     ldm_tensor y = ldm_plan_emit(p, in, 3, "layer_norm rows=%lld c=%lld eps=1e-5", LL(x.n * x.h * x.w), LL(x.c));
     return made(p, y, x.n, x.h, x.w, x.c);
 }
 
-ldm_map ldm_emit_attention(ldm_plan *p, ldm_map q, ldm_map k, ldm_map v, int64_t heads) {
+ldm_map ldm_emit_attention(ldm_plan *p, ldm_map q, ldm_map k, ldm_map v, int64_t heads, bool causal) {
     ldm_tensor y =
-        ldm_plan_emit(p, (ldm_tensor[]){q.t, k.t, v.t}, 3, "attention n=%lld heads=%lld nq=%lld nkv=%lld d=%lld",
-                      LL(q.n), LL(heads), LL(q.h * q.w), LL(k.h * k.w), LL(q.c / heads));
+        ldm_plan_emit(p, (ldm_tensor[]){q.t, k.t, v.t}, 3, "attention n=%lld heads=%lld nq=%lld nkv=%lld d=%lld%s",
+                      LL(q.n), LL(heads), LL(q.h * q.w), LL(k.h * k.w), LL(q.c / heads), causal ? " causal=yes" : "");
     return made(p, y, q.n, q.h, q.w, q.c);
 }
 
-ldm_map ldm_emit_self_attention(ldm_plan *p, ldm_map qkv, int64_t heads, const char *layout) {
-    ldm_tensor y = ldm_plan_emit(p, (ldm_tensor[]){qkv.t, LDM_NONE, LDM_NONE}, 3,
-                                 "attention n=%lld heads=%lld nq=%lld nkv=%lld d=%lld layout=%s", LL(qkv.n), LL(heads),
-                                 LL(qkv.h * qkv.w), LL(qkv.h * qkv.w), LL(qkv.c / 3 / heads), layout);
+ldm_map ldm_emit_self_attention(ldm_plan *p, ldm_map qkv, int64_t heads, const char *layout, bool causal) {
+    ldm_tensor y =
+        ldm_plan_emit(p, (ldm_tensor[]){qkv.t, LDM_NONE, LDM_NONE}, 3,
+                      "attention n=%lld heads=%lld nq=%lld nkv=%lld d=%lld layout=%s%s", LL(qkv.n), LL(heads),
+                      LL(qkv.h * qkv.w), LL(qkv.h * qkv.w), LL(qkv.c / 3 / heads), layout, causal ? " causal=yes" : "");
     return made(p, y, qkv.n, qkv.h, qkv.w, qkv.c / 3);
 }
 

@@ -40,6 +40,7 @@ typedef enum ldm_stored { LDM_STORED_LINEAR, LDM_STORED_CONV1D, LDM_STORED_CONV2
 typedef struct ldm_linear {
     ldm_stored stored; /* [out,in]; a 1x1 convolution's [out,in,1] or [out,in,1,1] is the same layer */
     bool no_bias;
+    bool joined; /* named "<name>_weight", "<name>_bias": q, k and v of torch.nn.MultiheadAttention */
     const char *act;
     const ldm_map *residual;
     double gain; /* 1 */
@@ -51,9 +52,10 @@ ldm_map ldm_emit_linear(ldm_plan *p, const char *name, ldm_map x, int64_t k, con
 ldm_map ldm_emit_group_norm(ldm_plan *p, const char *name, ldm_map x, int groups, double eps, const char *act,
                             const ldm_tensor *scale_shift);
 ldm_map ldm_emit_layer_norm(ldm_plan *p, const char *name, ldm_map x); /* eps 1e-5 */
-ldm_map ldm_emit_attention(ldm_plan *p, ldm_map q, ldm_map k, ldm_map v, int64_t heads);
+/* causal: a query sees the keys up to its own place */
+ldm_map ldm_emit_attention(ldm_plan *p, ldm_map q, ldm_map k, ldm_map v, int64_t heads, bool causal);
 /* qkv [n,h,w,3c] in one tensor; layout "legacy" (head by head) or "packed" */
-ldm_map ldm_emit_self_attention(ldm_plan *p, ldm_map qkv, int64_t heads, const char *layout);
+ldm_map ldm_emit_self_attention(ldm_plan *p, ldm_map qkv, int64_t heads, const char *layout, bool causal);
 ldm_map ldm_emit_activation(ldm_plan *p, ldm_map x, const char *fn);
 ldm_map ldm_emit_geglu(ldm_plan *p, ldm_map x);             /* 2c -> c */
 ldm_map ldm_emit_concat(ldm_plan *p, ldm_map a, ldm_map b); /* on channels */

@@ -102,6 +102,7 @@ typedef struct ldm_config {
     int null_class;  /* its row for guidance; -1: none, guidance is refused */
     bool ema;        /* checkpoints hold EMA weights and sampling uses them */
     ldm_prediction prediction;
+    int labels;       /* > 0: the condition is a map of so many labels, through SpatialRescaler */
     int noise_levels; /* > 0: the condition is noised to a level below this, with the same schedule; labels name it */
     int f;           /* place in the ablation, 0 outside it */
 } ldm_config;
@@ -113,6 +114,10 @@ const ldm_stage_config *const *ldm_stage_list(void);
 
 /* The class embedder: ids i32 [n] -> context [n, 1, context_dim]. Parameter "cond_stage_model.embedding.weight". */
 ldm_tensor ldm_class_embedder_emit(ldm_plan *p, int n_classes, int dim, ldm_tensor ids);
+/* SpatialRescaler, of semantic maps: x [n,h,w,labels], 1 at a pixel's label and 0 elsewhere -> `stages` times halved by
+ * means of 2 x 2 (bilinear, as the authors do it), then mixed: [n,h/2^stages,w/2^stages,channels]. Parameter
+ * "cond_stage_model.channel_mapper.weight". */
+ldm_tensor ldm_rescaler_emit(ldm_plan *p, int stages, int channels, ldm_tensor x);
 
 /* Multiply-adds of convolutions, linear layers and attention products: what "GMAC per call" counts. segment -1: all. */
 double ldm_plan_macs(const ldm_plan *p, int segment);
@@ -121,7 +126,7 @@ double ldm_plan_macs(const ldm_plan *p, int segment);
 
 /* Matches every parameter of a plan to a tensor of a checkpoint, once. The networks in the plan are looked for whole,
  * each under the first prefix that has any of it: the UNet at "model.diffusion_model.", "diffusion_model." or "", a
- * first stage at "first_stage_model." or "". Missing, misshapen and left-over tensors are all counted, and the first
+ * first stage at "first_stage_model." or "", a text encoder at "cond_stage_model." or "". Missing, misshapen and left-over tensors are all counted, and the first
  * few named with their shapes, in one sentence (LDM_ERR_FORMAT). [C,C], [C,C,1] and [C,C,1,1] are one shape. Not left
  * over: other networks than the plan's (of a first stage, its other half), buffers of the schedule, training losses. */
 typedef struct ldm_binding ldm_binding;

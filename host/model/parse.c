@@ -1,5 +1,6 @@
 /* parse.c -- configurations from key=value text, with the authors' yaml names. */
 #include "model/model.h"
+#include "model/text_encoder.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,6 +107,47 @@ static bool stage_kind(void *user, const char *name, const char *value) {
         if (!strcmp(name, "kind") && !strcmp(value, kinds[i]))
             return ((ldm_stage_config *)user)->kind = (ldm_stage_kind)i, true;
     return false;
+}
+
+static bool text_kind(void *user, const char *name, const char *value) {
+    static const char *const kinds[] = {"bert", "clip", "openclip"};
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(name, "kind") && !strcmp(value, kinds[i]))
+            return ((ldm_text_config *)user)->kind = (ldm_text_kind)i, true;
+    return false;
+}
+
+ldm_status ldm_text_config_parse(const char *text, ldm_text_config *out) {
+    ldm_text_config c = {.kind = (ldm_text_kind)-1, .length = 77, .head_width = 64, .pad = -1};
+    int quick_gelu = -1;
+    const field fields[] = {{"vocab", &c.vocab, 1, NULL, NULL},
+                            {"length", &c.length, 1, NULL, NULL},
+                            {"width", &c.width, 1, NULL, NULL},
+                            {"layers", &c.layers, 1, NULL, NULL},
+                            {"heads", &c.heads, 1, NULL, NULL},
+                            {"head_width", &c.head_width, 1, NULL, NULL},
+                            {"hidden", &c.hidden, 1, NULL, NULL},
+                            {"quick_gelu", &quick_gelu, 1, NULL, NULL},
+                            {"pad", &c.pad, 1, NULL, NULL},
+                            {"skip", &c.skip, 1, NULL, NULL},
+                            {0}};
+    ldm_status st = parse(text, fields, text_kind, &c);
+    if (st) return st;
+    if (c.kind == (ldm_text_kind)-1) return ldm_fail(LDM_ERR_ARG, "config: kind= must be one of bert, clip, openclip");
+    const bool bert = c.kind == LDM_TEXT_BERT, clip = c.kind == LDM_TEXT_CLIP;
+    if (!c.vocab) c.vocab = bert ? 30522 : 49408;
+    if (!c.heads) c.heads = bert ? 8 : c.width / (c.head_width ? c.head_width : 1);
+    if (!c.hidden) c.hidden = 4 * c.width;
+    if (!c.skip) c.skip = c.kind == LDM_TEXT_OPENCLIP && c.layers > 1 ? 2 : 1;
+    if (c.pad < 0) c.pad = clip ? 49407 : 0;
+    c.quick_gelu = quick_gelu < 0 ? clip : quick_gelu > 0;
+    if (!positive(&c.vocab, 1) || !positive(&c.length, 1) || !positive(&c.width, 1) || !positive(&c.layers, 1) ||
+        !positive(&c.heads, 1) || !positive(&c.head_width, 1))
+        return ldm_fail(LDM_ERR_ARG, "config: width and layers must be given, and heads of head_width, above 0");
+    if (c.skip > c.layers)
+        return ldm_fail(LDM_ERR_ARG, "config: skip %d: wanted 1 to %d, the number of layers", c.skip, c.layers);
+    *out = c;
+    return LDM_OK;
 }
 
 ldm_status ldm_stage_config_parse(const char *text, ldm_stage_config *out) {

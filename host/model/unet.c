@@ -39,7 +39,7 @@ static ldm_map resblock(ldm_plan *p, const ldm_unet_config *c, ldm_map x, ldm_ma
 static ldm_map attention_block(ldm_plan *p, ldm_map x, int64_t heads) {
     ldm_map h = ldm_emit_group_norm(p, "norm", x, GROUPS, norm_eps, "none", NULL);
     h = ldm_emit_linear(p, "qkv", h, 3 * x.c, LDM_LINEAR(.stored = LDM_STORED_CONV1D));
-    h = ldm_emit_self_attention(p, h, heads, "legacy");
+    h = ldm_emit_self_attention(p, h, heads, "legacy", false);
     return ldm_emit_linear(p, "proj_out", h, x.c,
                            LDM_LINEAR(.stored = LDM_STORED_CONV1D, .residual = &x, .gain = LDM_BRANCH));
 }
@@ -51,7 +51,7 @@ static ldm_map cross_attention(ldm_plan *p, const char *name, ldm_map x, ldm_map
     ldm_map q = ldm_emit_linear(p, "to_q", x, x.c, LDM_LINEAR(.no_bias = true));
     ldm_map k = ldm_emit_linear(p, "to_k", context, x.c, LDM_LINEAR(.no_bias = true));
     ldm_map v = ldm_emit_linear(p, "to_v", context, x.c, LDM_LINEAR(.no_bias = true));
-    ldm_map h = ldm_emit_attention(p, q, k, v, heads);
+    ldm_map h = ldm_emit_attention(p, q, k, v, heads, false);
     h = ldm_emit_linear(p, "to_out.0", h, x.c, LDM_LINEAR(.residual = &residual, .gain = LDM_BRANCH));
     ldm_plan_pop(p);
     return h;
@@ -196,11 +196,4 @@ ldm_tensor ldm_unet_emit(ldm_plan *p, const ldm_unet_config *c, ldm_tensor x_in,
 
     x = ldm_emit_group_norm(p, "out.0", x, GROUPS, norm_eps, "silu", NULL);
     return ldm_emit_conv(p, "out.2", x, c->out_channels, LDM_CONV(.gain = LDM_AFTER_ACT)).t;
-}
-
-ldm_tensor ldm_class_embedder_emit(ldm_plan *p, int n_classes, int dim, ldm_tensor ids) {
-    if (p->status || ids == LDM_NONE) return LDM_NONE;
-    int64_t n = ldm_shape_count(&ldm_plan_tensor(p, ids)->shape);
-    ldm_tensor y = ldm_emit_lookup(p, "embedding", ids, n, "cond_stage_model.embedding.weight", n_classes, dim, 1);
-    return y == LDM_NONE ? y : ldm_plan_reshape(p, y, ldm_shape_of(3, n, (int64_t)1, (int64_t)dim));
 }

@@ -339,6 +339,7 @@ static ldm_status hoist(ldm_plan *p) {
 
 ldm_status ldm_plan_fuse(ldm_plan *p) {
     static bool (*const rewrites[])(ldm_plan *, int) = {one_head, one_token, gated, on_table, one_row};
+    if (!p->status) p->status = sweep(p);
     if (p->status) return p->status;
     for (size_t k = 0; k < sizeof rewrites / sizeof *rewrites; k++)
         for (int i = 0; i < p->steps;) {

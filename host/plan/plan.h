@@ -96,8 +96,8 @@ ldm_tensor ldm_plan_reshape(ldm_plan *p, ldm_tensor t, ldm_shape shape);
 /* `t` stored as `to`: a cast step, or `t` itself where it is so already. */
 ldm_tensor ldm_plan_cast(ldm_plan *p, ldm_tensor t, ldm_dtype to);
 void ldm_plan_output(ldm_plan *p, ldm_tensor t, const char *name); /* names it and keeps it */
-/* Rewrites what was emitted into fewer, larger steps with the same results up to rounding (fuse.c). Inputs, params and
- * outputs stay; weights that no step reads any more are still bound, but not loaded. Optional, before ldm_plan_finish.
+/* Rewrites what was emitted into fewer, larger steps with the same results up to rounding (fuse.c), without those whose
+ * results nobody reads. Inputs, params and outputs stay; weights that no step reads any more are still bound, but not loaded. Optional, before ldm_plan_finish.
  */
 ldm_status ldm_plan_fuse(ldm_plan *p);
 /* Checks, computes liveness and lays out the arena in chunks of at most max_chunk bytes (largest first, first fit);
