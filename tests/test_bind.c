@@ -27,7 +27,7 @@ static ldm_plan *unet_plan(const char *more, ldm_dtype weights) {
     ldm_tensor temb = ldm_plan_input(p, "temb", dtype, ldm_shape_of(2, (int64_t)1, (int64_t)32)), context = LDM_NONE;
     if (u.context_dim)
         context = ldm_plan_input(p, "context", dtype, ldm_shape_of(3, (int64_t)1, (int64_t)1, (int64_t)u.context_dim));
-    ldm_unet_emit(p, &u, x, temb, context, LDM_NONE, LDM_NONE);
+    ldm_plan_output(p, ldm_unet_emit(p, &u, x, temb, context, LDM_NONE, LDM_NONE), "y");
     CHECK_OK(p->status);
     return p;
 }
