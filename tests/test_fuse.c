@@ -126,7 +126,7 @@ static ldm_plan *cross_plan(const cross *c) {
     ldm_map q = ldm_emit_linear(p, "to_q", norm, width, LDM_LINEAR(.no_bias = true));
     ldm_map k = ldm_emit_linear(p, "to_k", context, width, LDM_LINEAR(.no_bias = true));
     ldm_map v = ldm_emit_linear(p, "to_v", context, width, LDM_LINEAR(.no_bias = true));
-    ldm_map attended = ldm_emit_attention(p, q, k, v, HEADS);
+    ldm_map attended = ldm_emit_attention(p, q, k, v, HEADS, false);
     ldm_map y = ldm_emit_linear(p, "to_out", attended, width, LDM_LINEAR(.residual = c->no_residual ? NULL : &a));
     if (c->read_q) copy_out(p, q, "z");
     if (c->read_norm) copy_out(p, norm, "z");
@@ -184,7 +184,7 @@ static ldm_plan *single_plan(const single *s) {
     ldm_map q = ldm_emit_linear(p, "to_q", norm, WIDTH, LDM_LINEAR(.no_bias = !s->q_bias, .act = s->act ? "silu" : 0));
     ldm_map k = ldm_emit_linear(p, "to_k", s->other_input ? other : norm, WIDTH, LDM_LINEAR(.no_bias = !s->k_bias));
     ldm_map v = ldm_emit_linear(p, "to_v", norm, WIDTH, LDM_LINEAR(.no_bias = !s->v_bias));
-    ldm_map attended = ldm_emit_attention(p, q, k, v, heads);
+    ldm_map attended = ldm_emit_attention(p, q, k, v, heads, false);
     ldm_map y = ldm_emit_linear(p, "to_out", attended, 2 * WIDTH, LDM_LINEAR(.no_bias = s->no_out_bias));
     if (s->read_q) copy_out(p, q, "z");
     if (s->read_k) copy_out(p, k, "z");
@@ -451,7 +451,7 @@ static ldm_plan *segments_plan(bool once) {
     ldm_map q = ldm_emit_linear(p, "to_q", x, width, LDM_LINEAR(0));
     ldm_map k = ldm_emit_linear(p, "to_k", context, width, LDM_LINEAR(0));
     ldm_map v = ldm_emit_activation(p, ldm_emit_linear(p, "to_v", context, width, LDM_LINEAR(0)), "silu");
-    ldm_map y = ldm_emit_attention(p, q, k, v, HEADS);
+    ldm_map y = ldm_emit_attention(p, q, k, v, HEADS, false);
     ldm_plan_output(p, y.t, "y");
     ldm_plan_emit_into(p, x.t, (ldm_tensor[]){x.t, y.t}, 2, "add count=%lld", (long long)(n * SIDE * SIDE * width));
     return p;
