@@ -120,8 +120,9 @@ static ldm_plan *cross_plan(const cross *c) {
     ldm_map x = input(p, "x", n, SIDE, width), h = input(p, "h", n, SIDE, width);
     ldm_map context =
         ldm_as_map(p, ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, n, c->tokens, context_width)));
-    ldm_map a = ldm_emit_linear(p, "to_a", h, width, LDM_LINEAR(.residual = &x, .act = c->act ? "silu" : NULL));
-    if (c->of_input) a = x;
+    ldm_map a = x;
+    if (!c->of_input)
+        a = ldm_emit_linear(p, "to_a", h, width, LDM_LINEAR(.residual = &x, .act = c->act ? "silu" : NULL));
     ldm_map norm = ldm_emit_layer_norm(p, "norm", a);
     ldm_map q = ldm_emit_linear(p, "to_q", norm, width, LDM_LINEAR(.no_bias = true));
     ldm_map k = ldm_emit_linear(p, "to_k", context, width, LDM_LINEAR(.no_bias = true));
@@ -309,12 +310,28 @@ typedef struct feed {
 static ldm_plan *feed_plan(const feed *f) {
     ldm_plan *p = fresh();
     ldm_map x = input(p, "x", 2, SIDE, WIDTH), wide = input(p, "wide", 2, SIDE, 6 * WIDTH);
-    ldm_map proj = ldm_emit_linear(p, "proj", x, 6 * WIDTH,
-                                   LDM_LINEAR(.residual = f->residual ? &wide : NULL, .act = f->act ? "silu" : NULL));
+    ldm_map proj = wide;
+    if (!f->of_input)
+        proj = ldm_emit_linear(p, "proj", x, 6 * WIDTH,
+                               LDM_LINEAR(.residual = f->residual ? &wide : NULL, .act = f->act ? "silu" : NULL));
     if (f->read_proj) copy_out(p, proj, "z");
     if (f->output_proj) ldm_plan_output(p, proj.t, "z");
-    ldm_plan_output(p, ldm_emit_geglu(p, f->of_input ? wide : proj).t, "y");
+    ldm_plan_output(p, ldm_emit_geglu(p, proj).t, "y");
     return p;
+}
+
+static void nobody_reads(void) {
+    CASE("what nobody reads is dropped where no rewrite applies, and its weights stay bound") {
+        ldm_plan *p = fresh();
+        ldm_map x = input(p, "x", 2, SIDE, WIDTH), h = ldm_emit_linear(p, "proj", x, WIDTH, LDM_LINEAR(0));
+        ldm_emit_layer_norm(p, "norm", ldm_emit_linear(p, "more", h, WIDTH, LDM_LINEAR(0)));
+        ldm_plan_output(p, h.t, "y");
+        int64_t weights = ldm_plan_params(p, NULL);
+        CHECK_OK(ldm_plan_fuse(p));
+        CHECK(!strcmp(ops_of(p, 0), "gemm"), "steps: %s", ops_of(p, 0));
+        CHECK(ldm_plan_params(p, NULL) == weights, "parameters vanished");
+        ldm_plan_destroy(p);
+    }
 }
 
 static void gated(void) {
@@ -490,6 +507,7 @@ int main(int argc, char **argv) {
     one_token();
     one_head();
     derived();
+    nobody_reads();
     gated();
     tables();
     rows();
