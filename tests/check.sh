@@ -1,4 +1,4 @@
-# check.sh -- what the tests of the tool share, for bash to read (. check.sh): counts of checks, and check itself. $suite is
+# check.sh -- what the tests of the tool share, for bash to read (. check.sh): counts of checks, check and expect. $suite is
 # printed with each failure; where $one_sentence is set, a failing command says exactly one sentence on stderr.
 # shellcheck shell=bash
 passed=0 failed=0
@@ -20,5 +20,15 @@ check() {
         failed=$((failed + 1))
     else
         passed=$((passed + 1))
+    fi
+}
+
+# expect NAME CONDITION...: a plain condition
+expect() {
+    local name=$1
+    shift
+    if "$@"; then passed=$((passed + 1)); else
+        echo "FAIL $suite: $name"
+        failed=$((failed + 1))
     fi
 }

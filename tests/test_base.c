@@ -55,6 +55,40 @@ static void files(void) {
     char dir[] = "/tmp/ldm-test-XXXXXX", path[300];
     if (!mkdtemp(dir)) return;
     snprintf(path, sizeof path, "%s/a/b", dir);
+    CASE("SHA-256 of the standard's examples, in pieces, of files") {
+        static const struct {
+            const char *text, *hex;
+        } want[] = {{"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+                    {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+                    {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+                     "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"}};
+        char hex[LDM_SHA256_HEX], whole[LDM_SHA256_HEX], again[LDM_SHA256_HEX], *a = malloc(1000000);
+        for (int i = 0; i < 3; i++) {
+            ldm_sha256_hex(want[i].text, strlen(want[i].text), hex);
+            CHECK(!strcmp(hex, want[i].hex), "'%s': %s", want[i].text, hex);
+        }
+        memset(a, 'a', 1000000);
+        ldm_sha256_hex(a, 1000000, whole);
+        CHECK(!strcmp(whole, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"), "a million a: %s", whole);
+        for (size_t piece = 1; piece < 200; piece += 13) {
+            ldm_sha256 h;
+            ldm_sha256_begin(&h);
+            for (size_t at = 0; at < 1000000; at += piece) ldm_sha256_add(&h, a, 1000000 - at < piece ? 1000000 - at : piece);
+            ldm_sha256_end(&h, hex);
+            CHECK(!strcmp(hex, whole), "in pieces of %zu: %s", piece, hex);
+        }
+        char name[] = "/tmp/ldm-hash-XXXXXX";
+        int fd = mkstemp(name);
+        CHECK(fd >= 0 && write(fd, a, 1000000) == 1000000, "temporary file");
+        CHECK_OK(ldm_sha256_file(name, hex));
+        CHECK_OK(ldm_sha256_file(name, again));
+        CHECK(!strcmp(hex, whole) && !strcmp(again, whole), "of a file: %s, again: %s", hex, again);
+        CHECK(pwrite(fd, "b", 1, 0) == 1 && write(fd, "c", 1) == 1, "temporary file");
+        CHECK_OK(ldm_sha256_file(name, again));
+        CHECK(strcmp(again, whole) != 0, "a changed file keeps its old hash");
+        close(fd), unlink(name), free(a);
+        CHECK(ldm_sha256_file(name, hex) == LDM_ERR_FORMAT, "a file that is not there");
+    }
     CASE("directories and whole files") {
         CHECK_OK(ldm_make_dirs(path));
         snprintf(path, sizeof path, "%s/a/b/c.txt", dir);

@@ -12,15 +12,6 @@ export XDG_DATA_HOME=$dir/data
 unset LDM_DATA_DIR LDM_NO_TUNED
 tiny="in_channels=3 out_channels=3 model_channels=32 num_res_blocks=1 channel_mult=1,2 attention_resolutions=2 num_heads=2 use_spatial_transformer=1 context_dim=16"
 
-# expect NAME CONDITION...: a plain condition
-expect() {
-    local name=$1
-    shift
-    if "$@"; then passed=$((passed + 1)); else
-        echo "FAIL cli: $name"
-        failed=$((failed + 1))
-    fi
-}
 none_left() { [ -z "$(find . -name '*.tmp.*' -print -quit)" ]; }
 
 # ---- help and usage
@@ -28,7 +19,7 @@ check "help" 0 "usage: ldm COMMAND" "$ldm" --help
 "$ldm" >out.txt 2>err.txt
 expect "no command: usage on stderr, status 1" test $? -eq 1 -a -s err.txt -a ! -s out.txt
 check "unknown command" 1 "no command 'frobnicate'" "$ldm" frobnicate
-for c in devices info plan encode decode roundtrip run op diff sample verify selftest ablate tune; do
+for c in devices info plan encode decode roundtrip run op diff sample verify selftest ablate tune eval; do
     check "$c --help" 0 "(-q, --quiet|--quiet)" "$ldm" $c --help
     check "$c wrong flag" 1 "option '--no-such-flag'" "$ldm" $c --no-such-flag
 done

@@ -30,6 +30,7 @@ APP_COMMAND(selftest);
 APP_COMMAND(bench);
 APP_COMMAND(ablate);
 APP_COMMAND(tune);
+APP_COMMAND(eval);
 
 /* ---- options -------------------------------------------------------------------------------------------------------
  */
@@ -60,6 +61,9 @@ ldm_status app_parse_size(const char *text, const char *what, size_t *out); /* "
  * a device + driver is seen. */
 ldm_status app_open_device(ldm_cl **out);
 ldm_status app_open_untested(ldm_cl **out); /* the same without the self-test: for what judges the device itself, or runs nothing */
+
+/* `ldm info` of a picture: *picture says whether it is a PNG; its size and texts are added to `out`. */
+ldm_status app_picture_info(const char *path, ldm_text *out, bool *picture);
 
 /* ---- self-test ------------------------------------------------------------------------------------------------------
  */

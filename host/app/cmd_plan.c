@@ -68,6 +68,12 @@ APP_COMMAND(info) {
     const ldm_stage_config *stage;
     ldm_status st = LDM_OK;
     TRY(app_parse(self, table, argc, argv, 1, 1, &words, &ctx));
+    bool picture;
+    TRY(app_picture_info(words[0], &out, &picture));
+    if (picture) {
+        fputs(out.s ? out.s : "", stdout);
+        goto done;
+    }
     TRY(ldm_ckpt_open(words[0], &c));
     ldm_text guess = {0};
     TRY(ldm_identify(c, &config, &stage, &guess));

@@ -158,6 +158,20 @@ uint64_t ldm_hash(uint64_t seed, uint64_t stream, uint64_t i);
 uint64_t ldm_hash_text(const char *s); /* FNV-1a, for naming streams */
 uint64_t ldm_hash_bytes(uint64_t h, const void *data,
                         size_t n); /* continue a FNV-1a hash; start with ldm_hash_text("") */
+/* SHA-256, as 64 lower-case hexadecimal digits and a NUL. */
+typedef struct ldm_sha256 {
+    uint32_t h[8];
+    uint64_t n;
+    uint8_t part[64];
+} ldm_sha256;
+enum { LDM_SHA256_HEX = 65 };
+void ldm_sha256_begin(ldm_sha256 *s);
+void ldm_sha256_add(ldm_sha256 *s, const void *data, size_t n);
+void ldm_sha256_end(ldm_sha256 *s, char *hex);
+void ldm_sha256_hex(const void *data, size_t n, char *hex);
+/* Of a file; remembered in the cache folder by path, size and time of change, since models are large. */
+ldm_status ldm_sha256_file(const char *path, char *hex);
+
 float ldm_uniform(uint64_t seed, uint64_t stream, uint64_t i); /* [-1, 1), a multiple of 2^-23: exact in f32 */
 
 /* ---- text -------------------------------------------------------------------------------------------------------- */
