@@ -4,9 +4,11 @@
  *   part [n, groups, entries, 2] mean and sum of squared deviations of each block   coef [n, 3, c] mean, factor, addend
  *   reference  reference/ref_group_norm.c          host  host/ops/group_norm.c
  *
- *   group_norm_blocks  statistics: a work-group takes GROUP columns (channels of whole groups, or a piece of one group wider
- *                      than GROUP) of a block of rows; a work-item takes ROWS rows of one column into registers and makes
- *                      its mean and squared deviations in two passes; one work-item a group merges the columns in order
+ *   group_norm_blocks  statistics of the blocks from first_block on, of `blocks` of the whole map; x begins with the first
+ *                      of them and has hw pixels. A work-group takes GROUP columns (channels of whole groups, or a piece
+ *                      of one group wider than GROUP) of a block of rows; a work-item takes ROWS rows of one column into
+ *                      registers and makes its mean and squared deviations in two passes; one work-item a group merges
+ *                      the columns in order
  *   group_norm_merge   a work-group a group: merges the blocks by a fixed tree, makes coef
  *   group_norm_affine  y from x and coef: a work-item takes 4 channels (1 without VEC) of APPLY_ROWS rows
  *   Statistics do not depend on how they are applied; blocks and merge order depend on the sizes only.
@@ -34,7 +36,7 @@
 /* A group's channels are cut into `pieces` of `width`; a work-group has `per` pieces side by side (1 where pieces > 1). */
 __kernel WORK_GROUP(GROUP)
 void group_norm_blocks(__global float *restrict part, __global const real *restrict x, int hw, int c, int groups, int width,
-                       int pieces, int per) {
+                       int pieces, int per, int first_block, int blocks) {
     __local float means[GROUP], squares[GROUP];
     const int lid = get_local_id(0), block = get_group_id(0), first = get_group_id(1) * per, in = get_group_id(2);
     const int cols = width * per, slices = GROUP / cols, col = lid % cols, slice = lid / cols;
@@ -85,7 +87,7 @@ void group_norm_blocks(__global float *restrict part, __global const real *restr
             all += FMA(here * off, off, squares[s * cols + lid * width + i]);
         }
     }
-    const long e = ((long)in * groups + (first + lid) / pieces) * ((long)get_num_groups(0) * pieces) + (long)block * pieces + piece;
+    const long e = (((long)in * groups + (first + lid) / pieces) * blocks + first_block + block) * pieces + piece;
     part[2 * e] = mid;
     part[2 * e + 1] = all;
 }

@@ -81,6 +81,12 @@ ldm_status ldm_buffer_fill(ldm_buffer *b, size_t offset, size_t bytes, uint32_t 
         "device %s: filling %zu bytes", b->cl->facts.name, bytes);
 }
 
+ldm_status ldm_buffer_copy(ldm_buffer *from, size_t from_offset, ldm_buffer *to, size_t to_offset, size_t bytes) {
+    return ldm_cl_check(
+        clEnqueueCopyBuffer(from->cl->queue, from->mem, to->mem, from_offset, to_offset, bytes, 0, NULL, NULL),
+        "device %s: copying %zu bytes", from->cl->facts.name, bytes);
+}
+
 ldm_status ldm_buffer_map(ldm_buffer *b, bool write, void **ptr) {
     cl_int e;
     void *p = clEnqueueMapBuffer(b->cl->queue, b->mem, CL_TRUE, write ? CL_MAP_WRITE | CL_MAP_READ : CL_MAP_READ, 0,

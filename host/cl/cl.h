@@ -56,6 +56,7 @@ typedef struct ldm_cl_options {
 } ldm_cl_options;
 
 ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out);
+bool ldm_cl_profiles(const ldm_cl *cl);            /* launches are timed */
 void ldm_cl_close(ldm_cl *cl);                     /* NULL is fine; buffers must be freed before */
 const ldm_device *ldm_cl_device(const ldm_cl *cl); /* owned by cl */
 /* Sets the device's `tuned`, which is cl's from now on: freed with `destroy` when replaced or when cl is closed. */
@@ -76,6 +77,8 @@ ldm_status ldm_buffer_write(ldm_buffer *b, size_t offset, const void *data,
                             size_t bytes); /* returns when data may be reused */
 ldm_status ldm_buffer_read(ldm_buffer *b, size_t offset, void *data, size_t bytes);       /* waits for the queue */
 ldm_status ldm_buffer_fill(ldm_buffer *b, size_t offset, size_t bytes, uint32_t pattern); /* multiples of 4 */
+/* Between two buffers of a device that do not overlap; enqueued. */
+ldm_status ldm_buffer_copy(ldm_buffer *from, size_t from_offset, ldm_buffer *to, size_t to_offset, size_t bytes);
 /* Direct access for packing large weights without a second copy; unmap before the next launch that uses it. */
 ldm_status ldm_buffer_map(ldm_buffer *b, bool write, void **ptr);
 ldm_status ldm_buffer_unmap(ldm_buffer *b, void *ptr);

@@ -301,6 +301,7 @@ void ldm_cl_close(ldm_cl *cl) {
     free(cl);
 }
 
+bool ldm_cl_profiles(const ldm_cl *cl) { return cl->profile; }
 const ldm_device *ldm_cl_device(const ldm_cl *cl) { return &cl->facts; }
 size_t ldm_cl_bytes(const ldm_cl *cl) { return cl->bytes; }
 size_t ldm_cl_peak_bytes(const ldm_cl *cl) { return cl->peak; }

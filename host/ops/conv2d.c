@@ -116,6 +116,13 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
+/* Taps of a tile of pixels are taken together where they lie inside for all of it. */
+static ldm_grain cpu_grain(const ldm_problem *p, const int *params, const ldm_device *d) {
+    int64_t rows = 1;
+    while (rows * out_w(p) % params[LDM_TILE_ROWS]) rows++;
+    return (ldm_grain){rows, 0};
+}
+
 static const ldm_tunable cpu_tunables[] = LDM_TILE_TUNABLES("TILE_PIXELS", "output pixels of a tile");
 
 static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
@@ -200,6 +207,15 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
+static ldm_grain gpu_grain(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return (ldm_grain){1, gpu_cut(p, params).k_range};
+}
+
+/* The library chooses its kernels by sizes we do not know. */
+static ldm_grain clblast_grain(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return (ldm_grain){1, pixels(p)};
+}
+
 /* A 1x1 convolution is a product as it lies; others gather their columns in scratch. */
 static bool is_product(const ldm_problem *p) {
     const int64_t *d = p->dim;
@@ -275,6 +291,7 @@ static const ldm_impl impls[] = {
      .scratch = ldm_winograd_gpu_scratch,
      .pack = ldm_winograd_gpu_pack,
      .record = ldm_winograd_gpu_record,
+     .grain = ldm_winograd_gpu_grain,
      .reference = ldm_winograd_gpu_reference,
      .cost = ldm_winograd_gpu_cost,
      .same_bound = LDM_WINOGRAD_GPU_SAME_BOUND},
@@ -289,6 +306,7 @@ static const ldm_impl impls[] = {
      .scratch = gpu_scratch,
      .pack = gpu_pack,
      .record = gpu_record,
+     .grain = gpu_grain,
      .exact = true},
     {.name = "conv2d_winograd",
      .idea = "Winograd F(4x4,3x3), a quarter of the products, or F(2x2,3x3), 4/9, for small maps; tiles turned in cache, "
@@ -301,6 +319,7 @@ static const ldm_impl impls[] = {
      .scratch = ldm_winograd_scratch,
      .pack = ldm_winograd_pack,
      .record = ldm_winograd_record,
+     .grain = ldm_winograd_grain,
      .reference = ldm_winograd_reference,
      .same_bound = LDM_WINOGRAD_SAME_BOUND,
      .cost = ldm_winograd_cost},
@@ -313,6 +332,7 @@ static const ldm_impl impls[] = {
      .legal = ldm_winograd_inplace_legal,
      .scratch = ldm_winograd_inplace_scratch,
      .record = ldm_winograd_inplace_record,
+     .grain = ldm_winograd_inplace_grain,
      .reference = ldm_winograd_inplace_reference,
      .same_bound = LDM_WINOGRAD_INPLACE_SAME_BOUND,
      .cost = ldm_winograd_inplace_cost},
@@ -340,6 +360,7 @@ static const ldm_impl impls[] = {
      .legal = cpu_legal,
      .pack = cpu_pack,
      .record = cpu_record,
+     .grain = cpu_grain,
      .exact = true},
     {.name = "conv2d_clblast",
      .idea =
@@ -348,6 +369,7 @@ static const ldm_impl impls[] = {
      .supports = clblast_supports,
      .scratch = clblast_scratch,
      .record = clblast_record,
+     .grain = clblast_grain,
      .exact = true},
     {.name = "conv2d_plain",
      .idea = "one work-item per output element",

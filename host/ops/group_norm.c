@@ -106,37 +106,61 @@ static size_t cpu_scratch(const ldm_problem *p, const int *params, const ldm_dev
     return coef_offset(p) + (size_t)(p->dim[N] * 3 * ldm_round_up(p->dim[C], 16)) * sizeof(float);
 }
 
+/* Blocks whose sums begin where a buffer may. */
+static int64_t aligned_blocks(size_t block_bytes, const ldm_device *d) {
+    int64_t n = 1;
+    while ((size_t)n * block_bytes % d->base_align) n++;
+    return n;
+}
+
+static ldm_grain cpu_grain(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return (ldm_grain){block_rows(p) * aligned_blocks((size_t)p->dim[GROUPS] * 2 * sizeof(float), d), 0};
+}
+
+static ldm_status cpu_phase(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_phase phase, int64_t first,
+                            int64_t count, ldm_recipe *r) {
+    const int64_t *d = p->dim, rows = block_rows(p), of_strip = ldm_ceil_div(count, rows);
+    if (phase == LDM_PHASE_GATHER) {
+        ldm_row_kernel(p, r, "group_norm_cpu.cl", "group_norm_stats_blocks");
+        ldm_rec_scratch(r, (size_t)(first / rows * d[GROUPS]) * 2 * sizeof(float));
+        ldm_rec_slot(r, SLOT_X);
+        ldm_rec_int(r, count);
+        ldm_rec_int(r, d[C]);
+        ldm_rec_int(r, d[GROUPS]);
+        ldm_rec_int(r, rows);
+        ldm_rec_local(r, (size_t)ldm_round_up(d[C], 16) * sizeof(float));
+        ldm_rec_local(r, (size_t)ldm_round_up(d[C], 16) * sizeof(float));
+        ldm_rec_range2(r, of_strip, d[N], 1, 1);
+    } else if (phase == LDM_PHASE_MERGE) {
+        ldm_row_kernel(p, r, "group_norm_cpu.cl", "group_norm_stats_merge");
+        ldm_rec_scratch(r, coef_offset(p));
+        ldm_rec_scratch(r, 0);
+        ldm_rec_slot(r, SLOT_GAMMA);
+        ldm_rec_slot(r, SLOT_BETA);
+        ldm_rec_slot(r, SLOT_SS);
+        for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
+        ldm_rec_int(r, rows);
+        ldm_rec_int(r, blocks(p));
+        ldm_rec_float(r, p->flt[0]);
+        ldm_rec_int(r, p->flags & SCALESHIFT ? 1 : 0);
+        ldm_rec_range2(r, d[GROUPS], d[N], 1, 1);
+    } else {
+        ldm_row_kernel(p, r, "group_norm_cpu.cl", "group_norm_apply_rows");
+        ldm_rec_slot(r, SLOT_Y);
+        ldm_rec_slot(r, SLOT_X);
+        ldm_rec_scratch(r, coef_offset(p));
+        ldm_rec_int(r, count);
+        ldm_rec_int(r, d[C]);
+        ldm_rec_int(r, rows);
+        ldm_rec_int(r, d[ACT]);
+        ldm_rec_range2(r, of_strip, d[N], 1, 1);
+    }
+    return r->status;
+}
+
 static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    const int64_t *d = p->dim, rows = block_rows(p);
-    ldm_row_kernel(p, r, "group_norm_cpu.cl", "group_norm_stats_blocks");
-    ldm_rec_scratch(r, 0);
-    ldm_rec_slot(r, SLOT_X);
-    for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
-    ldm_rec_int(r, rows);
-    ldm_rec_local(r, (size_t)ldm_round_up(d[C], 16) * sizeof(float));
-    ldm_rec_local(r, (size_t)ldm_round_up(d[C], 16) * sizeof(float));
-    ldm_rec_range2(r, blocks(p), d[N], 1, 1);
-    ldm_row_kernel(p, r, "group_norm_cpu.cl", "group_norm_stats_merge");
-    ldm_rec_scratch(r, coef_offset(p));
-    ldm_rec_scratch(r, 0);
-    ldm_rec_slot(r, SLOT_GAMMA);
-    ldm_rec_slot(r, SLOT_BETA);
-    ldm_rec_slot(r, SLOT_SS);
-    for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
-    ldm_rec_int(r, rows);
-    ldm_rec_int(r, blocks(p));
-    ldm_rec_float(r, p->flt[0]);
-    ldm_rec_int(r, p->flags & SCALESHIFT ? 1 : 0);
-    ldm_rec_range2(r, d[GROUPS], d[N], 1, 1);
-    ldm_row_kernel(p, r, "group_norm_cpu.cl", "group_norm_apply_rows");
-    ldm_rec_slot(r, SLOT_Y);
-    ldm_rec_slot(r, SLOT_X);
-    ldm_rec_scratch(r, coef_offset(p));
-    ldm_rec_int(r, d[HW]);
-    ldm_rec_int(r, d[C]);
-    ldm_rec_int(r, rows);
-    ldm_rec_int(r, d[ACT]);
-    ldm_rec_range2(r, blocks(p), d[N], 1, 1);
+    for (ldm_phase phase = LDM_PHASE_GATHER; phase <= LDM_PHASE_APPLY; phase++)
+        cpu_phase(p, params, dev, phase, 0, p->dim[HW], r);
     return r->status;
 }
 
@@ -179,42 +203,66 @@ static void gpu_kernel(const ldm_problem *p, int group, const char *kernel, ldm_
     ldm_rec_define(r, "VEC", p->dim[C] % 4 == 0);
 }
 
-static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+static ldm_grain gpu_grain(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return (ldm_grain){cut_of(p, params[0]).block_rows, 0};
+}
+
+static ldm_status gpu_phase(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_phase phase, int64_t first,
+                            int64_t count, ldm_recipe *r) {
     enum { APPLY_ROWS = 8 };
     const int64_t *d = p->dim;
     const int group = params[0];
     const cut k = cut_of(p, group);
-    gpu_kernel(p, group, "group_norm_blocks", r);
-    ldm_rec_scratch(r, 0);
-    ldm_rec_slot(r, SLOT_X);
-    for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
-    ldm_rec_int(r, k.width);
-    ldm_rec_int(r, k.pieces);
-    ldm_rec_int(r, k.per);
-    ldm_rec_range3(r, k.blocks * group, k.parts, d[N], group, 1, 1);
-    gpu_kernel(p, group, "group_norm_merge", r);
-    ldm_rec_scratch(r, gpu_coef_offset(p, group));
-    ldm_rec_scratch(r, 0);
-    ldm_rec_slot(r, SLOT_GAMMA);
-    ldm_rec_slot(r, SLOT_BETA);
-    ldm_rec_slot(r, SLOT_SS);
-    for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
-    ldm_rec_int(r, k.width);
-    ldm_rec_int(r, k.pieces);
-    ldm_rec_int(r, k.block_rows);
-    ldm_rec_int(r, k.blocks);
-    ldm_rec_float(r, p->flt[0]);
-    ldm_rec_int(r, p->flags & SCALESHIFT ? 1 : 0);
-    ldm_rec_range2(r, d[GROUPS] * group, d[N], group, 1);
-    gpu_kernel(p, group, "group_norm_affine", r);
-    ldm_rec_slot(r, SLOT_Y);
-    ldm_rec_slot(r, SLOT_X);
-    ldm_rec_scratch(r, gpu_coef_offset(p, group));
-    ldm_rec_int(r, d[HW]);
-    ldm_rec_int(r, d[C]);
-    ldm_rec_int(r, d[ACT] ? 2 : 0); /* ACT_SILU of common.clh */
-    ldm_rec_range2(r, ldm_ceil_div(d[HW], APPLY_ROWS) * (d[C] % 4 ? d[C] : d[C] / 4), d[N], 64, 1);
+    if (phase == LDM_PHASE_GATHER) {
+        gpu_kernel(p, group, "group_norm_blocks", r);
+        ldm_rec_scratch(r, 0);
+        ldm_rec_slot(r, SLOT_X);
+        ldm_rec_int(r, count);
+        ldm_rec_int(r, d[C]);
+        ldm_rec_int(r, d[GROUPS]);
+        ldm_rec_int(r, k.width);
+        ldm_rec_int(r, k.pieces);
+        ldm_rec_int(r, k.per);
+        ldm_rec_int(r, first / k.block_rows);
+        ldm_rec_int(r, k.blocks);
+        ldm_rec_range3(r, ldm_ceil_div(count, k.block_rows) * group, k.parts, d[N], group, 1, 1);
+    } else if (phase == LDM_PHASE_MERGE) {
+        gpu_kernel(p, group, "group_norm_merge", r);
+        ldm_rec_scratch(r, gpu_coef_offset(p, group));
+        ldm_rec_scratch(r, 0);
+        ldm_rec_slot(r, SLOT_GAMMA);
+        ldm_rec_slot(r, SLOT_BETA);
+        ldm_rec_slot(r, SLOT_SS);
+        for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
+        ldm_rec_int(r, k.width);
+        ldm_rec_int(r, k.pieces);
+        ldm_rec_int(r, k.block_rows);
+        ldm_rec_int(r, k.blocks);
+        ldm_rec_float(r, p->flt[0]);
+        ldm_rec_int(r, p->flags & SCALESHIFT ? 1 : 0);
+        ldm_rec_range2(r, d[GROUPS] * group, d[N], group, 1);
+    } else {
+        gpu_kernel(p, group, "group_norm_affine", r);
+        ldm_rec_slot(r, SLOT_Y);
+        ldm_rec_slot(r, SLOT_X);
+        ldm_rec_scratch(r, gpu_coef_offset(p, group));
+        ldm_rec_int(r, count);
+        ldm_rec_int(r, d[C]);
+        ldm_rec_int(r, d[ACT] ? 2 : 0); /* ACT_SILU of common.clh */
+        ldm_rec_range2(r, ldm_ceil_div(count, APPLY_ROWS) * (d[C] % 4 ? d[C] : d[C] / 4), d[N], 64, 1);
+    }
     return r->status;
+}
+
+static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    for (ldm_phase phase = LDM_PHASE_GATHER; phase <= LDM_PHASE_APPLY; phase++)
+        gpu_phase(p, params, dev, phase, 0, p->dim[HW], r);
+    return r->status;
+}
+
+/* One work-item sums a whole group: no strip has the whole map's order. */
+static ldm_grain plain_grain(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return (ldm_grain){1, p->dim[HW]};
 }
 
 static const ldm_impl impls[] = {
@@ -225,19 +273,24 @@ static const ldm_impl impls[] = {
      .tunables = gpu_tunables,
      .legal = ldm_row_group_legal,
      .scratch = gpu_scratch,
-     .record = gpu_record},
+     .record = gpu_record,
+     .grain = gpu_grain,
+     .record_phase = gpu_phase},
     {.name = "group_norm_cpu",
      .idea = "blocks of rows in cache, 16 channels at a time, blocks merged in order",
      .family = LDM_CPU,
      .supports = cpu_supports,
      .scratch = cpu_scratch,
-     .record = cpu_record},
+     .record = cpu_record,
+     .grain = cpu_grain,
+     .record_phase = cpu_phase},
     {.name = "group_norm_plain",
      .idea = "one work-item a group, then one an element",
      .family = LDM_PLAIN,
      .supports = plain_supports,
      .scratch = plain_scratch,
-     .record = plain_record},
+     .record = plain_record,
+     .grain = plain_grain},
     {0}};
 
 static const char *const cases[] = {"group_norm:f32 n=1 hw=64 c=64 groups=32",

@@ -102,6 +102,17 @@ typedef struct ldm_packing {
     void (*fn)(const struct ldm_packing *k, const float *src, void *dst); /* NULL for the file's layout */
 } ldm_packing;
 
+/* How far an output's bits hang on the map being made whole, for executors that make a large map strip by strip of rows: a
+ * strip gives the same bits as the whole where it begins at a multiple of `rows` and both have the same `order`. */
+typedef struct ldm_grain {
+    int64_t rows;  /* of the output that are made together, counted from the top; of group norm: pixels */
+    int64_t order; /* of the sums, where it depends on the sizes of the map: equal numbers, equal order */
+} ldm_grain;
+
+/* An op that sums over a whole map, on a map in strips: sums of each strip in turn to scratch, what they make of it, then
+ * each strip's output. Scratch is the whole map's, kept from the first to the last. */
+typedef enum ldm_phase { LDM_PHASE_GATHER, LDM_PHASE_MERGE, LDM_PHASE_APPLY } ldm_phase;
+
 struct ldm_impl {
     const char *name, *idea;       /* "conv2d_cpu", one line saying why it is fast */
     ldm_family family;
@@ -127,6 +138,11 @@ struct ldm_impl {
     /* What this row's algorithm has to do: its own arithmetic, and bytes to and from memory read and written once each,
      * what fits in caches not counted. NULL: the op's. */
     ldm_cost (*cost)(const ldm_problem *p, const int *params, const ldm_device *d);
+    ldm_grain (*grain)(const ldm_problem *p, const int *params, const ldm_device *d); /* NULL: {1, 0} */
+    /* NULL: `record` does for strips. Else one phase for `count` pixels from `first` on, a multiple of the grain, of the whole
+     * map p; maps in slots begin with pixel `first`. The phases of all strips are what `record` does. */
+    ldm_status (*record_phase)(const ldm_problem *p, const int *params, const ldm_device *d, ldm_phase phase, int64_t first,
+                               int64_t count, ldm_recipe *r);
     unsigned same_bound;           /* bit i: tunable i does not matter to this row's `reference` */
 };
 

@@ -210,6 +210,10 @@ ldm_status ldm_winograd_record(const ldm_problem *p, const int *params, const ld
     return r->status;
 }
 
+ldm_grain ldm_winograd_grain(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return (ldm_grain){params[OUT], 0};
+}
+
 void ldm_winograd_judged(const ldm_problem *p, int out, int turned, const float *const *in, const ldm_sample *which,
                          double *y, double *b) {
     const ref_out o = ldm_row_out(which, p->dim[N] * out_h(p) * out_w(p) * p->dim[K], p->dtype, y, b);

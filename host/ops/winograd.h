@@ -17,6 +17,11 @@ void ldm_winograd_reference(const ldm_problem *p, const int *params, const float
                             double *y, double *b);
 ldm_cost ldm_winograd_cost(const ldm_problem *p, const int *params, const ldm_device *d);
 
+/* Tiles are numbered from the top of the map. All three rows have OUT among their tunables, each at its place. */
+ldm_grain ldm_winograd_grain(const ldm_problem *p, const int *params, const ldm_device *d);
+ldm_grain ldm_winograd_inplace_grain(const ldm_problem *p, const int *params, const ldm_device *d);
+ldm_grain ldm_winograd_gpu_grain(const ldm_problem *p, const int *params, const ldm_device *d);
+
 ldm_cost ldm_winograd_gpu_cost(const ldm_problem *p, const int *params, const ldm_device *d);
 extern const ldm_tunable ldm_winograd_gpu_tunables[];
 enum { LDM_WINOGRAD_GPU_SAME_BOUND = 7 }; /* TILE_M's, TILE_N's and SPLIT's bits */

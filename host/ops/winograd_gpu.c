@@ -78,6 +78,10 @@ const char *ldm_winograd_gpu_prefers(const ldm_problem *p, const int *t, const l
                                                                        : "turning the tiles costs more than it saves";
 }
 
+ldm_grain ldm_winograd_gpu_grain(const ldm_problem *p, const int *t, const ldm_device *d) {
+    return (ldm_grain){t[OUT], strip_of(p, t).cut.k_range};
+}
+
 void ldm_winograd_gpu_reference(const ldm_problem *p, const int *t, const float *const *in, const ldm_sample *which,
                                 double *y, double *b) {
     ldm_winograd_judged(p, t[OUT], 1, in, which, y, b);

@@ -62,7 +62,7 @@ ldm_status ldm_plan_finish(ldm_plan *p, size_t max_chunk, size_t align) {
     TRY(lifetimes(p));
     for (int i = 0; i < p->tensors; i++) {
         ldm_tensor_kind kind = p->tensor[i].kind;
-        if (kind == LDM_INPUT || (kind == LDM_ACTIVATION && p->tensor[i].first >= 0)) order[count++] = i;
+        if (kind == LDM_INPUT || (kind == LDM_ACTIVATION && p->tensor[i].first >= 0 && !p->tensor[i].spilled)) order[count++] = i;
     }
     sorting = p;
     qsort(order, (size_t)count, sizeof *order, larger_first);

@@ -1,6 +1,7 @@
 /* exec_cl.c -- a plan on a device: implementations chosen, weights packed once into chunks, activations in the plan's
  * arena, one shared scratch, every step recorded. Running only enqueues. */
 #include "plan/exec_internal.h"
+#include "plan/strips.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +24,9 @@ typedef struct layout {
     int count;
     size_t chunk_bytes[64];
     int chunks;
-    size_t scratch, weights, activations, viewed;
+    ldm_strips *strips; /* by step; count 0: made whole */
+    int steps;          /* of these */
+    size_t scratch, weights, activations, viewed, pool, host;
 } layout;
 
 typedef struct exec_cl {
@@ -32,12 +35,17 @@ typedef struct exec_cl {
     layout l;
     ldm_buffer *weights[64], **arena, **window, *scratch; /* window by tensor */
     ldm_step **step;
+    ldm_buffer *pool;     /* of strips */
+    ldm_strip_job **job;  /* by step, of those in strips */
+    char **host;          /* by tensor: spilled maps */
 } exec_cl;
 
 static void layout_free(layout *l) {
     free(l->choice);
     free(l->weight);
     free(l->packed);
+    for (int i = 0; i < l->steps; i++) ldm_strips_free(&l->strips[i]);
+    free(l->strips);
 }
 
 /* "conv2d=conv2d_plain,gemm=..." -> the row forced for op, or NULL */
@@ -74,10 +82,26 @@ static bool is_viewed(const ldm_plan *p, const ldm_device *d, const ldm_source *
     return s ? seen(p, s, w->tensor) != NULL : p->tensor[w->tensor].rule == LDM_GIVEN;
 }
 
+/* Most bytes of spilled maps alive at a time. */
+static size_t host_bytes(const ldm_plan *p) {
+    size_t most = 0;
+    for (int i = 0; i < p->steps; i++) {
+        size_t now = 0;
+        for (int t = 0; t < p->tensors; t++) {
+            const ldm_tensor_info *m = &p->tensor[t];
+            if (m->spilled && m->first <= i && m->last >= i) now += (size_t)ldm_shape_count(&m->shape) * ldm_dtype_size(m->dtype);
+        }
+        if (now > most) most = now;
+    }
+    return most;
+}
+
 static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const ldm_source *source, const char *impl, layout *l) {
     ldm_status st = LDM_OK;
     memset(l, 0, sizeof *l);
     TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *l->choice, (void **)&l->choice));
+    TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *l->strips, (void **)&l->strips));
+    l->steps = p->steps;
     TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *l->weight, (void **)&l->weight));
     TRY(ldm_alloc((size_t)(p->steps + 1) * LDM_MAX_SLOTS / 2 * sizeof *l->packed, (void **)&l->packed));
     for (int i = 0; i < p->steps; i++) {
@@ -90,7 +114,12 @@ static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const ldm_sour
         st = row ? ldm_choose_named(&s->problem, d, row, &l->choice[i]) : ldm_choose(&s->problem, d, &l->choice[i]);
         if (st) TRY(ldm_prefix(st, "step %d (%s)", i, s->scope));
         const ldm_impl *chosen = l->choice[i].impl;
-        size_t scratch = chosen->scratch ? chosen->scratch(&s->problem, l->choice[i].params, d) : 0;
+        const bool striped = ldm_step_spilled(p, i);
+        if (striped) {
+            TRY(ldm_strips_make(p, i, &l->choice[i], d, &l->strips[i]));
+            if (l->strips[i].pool > l->pool) l->pool = l->strips[i].pool;
+        }
+        size_t scratch = striped ? l->strips[i].scratch : chosen->scratch ? chosen->scratch(&s->problem, l->choice[i].params, d) : 0;
         if (scratch > d->max_alloc)
             TRY(ldm_fail(LDM_ERR_NOMEM, "step %d (%s): scratch of %.1f MiB, the device allows buffers of %.1f MiB", i,
                          s->scope, (double)scratch / 0x1p20, (double)d->max_alloc / 0x1p20));
@@ -126,6 +155,8 @@ static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const ldm_sour
     }
     for (int i = 0; i < l->chunks; i++) l->weights += l->chunk_bytes[i];
     for (int i = 0; i < p->chunks; i++) l->activations += p->chunk_bytes[i];
+    l->activations += l->pool;
+    l->host = host_bytes(p);
 done:
     if (st) layout_free(l), memset(l, 0, sizeof *l);
     return st;
@@ -135,7 +166,8 @@ ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, const ldm_sou
     layout l;
     ldm_status st = lay_out(p, d, w, NULL, &l);
     if (st) return st;
-    *out = (ldm_memory){l.weights, l.activations, l.scratch, l.viewed};
+    *out = (ldm_memory){.weights = l.weights, .activations = l.activations, .scratch = l.scratch, .viewed = l.viewed, .host = l.host};
+    for (int i = 0; i < p->steps; i++) out->striped += l.strips[i].count > 0;
     layout_free(&l);
     return LDM_OK;
 }
@@ -237,6 +269,7 @@ static ldm_status window_of(exec_cl *e, ldm_tensor t, ldm_buffer **out) {
         const ldm_plan *p = e->base.plan;
         size_t offset;
         const ldm_tensor_info *r = &p->tensor[ldm_view_root(p, t, &offset)];
+        if (r->spilled) return ldm_fail(LDM_ERR_ARG, "tensor %d lies in host memory, and is not alive now", t);
         size_t bytes = (size_t)ldm_shape_count(&p->tensor[t].shape) * ldm_dtype_size(p->tensor[t].dtype);
         ldm_status st = ldm_buffer_window(e->arena[r->chunk], r->offset + offset, bytes, &e->window[t]);
         if (st) return st;
@@ -254,20 +287,36 @@ static ldm_status record_step(exec_cl *e, int i, ldm_recipe *recipe) {
         if (s->slot[j] == LDM_NONE) continue;
         if (e->l.weight[i][j] >= 0) {
             slot[j] = e->l.packed[e->l.weight[i][j]].window;
-        } else {
+        } else if (!p->tensor[ldm_view_root(p, s->slot[j], NULL)].spilled) {
             ldm_status st = window_of(e, s->slot[j], &slot[j]);
             if (st) return st;
         }
     }
+    if (e->l.strips[i].count)
+        return ldm_strip_job_create(e->cl, p, i, &e->l.choice[i], &e->l.strips[i], slot, e->pool, e->scratch, e->host,
+                                    &e->job[i]);
     *recipe = (ldm_recipe){0};
     ldm_status st = e->l.choice[i].impl->record(&s->problem, e->l.choice[i].params, ldm_cl_device(e->cl), recipe);
     return st ? st : ldm_step_create(e->cl, recipe, slot, n, e->scratch, &e->step[i]);
 }
 
-static ldm_status run_step(ldm_exec *base, int i) { return ldm_step_enqueue(((exec_cl *)base)->step[i]); }
+static ldm_status run_step(ldm_exec *base, int i) {
+    exec_cl *e = (exec_cl *)base;
+    return e->job[i] ? ldm_strip_job_run(e->job[i]) : ldm_step_enqueue(e->step[i]);
+}
 static ldm_status finish(ldm_exec *base) { return ldm_cl_finish(((exec_cl *)base)->cl); }
 static const ldm_choice *choice(const ldm_exec *base, int i) { return &((const exec_cl *)base)->l.choice[i]; }
-static double step_seconds(ldm_exec *base, int i) { return ldm_step_seconds(((exec_cl *)base)->step[i]); }
+static double step_seconds(ldm_exec *base, int i) {
+    exec_cl *e = (exec_cl *)base;
+    return e->job[i] ? ldm_strip_job_seconds(e->job[i]) : ldm_step_seconds(e->step[i]);
+}
+
+/* A spilled tensor's elements; NULL: it is not spilled, or not alive. */
+static char *spilled_at(const exec_cl *e, ldm_tensor t) {
+    size_t offset;
+    char *whole = e->host[ldm_view_root(e->base.plan, t, &offset)];
+    return whole ? whole + offset : NULL;
+}
 
 static ldm_status peek(ldm_exec *base, ldm_tensor t, float *data) {
     exec_cl *e = (exec_cl *)base;
@@ -281,6 +330,7 @@ static ldm_status peek(ldm_exec *base, ldm_tensor t, float *data) {
         ldm_round_tensor(i->dtype, &i->shape, data);
         return LDM_OK;
     }
+    if (spilled_at(e, t)) return ldm_to_f32(i->dtype, spilled_at(e, t), n, data), LDM_OK;
     TRY(window_of(e, t, &b));
     if (i->dtype == LDM_F32) return ldm_buffer_read(b, 0, data, n * sizeof *data);
     TRY(ldm_alloc(n * ldm_dtype_size(i->dtype), &bytes));
@@ -299,6 +349,7 @@ static ldm_status poke(ldm_exec *base, ldm_tensor t, const float *data) {
     void *bytes = NULL;
     ldm_status st = LDM_OK;
     if (i->kind == LDM_PARAM) return ldm_fail(LDM_ERR_ARG, "%s: a weight cannot be written", i->name);
+    if (spilled_at(e, t)) return ldm_from_f32(i->dtype, data, n, spilled_at(e, t)), LDM_OK;
     TRY(window_of(e, t, &b));
     if (i->dtype == LDM_F32) return ldm_buffer_write(b, 0, data, n * sizeof *data);
     TRY(ldm_alloc(n * ldm_dtype_size(i->dtype), &bytes));
@@ -313,6 +364,9 @@ static void destroy(ldm_exec *base) {
     exec_cl *e = (exec_cl *)base;
     if (e->cl) ldm_cl_finish(e->cl);
     for (int i = 0; e->step && i < base->plan->steps; i++) ldm_step_destroy(e->step[i]);
+    for (int i = 0; e->job && i < base->plan->steps; i++) ldm_strip_job_destroy(e->job[i]);
+    for (int i = 0; e->host && i < base->plan->tensors; i++) free(e->host[i]);
+    ldm_buffer_destroy(e->pool);
     for (int i = 0; e->window && i < base->plan->tensors; i++) ldm_buffer_destroy(e->window[i]);
     for (int i = 0; i < e->l.count; i++) ldm_buffer_destroy(e->l.packed[i].window);
     for (int i = 0; i < 64; i++) ldm_buffer_destroy(e->weights[i]);
@@ -320,6 +374,8 @@ static void destroy(ldm_exec *base) {
     ldm_buffer_destroy(e->scratch);
     layout_free(&e->l);
     free(e->step);
+    free(e->job);
+    free(e->host);
     free(e->window);
     free(e->arena);
     free(e);
@@ -348,7 +404,10 @@ ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, c
     TRY(ldm_alloc((size_t)p->tensors * sizeof *e->window, (void **)&e->window));
     TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *e->step, (void **)&e->step));
     TRY(ldm_alloc((size_t)(p->chunks + 1) * sizeof *e->arena, (void **)&e->arena));
+    TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *e->job, (void **)&e->job));
+    TRY(ldm_alloc((size_t)(p->tensors + 1) * sizeof *e->host, (void **)&e->host));
     for (int i = 0; i < p->chunks; i++) TRY(ldm_buffer_create(cl, p->chunk_bytes[i], &e->arena[i]));
+    if (e->l.pool) TRY(ldm_buffer_create(cl, e->l.pool, &e->pool));
     if (e->l.scratch) TRY(ldm_buffer_create(cl, e->l.scratch, &e->scratch));
     TRY(load_weights(e));
     TRY(ldm_alloc(sizeof *recipe, (void **)&recipe));

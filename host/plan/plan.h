@@ -29,6 +29,7 @@ typedef struct ldm_tensor_info {
     int first, last;   /* steps that write first / read last */
     int chunk;         /* activations and inputs: place in the arena */
     size_t offset;
+    bool spilled; /* activations: lies in host memory, not in the arena (ldm_plan_spill) */
     double gain; /* params: synthetic weights are uniform with standard deviation gain/sqrt(fan_in) */
     int fill;    /* params: ldm_param_fill */
     int rule;    /* params: ldm_rule; all but LDM_GIVEN are made of `parts` others, of[] */
@@ -69,6 +70,7 @@ typedef struct ldm_plan {
     int depth, cut[32]; /* lengths of the scope to go back to */
     int chunks;         /* arena, after ldm_plan_finish */
     size_t *chunk_bytes;
+    size_t strip_bytes; /* of a strip of spilled maps, all maps of a step together */
     ldm_status status; /* first failure while emitting; its sentence is the thread's message */
 } ldm_plan;
 
@@ -100,6 +102,11 @@ void ldm_plan_output(ldm_plan *p, ldm_tensor t, const char *name); /* names it a
  * results nobody reads. Inputs, params and outputs stay; weights that no step reads any more are still bound, but not loaded. Optional, before ldm_plan_finish.
  */
 ldm_status ldm_plan_fuse(ldm_plan *p);
+/* Maps of more than `most` bytes (0: none) will lie in host memory, those of which every step can be made strip by strip
+ * (strips.h): one picture's, through convolutions, group norms and what goes element by element. The results are the same
+ * bits. Strips take strip_bytes on the device at most. Before ldm_plan_finish; may be asked again with other numbers, which
+ * want another ldm_plan_finish. */
+ldm_status ldm_plan_spill(ldm_plan *p, const ldm_device *d, size_t most, size_t strip_bytes);
 /* Checks, computes liveness and lays out the arena in chunks of at most max_chunk bytes (largest first, first fit);
  * a tensor larger than max_chunk is refused by name. */
 ldm_status ldm_plan_finish(ldm_plan *p, size_t max_chunk, size_t align);
@@ -142,7 +149,9 @@ typedef struct ldm_exec ldm_exec;
 
 /* What creating a device executor would take, before anything is allocated. */
 typedef struct ldm_memory {
-    size_t weights, activations, scratch; /* bytes on the device */
+    size_t weights, activations, scratch; /* bytes on the device; strips are among the activations */
+    size_t host;                          /* most bytes of spilled maps at a time */
+    int striped;                          /* steps made strip by strip */
     size_t viewed;                        /* of weights, beside those: read where the source has them */
 } ldm_memory;
 /* w NULL: of a source that lets every weight be viewed, as a file of f32 does. */

@@ -17,7 +17,8 @@ ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out)
         ldm_cost cost = op->cost(&s->problem);
         ldm_tensor y = s->slot[ldm_op_slots(op) - 1];
         while (p->tensor[y].kind == LDM_VIEW) y = p->tensor[y].parent;
-        snprintf(place, sizeof place, "%d:0x%zx", p->tensor[y].chunk, p->tensor[y].offset);
+        if (p->tensor[y].spilled) snprintf(place, sizeof place, "host");
+        else snprintf(place, sizeof place, "%d:0x%zx", p->tensor[y].chunk, p->tensor[y].offset);
         ldm_text_add(out, "%5d %-34s %-100s %-18s %-26s %10.2f %8.2f %s\n", i, s->scope,
                      ldm_problem_text(&s->problem, text, sizeof text), c.impl ? c.impl->name : "-",
                      c.impl ? ldm_choice_params(&c, params, sizeof params) : "-", cost.flops * 1e-6, cost.bytes * 1e-6,
@@ -38,6 +39,9 @@ ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out)
         ldm_text_add(out, "peak device memory: weights %.1f MiB + activations %.1f MiB + scratch %.1f MiB = %.1f MiB\n",
                      (double)m.weights / 0x1p20, (double)m.activations / 0x1p20, (double)m.scratch / 0x1p20,
                      (double)(m.weights + m.activations + m.scratch) / 0x1p20);
+        if (m.striped)
+            ldm_text_add(out, "%d steps are made in strips: their maps, %.1f MiB at most, lie in host memory\n", m.striped,
+                         (double)m.host / 0x1p20);
         if (m.viewed)
             ldm_text_add(out, "beside it %.1f MiB of weights are read where a file of f32 has them\n", (double)m.viewed / 0x1p20);
     }
