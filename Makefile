@@ -43,6 +43,7 @@ FORCE:
 $(B)/host/app/record.o: $(B)/gen/commit.h
 $(B)/host/app/record.o: CFLAGS += -I$(B)/gen
 $(B)/tests/test_record: $(B)/host/app/record.o
+$(B)/tests/test_condition: $(B)/host/app/condition.o
 $(B)/tests/test_compare: $(B)/bench/compare.o
 $(B)/tests/test_shapes: $(B)/host/app/network.o
 ifneq ($(shell command -v protoc-c),) # without protobuf-c the test says that it was left out

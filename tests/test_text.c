@@ -2,6 +2,7 @@
  * cut and what is taken literally, text that is not UTF-8. */
 #include "test.h"
 #include "text/text.h"
+#include <jansson.h>
 #include <zlib.h>
 
 /* ---- the witness's ids ------------------------------------------------------------------------------------------- */
@@ -182,6 +183,70 @@ static void long_prompts(ldm_tokenizer *const *t) {
     free(s);
 }
 
+/* ---- layouts ----------------------------------------------------------------------------------------------------- */
+
+static void layouts_of_the_witness(void) {
+    json_t *cases = json_load_file("tests/fixtures/condition/layouts.json", 0, NULL), *c;
+    size_t i, k;
+    int compared = 0;
+    CHECK(cases, "layouts.json cannot be read");
+    json_array_foreach(cases, i, c) {
+        char *text = json_dumps(json_object_get(c, "boxes"), JSON_REAL_PRECISION(17));
+        int classes = (int)json_integer_value(json_object_get(c, "classes"));
+        int32_t tokens[LDM_LAYOUT_TOKENS];
+        json_t *want = json_object_get(c, "tokens"), *token;
+        CHECK_OK(ldm_layout_parse(text, strlen(text), "boxes.json", classes, tokens));
+        CHECK(json_array_size(want) == LDM_LAYOUT_TOKENS, "92 tokens");
+        json_array_foreach(want, k, token) {
+            CHECK(tokens[k] == json_integer_value(token), "layout %zu, token %zu: %d, wanted %d", i, k, tokens[k],
+                  (int)json_integer_value(token));
+            compared++;
+        }
+        free(text);
+    }
+    CHECK(compared == 10 * LDM_LAYOUT_TOKENS, "%d tokens", compared);
+    json_decref(cases);
+}
+
+static void layouts_refused(void) {
+    static const struct {
+        const char *json, *sentence;
+    } bad[] = {
+        {"", "line 1"},
+        {"{}", "is not a list of boxes"},
+        {"[1]", "box 1: is not an object"},
+        {"[{\"x0\":0,\"y0\":0,\"x1\":1,\"y1\":1}]", "box 1: \"class\" is missing"},
+        {"[{\"class\":1,\"x0\":0,\"y0\":0,\"x1\":1}]", "box 1: \"y1\" is missing"},
+        {"[{\"class\":340,\"x0\":0,\"y0\":0,\"x1\":1,\"y1\":1}]", "whole number from 0 to 339"},
+        {"[{\"class\":1.5,\"x0\":0,\"y0\":0,\"x1\":1,\"y1\":1}]", "whole number from 0 to 339"},
+        {"[{\"class\":1,\"x0\":-0.1,\"y0\":0,\"x1\":1,\"y1\":1}]", "\"x0\" is not a number from 0 to 1"},
+        {"[{\"class\":1,\"x0\":0,\"y0\":0,\"x1\":1.01,\"y1\":1}]", "\"x1\" is not a number from 0 to 1"},
+        {"[{\"class\":1,\"x0\":0,\"y0\":0,\"x1\":1,\"y1\":\"1\"}]", "\"y1\" is not a number from 0 to 1"},
+        {"[{\"class\":1,\"x0\":0.5,\"y0\":0,\"x1\":0.25,\"y1\":1}]", "from (0.5, 0) to (0.25, 1), wanted x0 < x1"},
+        {"[{\"class\":1,\"x0\":0,\"y0\":1,\"x1\":1,\"y1\":1}]", "wanted x0 < x1"},
+        {"[{\"class\":1,\"x0\":0,\"y0\":0,\"x1\":1,\"y1\":1,\"colour\":3}]", "\"colour\" is not one of"},
+        {"[{\"class\":1,\"x0\":0,\"y0\":0,\"x1\":1,\"y1\":1,\"modifiers\":[\"big\"]}]", "modifier 'big' is not one of"},
+        {"[{\"class\":1,\"x0\":0,\"y0\":0,\"x1\":1,\"y1\":1,\"modifiers\":\"inside\"}]", "is not a list of words"},
+        {"[{\"class\":1,\"class\":2}]", "line 1"},
+        {"[{\"class\":1,\"x0\":0,\"y0\":0,\"x1\":1,\"y1\":1}] x", "line 1"},
+    };
+    int32_t tokens[LDM_LAYOUT_TOKENS];
+    ldm_text many = {0};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(ldm_layout_parse(bad[i].json, strlen(bad[i].json), "b.json", 340, tokens) == LDM_ERR_FORMAT &&
+                  !strncmp(ldm_message(), "b.json: ", 8) && strstr(ldm_message(), bad[i].sentence),
+              "%s: %s", bad[i].json, ldm_message());
+    for (int i = 0; i < 31; i++)
+        ldm_text_add(&many, "%s{\"class\":1,\"x0\":0,\"y0\":0,\"x1\":1,\"y1\":1}", i ? "," : "[");
+    ldm_text_add(&many, "]");
+    CHECK(ldm_layout_parse(many.s, many.len, "b.json", 340, tokens) == LDM_ERR_FORMAT &&
+              strstr(ldm_message(), "31 boxes, at most 30"),
+          "%s", ldm_message());
+    CHECK(ldm_layout_read("no/such/file.json", 340, tokens) == LDM_ERR_FORMAT, "no file");
+    CHECK(ldm_layout_parse("[]", 2, "b.json", 512, tokens) == LDM_ERR_ARG, "more classes than there are tokens");
+    ldm_text_free(&many);
+}
+
 int main(int argc, char **argv) {
     ldm_tokenizer *t[2] = {NULL, NULL};
     test_begin(argc, argv, "text");
@@ -199,6 +264,8 @@ int main(int argc, char **argv) {
     CASE("what is cut, what is taken literally") cut_and_weights(t[1]);
     CASE("not UTF-8") refused(t[0]), refused(t[1]);
     CASE("a megabyte") long_prompts(t);
+    CASE("layouts against taming-transformers") layouts_of_the_witness();
+    CASE("layouts refused") layouts_refused();
     ldm_tokenizer_close(t[0]);
     ldm_tokenizer_close(t[1]);
     return test_end();

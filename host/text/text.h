@@ -53,4 +53,27 @@ ldm_status ldm_tokenize(const ldm_tokenizer *t, const char *prompt, int length, 
  * both arrays freed with free(). */
 ldm_status ldm_tokenize_all(const ldm_tokenizer *t, const char *text, int32_t **ids, size_t **from, int *n);
 
+/* ---- layout boxes: layout.c ----------------------------------------------------------------------------------------
+ */
+
+enum {
+    LDM_LAYOUT_BOXES = 30,  /* at most */
+    LDM_LAYOUT_TOKENS = 92, /* class, upper left corner, lower right corner of each box; two corners of the crop */
+    LDM_LAYOUT_NONE = 8191, /* all three tokens of a box that is not there; the last of the 8,192 */
+    LDM_LAYOUT_CLASSES =
+        340 /* OpenImages' 352 categories of taming-transformers less the 12 that its map puts into others */
+};
+
+/* A layout as JSON -> the tokens of the layout models, as taming-transformers builds them
+ * (ObjectsBoundingBoxConditionalBuilder, of the whole picture, boxes in the order of the file):
+ *   [{"class": 60, "x0": 0.1, "y0": 0.25, "x1": 0.5, "y1": 1, "modifiers": ["occluded"]}, ...]
+ * 0 is left and top, 1 right and bottom; modifiers, which may be left out: "group_of", "occluded", "depiction",
+ * "inside". Corners lie on a grid of 90 x 90, token = round(89 y) 90 + round(89 x), halves to even; class token = class
+ * + classes m, with m the sum of the modifiers' 1, 2, 4, 8. LDM_ERR_FORMAT, with the number of the box counted from 1:
+ * more than 30 boxes, a class >= classes, a coordinate outside [0,1], a box without area, a key that is not one of
+ * these. `name` is the file. */
+ldm_status ldm_layout_parse(const char *json, size_t n, const char *name, int classes,
+                            int32_t tokens[LDM_LAYOUT_TOKENS]);
+ldm_status ldm_layout_read(const char *path, int classes, int32_t tokens[LDM_LAYOUT_TOKENS]);
+
 #endif
