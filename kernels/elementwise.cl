@@ -2,7 +2,7 @@
  * as one vector, the last one of an array element by element. Outputs may alias inputs of the same type.
  *   reference  reference/ref_activation.c, ref_sampler.c, ref_move.c          host  host/ops/elementwise.c
  *
- *   activation      y = f(x), f numbered relu silu gelu quick_gelu tanh3 clamp01
+ *   activation      y = f(x), f numbered relu silu gelu quick_gelu tanh3 clamp01 clamp11
  *   geglu           x [rows, 2c] -> y [rows, c] = x[:, :c] gelu(x[:, c:])
  *   add             y = a + b, b repeated every bcount elements
  *   lincomb         y = sum_{t < terms} coef[t] x_t
@@ -13,7 +13,7 @@
  * MUTANTS: 1 gelu by its tanh approximation, 2 halves of geglu exchanged, 3 b repeated one element late, 4 last term of
  *          lincomb missing, 5 coefficients in reverse, 6 f16 stored truncated, 7 image truncated where it should be
  *          rounded and the other way round, 8 mul and add exchanged, 9 silu with quick_gelu's slope, 10 tanh3 without
- *          its last 3, 11 last elements left alone */
+ *          its last 3, 11 last elements left alone, 12 clamp11 from 0 */
 #ifndef WIDTH
 #define WIDTH 4 /* elements of a work-item: 4, 8 or 16 */
 #endif
@@ -39,8 +39,14 @@
         for (; i < (size_t)LAST(count); i++) ONE_BY_ONE;                                                               \
     }
 
+#if MUTANT == 12
+#define LOWEST(T) (T)(0)
+#else
+#define LOWEST(T) (T)(-1)
+#endif
 #define FUNCTIONS(T, S)                                                                                                \
     static inline T LDM_CAT(function, S)(T x, int fn) {                                                                \
+        if (fn == 6) return (x < LOWEST(T)) ? LOWEST(T) : (x > (T)(1)) ? (T)(1) : x;                                   \
         if (fn == 5) return (x < (T)(0)) ? (T)(0) : (x > (T)(1)) ? (T)(1) : x;                                         \
         if (fn == 4) return OUTER * tanh(x / 3.0f);                                                                    \
         if (fn == 1) return SILU(S)(x);                                                                                \
@@ -104,31 +110,37 @@ kernel void add(global real *y, global const real *a, global const real *b, int 
     ELEMENTS(count, STOREV(LOADV(a, i) + LOADV(b, AT_B(i)), y, i), STORE(LOAD(a, i) + LOAD(b, AT_B(i)), y, i))
 }
 
-/* x1, x2, x3 may be missing where terms says so. */
+/* All but x0 may be missing where terms says so. */
 kernel void lincomb(global real *y, global const float *coef, global const real *x0, global const real *x1,
-                    global const real *x2, global const real *x3, int count, int terms) {
+                    global const real *x2, global const real *x3, global const real *x4, global const real *x5,
+                    global const real *x6, global const real *x7, int count, int terms) {
 #if MUTANT == 4
     terms = max(terms - 1, 1);
 #endif
 #if MUTANT == 5
-    const float c0 = coef[terms - 1], c1 = coef[max(terms - 2, 0)], c2 = coef[max(terms - 3, 0)], c3 = coef[0];
+#define COEF(t) coef[max(terms - 1 - (t), 0)]
 #else
-    const float c0 = coef[0], c1 = coef[1], c2 = coef[2], c3 = coef[3];
+#define COEF(t) coef[t]
 #endif
+#define TERM(T, S, t) \
+    if (terms > t) v = FMA((T)(COEF(t)), LDM_CAT(LOAD, S)(x##t, i), v)
+#define TERMS(T, S)                                                                                                    \
+    T v = COEF(0) * LDM_CAT(LOAD, S)(x0, i);                                                                           \
+    TERM(T, S, 1);                                                                                                     \
+    TERM(T, S, 2);                                                                                                     \
+    TERM(T, S, 3);                                                                                                     \
+    TERM(T, S, 4);                                                                                                     \
+    TERM(T, S, 5);                                                                                                     \
+    TERM(T, S, 6);                                                                                                     \
+    TERM(T, S, 7)
     size_t i = (size_t)get_global_id(0) * WIDTH;
     if (i + WIDTH <= (size_t)count) {
-        VEC v = c0 * LOADV(x0, i);
-        if (terms > 1) v = FMA((VEC)(c1), LOADV(x1, i), v);
-        if (terms > 2) v = FMA((VEC)(c2), LOADV(x2, i), v);
-        if (terms > 3) v = FMA((VEC)(c3), LOADV(x3, i), v);
+        TERMS(VEC, WIDTH);
         STOREV(v, y, i);
         return;
     }
     for (; i < (size_t)LAST(count); i++) {
-        float v = c0 * LOAD(x0, i);
-        if (terms > 1) v = FMA(c1, LOAD(x1, i), v);
-        if (terms > 2) v = FMA(c2, LOAD(x2, i), v);
-        if (terms > 3) v = FMA(c3, LOAD(x3, i), v);
+        TERMS(float, );
         STORE(v, y, i);
     }
 }

@@ -58,6 +58,9 @@ void ref_activation(ref_out o, int64_t count, ref_fn f, const float *x) {
         case REF_FN_CLAMP01:
             ref_put_moved(&o, i, v < 0 ? 0 : v > 1 ? 1 : v);
             break;
+        case REF_FN_CLAMP11:
+            ref_put_moved(&o, i, v < -1 ? -1 : v > 1 ? 1 : v);
+            break;
         case REF_FN_TANH3:
             t = tanh(v / 3);
             ref_put(&o, i, 3 * t, 6 * REF_U * fabs(v * (1 - t * t)) + 12 * REF_U * fabs(3 * t));

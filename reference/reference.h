@@ -77,8 +77,8 @@ void ref_attention(ref_out o, const ref_attention_dims *d, const float *q, const
 void ref_softmax(ref_out o, int64_t rows, int64_t cols, double scale, const float *x); /* softmax(scale x) over columns */
 
 /* y = f(x): relu; silu x sigmoid(x); gelu 0.5 x (1+erf(x/sqrt 2)); quick_gelu x sigmoid(1.702 x); tanh3 3 tanh(x/3);
- * clamp01 min(max(x,0),1). */
-typedef enum ref_fn { REF_FN_RELU, REF_FN_SILU, REF_FN_GELU, REF_FN_QUICK_GELU, REF_FN_TANH3, REF_FN_CLAMP01 } ref_fn;
+ * clamp01 min(max(x,0),1), clamp11 min(max(x,-1),1). */
+typedef enum ref_fn { REF_FN_RELU, REF_FN_SILU, REF_FN_GELU, REF_FN_QUICK_GELU, REF_FN_TANH3, REF_FN_CLAMP01, REF_FN_CLAMP11 } ref_fn;
 void ref_activation(ref_out o, int64_t count, ref_fn f, const float *x);
 
 /* x [rows, 2c] -> y [rows, c] = x[:, :c] gelu(x[:, c:]), exact erf. ldm/modules/attention.py: GEGLU. */
@@ -87,12 +87,20 @@ void ref_geglu(ref_out o, int64_t rows, int64_t c, const float *x);
 /* y = a + b; b has `count` elements, or bcount of them repeated (count % bcount == 0). */
 void ref_add(ref_out o, int64_t count, int64_t bcount, const float *a, const float *b);
 
-/* y = sum_i coef[i] x_i, i < terms <= 4, absent x_i skipped. */
+/* y = sum_i coef[i] x_i, i < terms <= 8, absent x_i skipped. */
 void ref_lincomb(ref_out o, int64_t count, int64_t terms, const float *coef, const float *const *x);
 
 /* y = e_u + scale (e_c - e_u), e [2, count]; y = x + 1 for whole numbers. */
 void ref_guidance(ref_out o, int64_t count, float scale, const float *e);
 void ref_advance(ref_out o, int64_t count, const float *x);
+
+/* guided y0 [n, count] of e [2, n, count] drawn towards the deviation of the conditional half:
+ * y = y0 (phi std(e[1]) / std(y0) + 1 - phi), a deviation a sample. diffusers: rescale_noise_cfg. */
+void ref_rescale(ref_out o, int64_t n, int64_t count, float phi, const float *e, const float *y0);
+
+/* y = m (coef[0] known + coef[1] noise) + (1 - m) x, m = coef[2] mask; mask [rows], the rest [rows, c]. */
+void ref_blend(ref_out o, int64_t rows, int64_t c, const float *coef, const float *mask, const float *known,
+               const float *noise, const float *x);
 
 void ref_concat(ref_out o, int64_t rows, int64_t ca, int64_t cb, const float *a, const float *b); /* [rows,ca+cb] */
 void ref_upsample(ref_out o, int64_t n, int64_t h, int64_t w, int64_t c, const float *x);         /* nearest x2: [n,2h,2w,c] */

@@ -6,7 +6,7 @@
 #include "onnx.pb-c.h" /* made from onnx.proto */
 #include "tests/opcase.h"
 
-enum { MOST_INPUTS = 6, MOST_AXES = 8 };
+enum { MOST_INPUTS = 8, MOST_AXES = 8 };
 
 typedef struct tensor {
     ldm_dtype dtype;

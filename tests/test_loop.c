@@ -51,7 +51,7 @@ static void run_loop(const ldm_loop_options *o, const float *x0, const float *co
     TRY(ldm_plan_fuse(p));
     TRY(ldm_plan_finish(p, d->max_alloc, d->base_align));
     TRY(ldm_exec_create(cl, p, &s, NULL, &e));
-    TRY(ldm_loop_start(o, e, x0, NULL, context, scale));
+    TRY(ldm_loop_start(o, e, &(ldm_loop_inputs){.x = x0, .context = context, .scale = scale}));
     TRY(ldm_loop_run(o, e, &(ldm_loop_hooks){noise_hook, each, w}));
     TRY(ldm_loop_latent(e, x));
 done:
@@ -88,22 +88,30 @@ done:
     ldm_plan_destroy(p);
 }
 
-static void compare(bool guided, double eta) {
+/* The last STEPS of 250 DDIM steps: from t <= 200 an untrained network moves the latent, but does not drown it. */
+static void last_steps(double eta, ldm_sampler *whole, ldm_sampler *last) {
     ldm_schedule schedule;
-    ldm_sampler_step *steps = NULL;
-    int count = 0, batch = guided ? 2 * N : N;
-    double scale = guided ? 2.5 : 1;
+    ldm_sampler_options so = ldm_sampler_defaults(LDM_DDIM, LDM_MANNER_AUTHORS);
+    so.steps = 250, so.eta = eta;
     CHECK_OK(ldm_schedule_linear(.0015, .0195, &schedule));
-    CHECK_OK(ldm_sampler_ddim(&schedule, LDM_PREDICT_EPS, 250, eta, &steps, &count));
-    /* the last steps: from t <= 200 an untrained network moves the latent, but does not drown it */
+    CHECK_OK(ldm_sampler_make(&schedule, &so, whole));
+    *last = *whole;
+    last->eval += whole->evals - STEPS, last->evals = STEPS;
+    for (int k = 0; k < STEPS; k++) last->eval[k].step = k;
+}
+
+static void compare(bool guided, double eta) {
+    ldm_sampler whole, last;
+    int batch = guided ? 2 * N : N;
+    double scale = guided ? 2.5 : 1;
+    last_steps(eta, &whole, &last);
     ldm_loop_options o = {.unet = small(),
                           .tokens = TOKENS,
                           .n = N,
                           .h = H,
                           .w = W,
                           .guided = guided,
-                          .steps = steps + count - STEPS,
-                          .count = STEPS};
+                          .sampler = &last};
     float x0[COUNT], x[COUNT], xx[2 * COUNT], e[2 * COUNT], z[COUNT], context[2 * N * TOKENS * 16];
     double ref[COUNT], worst = 0, largest = 0;
     watch w = {0, 0, 0};
@@ -114,16 +122,17 @@ static void compare(bool guided, double eta) {
     for (int i = 0; i < COUNT; i++) ref[i] = x0[i];
     for (int k = 0; k < STEPS; k++) {
         for (int i = 0; i < 2 * COUNT; i++) xx[i] = (float)ref[i % COUNT];
-        call_unet(&o.unet, batch, xx, o.steps[k].t, context, e);
+        call_unet(&o.unet, batch, xx, last.eval[k].t, context, e);
         step_noise(NULL, k, z);
         for (int i = 0; i < COUNT; i++) {
             double eps = guided ? e[i] + scale * ((double)e[i + COUNT] - e[i]) : e[i];
-            ref[i] = o.steps[k].cx * ref[i] + o.steps[k].ce * eps + o.steps[k].cn * z[i];
+            const double *row = last.eval[k].next[0].c;
+            ref[i] = row[0] * ref[i] + row[LDM_OUT] * eps + row[LDM_NOISE] * z[i];
         }
     }
     for (int i = 0; i < COUNT; i++) worst = fmax(worst, fabs(x[i] - ref[i])), largest = fmax(largest, fabs(ref[i]));
     CHECK(worst <= 2e-5 * largest, "largest difference %g of %g", worst, largest);
-    free(steps);
+    ldm_sampler_free(&whole);
 }
 
 int main(int argc, char **argv) {
@@ -134,13 +143,9 @@ int main(int argc, char **argv) {
     CASE("ddim, eta 1: fresh noise each step") compare(false, 1);
     CASE("guidance as one batch of two") compare(true, 0);
     CASE("the same bytes twice") {
-        ldm_schedule schedule;
-        ldm_sampler_step *steps = NULL;
-        int count = 0;
-        CHECK_OK(ldm_schedule_linear(.0015, .0195, &schedule));
-        CHECK_OK(ldm_sampler_ddim(&schedule, LDM_PREDICT_EPS, 250, 0, &steps, &count));
-        ldm_loop_options o = {
-            .unet = small(), .tokens = TOKENS, .n = N, .h = H, .w = W, .steps = steps + count - STEPS, .count = STEPS};
+        ldm_sampler whole, last;
+        last_steps(0, &whole, &last);
+        ldm_loop_options o = {.unet = small(), .tokens = TOKENS, .n = N, .h = H, .w = W, .sampler = &last};
         float x0[COUNT], a[COUNT], b[COUNT], context[N * TOKENS * 16];
         watch w = {0, 0, 0};
         for (int i = 0; i < COUNT; i++) x0[i] = ldm_uniform(1, 1, (uint64_t)i);
@@ -148,7 +153,7 @@ int main(int argc, char **argv) {
         run_loop(&o, x0, context, 1, a, &w);
         run_loop(&o, x0, context, 1, b, &w);
         CHECK(!memcmp(a, b, sizeof a), "two runs differ");
-        free(steps);
+        ldm_sampler_free(&whole);
     }
     ldm_cl_close(cl);
     return test_end();

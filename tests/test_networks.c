@@ -436,13 +436,13 @@ static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm
     fixture f = {0};
     network net = {0};
     ldm_array context[2] = {{0}, {0}};
-    ldm_sampler_step *all = NULL;
+    ldm_sampler all = {0};
     ldm_randn *noise[8] = {NULL};
     void *mem[5] = {NULL};
     ldm_schedule schedule;
     ldm_status st = LDM_OK;
     const json_t *seeds = json_object_get(run, "seeds");
-    int count, images = (int)json_array_size(seeds);
+    int images = (int)json_array_size(seeds);
     bool ddim = !strcmp(text(run, "sampler"), "ddim");
     double guidance = number(run, "guidance");
     int batch = guidance == 1 ? images : 2 * images; /* guided: [without; with] the condition */
@@ -463,10 +463,10 @@ static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm
         TRY(ldm_exec_write(net.exec, net.context, mem[0]));
     }
     TRY(ldm_schedule_linear(number(sample->json, "linear_start"), number(sample->json, "linear_end"), &schedule));
-    if (ddim)
-        TRY(ldm_sampler_ddim(&schedule, LDM_PREDICT_EPS, (int)number(run, "steps"), number(run, "eta"), &all, &count));
-    else TRY(ldm_sampler_ddpm(&schedule, LDM_PREDICT_EPS, &all, &count));
-    const ldm_sampler_step *step = all + count - STEPS;
+    ldm_sampler_options so = ldm_sampler_defaults(ddim ? LDM_DDIM : LDM_DDPM, LDM_MANNER_AUTHORS);
+    if (ddim) so.steps = (int)number(run, "steps"), so.eta = number(run, "eta");
+    TRY(ldm_sampler_make(&schedule, &so, &all));
+    const ldm_eval *step = all.eval + all.evals - STEPS;
     CHECK(step[0].t == number(run, "start_t"), "starts at t = %g", step[0].t);
 
     for (int k = 1; k < 5; k++) TRY(ldm_alloc((size_t)(batch * each) * sizeof(float), &mem[k]));
@@ -489,11 +489,12 @@ static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm
         TRY(ldm_exec_run(net.exec, 0));
         TRY(read_map(&net, eps, x_shape));
         for (int i = 0; i < images; i++) {
-            if (step[s].cn > 0) ldm_randn_fill(noise[i], drawn, each);
+            const double *row = step[s].next[0].c, noisy = row[LDM_NOISE];
+            if (noisy > 0) ldm_randn_fill(noise[i], drawn, each);
             for (int64_t k = 0; k < each; k++) {
                 float *at = x + i * each + k, e = eps[i * each + k];
                 if (batch > images) e += (float)guidance * (eps[(images + i) * each + k] - e);
-                *at = (float)(step[s].cx * *at + step[s].ce * e + (step[s].cn > 0 ? step[s].cn * drawn[k] : 0));
+                *at = (float)(row[0] * *at + row[LDM_OUT] * e + (noisy > 0 ? noisy * drawn[k] : 0));
             }
         }
         memcpy(out + s * images * each, x, (size_t)(images * each) * sizeof(float));
@@ -502,7 +503,7 @@ static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm
 done:
     for (int i = 0; i < 8; i++) ldm_randn_destroy(noise[i]);
     for (int k = 0; k < 5; k++) free(mem[k]);
-    free(all);
+    ldm_sampler_free(&all);
     ldm_array_free(&context[0]), ldm_array_free(&context[1]);
     network_close(&net);
     fixture_close(&f);

@@ -300,6 +300,8 @@ static void elementwise(void) {
         EXPECT("tanh3", 1e-15, -3 * tanh(2.0 / 3), -3 * tanh(0.5 / 3), 0, 3 * tanh(0.5 / 3), 3 * tanh(2.0 / 3));
         ref_activation(all_f32(), 5, REF_FN_CLAMP01, x);
         EXPECT("clamp01", 0, 0, 0, 0, 0.5, 1);
+        ref_activation(all_f32(), 5, REF_FN_CLAMP11, x);
+        EXPECT("clamp11", 0, -1, -0.5, 0, 0.5, 1);
     }
     CASE("activation behind a sum: the bound goes through the slope") {
         /* gemm with one product 2*1 and silu: e = 2u*2, f'(2) = s (1 + 2(1-s)) */
@@ -337,6 +339,25 @@ static void sampling(void) {
         ref_advance(all_f32(), 2, t);
         EXPECT("counter", 0, 1, 42);
         CHECK(bound[1] == 0, "a counter is exact");
+    }
+    CASE("guidance drawn towards the deviation of the conditional half, a deviation a sample") {
+        /* deviations: with 1 and 3 (about means 5 and 0), guided 2 and 1: factors 1/2 + 1/2, 3/2 + 1/2 at phi 1/2 */
+        float e[8] = {9, 9, 9, 9, 4, 6, -3, 3}, guided[4] = {1, 5, 10, 12};
+        ref_rescale(all_f32(), 2, 2, 1, e, guided);
+        EXPECT("phi 1", 1e-15, .5, 2.5, 30, 36);
+        ref_rescale(all_f32(), 2, 2, .5f, e, guided);
+        EXPECT("phi 1/2", 1e-15, .75, 3.75, 20, 24);
+        ref_rescale(all_f32(), 2, 2, 0, e, guided);
+        EXPECT("phi 0", 1e-15, 1, 5, 10, 12);
+    }
+    CASE("blending: the mask is one number a pixel") {
+        float coef[8] = {2, -1, 1}, mask[2] = {1, .25f}, known[4] = {1, 2, 3, 4}, noise[4] = {0, 1, 2, 4},
+              x[4] = {7, 8, 12, 16};
+        ref_blend(all_f32(), 2, 2, coef, mask, known, noise, x);
+        EXPECT("kept, and a quarter kept", 0, 2, 3, 10, 13);
+        coef[2] = 0;
+        ref_blend(all_f32(), 2, 2, coef, mask, known, noise, x);
+        EXPECT("not now", 0, 7, 8, 12, 16);
     }
 }
 

@@ -53,10 +53,17 @@ static void schedules(void) {
     }
 }
 
+/* DDIM or DDPM of the authors. */
+static ldm_status make(const ldm_schedule *s, ldm_method m, ldm_prediction p, int steps, double eta, ldm_sampler *out) {
+    ldm_sampler_options o = ldm_sampler_defaults(m, LDM_MANNER_AUTHORS);
+    o.prediction = p, o.steps = steps, o.eta = eta;
+    return ldm_sampler_make(s, &o, out);
+}
+static double along(const ldm_sampler *s, int eval, int column) { return s->eval[eval].next[0].c[column]; }
+
 static void ddim_times(void) {
     ldm_schedule s;
-    ldm_sampler_step *step;
-    int n;
+    ldm_sampler made = {0};
     CHECK_OK(ldm_schedule_linear(.0015, .0195, &s));
     CASE("DDIM: times, also where S does not divide 1000") {
         static const struct {
@@ -66,25 +73,26 @@ static void ddim_times(void) {
             {400, 500, 999, 997, 1}, {10, 10, 901, 801, 1},   {30, 31, 991, 958, 1},
         };
         for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
-            CHECK_OK(ldm_sampler_ddim(&s, LDM_PREDICT_EPS, want[i].S, 0, &step, &n));
-            CHECK(n == want[i].n && step[0].t == want[i].first && step[1].t == want[i].second &&
-                      step[n - 1].t == want[i].last,
-                  "S = %d: %d steps %g %g ... %g", want[i].S, n, step[0].t, step[1].t, step[n - 1].t);
-            free(step);
+            CHECK_OK(make(&s, LDM_DDIM, LDM_PREDICT_EPS, want[i].S, 0, &made));
+            const ldm_eval *e = made.eval;
+            int n = made.evals;
+            CHECK(n == want[i].n && made.steps == n && e[0].t == want[i].first && e[1].t == want[i].second &&
+                      e[n - 1].t == want[i].last,
+                  "S = %d: %d steps %g %g ... %g", want[i].S, n, e[0].t, e[1].t, e[n - 1].t);
+            ldm_sampler_free(&made);
         }
-        CHECK_OK(ldm_sampler_ddim(&s, LDM_PREDICT_EPS, 1, 0, &step, &n));
-        CHECK(n == 1 && step[0].t == 1, "S = 1: %d steps, t = %g", n, step[0].t);
-        free(step);
+        CHECK_OK(make(&s, LDM_DDIM, LDM_PREDICT_EPS, 1, 0, &made));
+        CHECK(made.evals == 1 && made.eval[0].t == 1, "S = 1: %d steps, t = %g", made.evals, made.eval[0].t);
+        ldm_sampler_free(&made);
     }
     CASE("DDIM: every S of 0..1001: refused exactly where the authors' list reaches index 1000") {
         for (int S = 0; S <= 1001; S++) {
             bool bad = S == 3 || S == 9 || S == 27 || S == 36 || S == 37 || (S >= 101 && S <= 111) ||
                        (S >= 251 && S <= 333) || S >= 501 || S < 1;
-            step = NULL;
-            ldm_status st = ldm_sampler_ddim(&s, LDM_PREDICT_EPS, S, 0, &step, &n);
+            ldm_status st = make(&s, LDM_DDIM, LDM_PREDICT_EPS, S, 0, &made);
             CHECK((st == LDM_ERR_ARG) == bad, "S = %d: status %d", S, st);
-            CHECK((step != NULL) == !bad, "S = %d: steps %s", S, step ? "made" : "missing");
-            free(step);
+            CHECK((made.eval != NULL) == !bad, "S = %d: steps %s", S, made.eval ? "made" : "missing");
+            ldm_sampler_free(&made);
         }
     }
     CASE("DDIM: a refusal names the nearest S that works") {
@@ -94,20 +102,19 @@ static void ddim_times(void) {
         } want[] = {{3, "works is 4"},     {37, "works is 38"},    {36, "works is 35"}, {104, "works is 100"},
                     {109, "works is 112"}, {1000, "works is 500"}, {0, "works is 1"}};
         for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
-            CHECK(ldm_sampler_ddim(&s, LDM_PREDICT_EPS, want[i].S, 0, &step, &n) == LDM_ERR_ARG, "S = %d accepted",
+            CHECK(make(&s, LDM_DDIM, LDM_PREDICT_EPS, want[i].S, 0, &made) == LDM_ERR_ARG, "S = %d accepted",
                   want[i].S);
             CHECK(strstr(ldm_message(), want[i].nearest), "S = %d: \"%s\", wanted \"%s\"", want[i].S, ldm_message(),
                   want[i].nearest);
         }
-        CHECK(ldm_sampler_ddim(&s, LDM_PREDICT_EPS, 50, -.1, &step, &n) == LDM_ERR_ARG, "eta -0.1 accepted");
-        CHECK(ldm_sampler_ddim(&s, LDM_PREDICT_EPS, 50, NAN, &step, &n) == LDM_ERR_ARG, "eta NaN accepted");
+        CHECK(make(&s, LDM_DDIM, LDM_PREDICT_EPS, 50, -.1, &made) == LDM_ERR_ARG, "eta -0.1 accepted");
+        CHECK(make(&s, LDM_DDIM, LDM_PREDICT_EPS, 50, NAN, &made) == LDM_ERR_ARG, "eta NaN accepted");
     }
 }
 
 static void coefficients(void) {
     ldm_schedule s;
-    ldm_sampler_step *step;
-    int n;
+    ldm_sampler made = {0};
     CHECK_OK(ldm_schedule_linear(.0015, .0195, &s));
     CASE("DDIM: coefficients for eta 0 and 1, 50 steps") {
         /* position from the end, a, a_prev, sigma at eta 1: make_ddim_sampling_parameters */
@@ -121,17 +128,18 @@ static void coefficients(void) {
             {49, 981, 0.00020195602, 0.000294785626, 0.561138321},
         };
         for (int eta = 0; eta <= 1; eta++) {
-            CHECK_OK(ldm_sampler_ddim(&s, LDM_PREDICT_EPS, 50, eta, &step, &n));
+            CHECK_OK(make(&s, LDM_DDIM, LDM_PREDICT_EPS, 50, eta, &made));
             for (int k = 0; k < 4; k++) {
-                ldm_sampler_step got = step[n - 1 - want[k].i];
+                int at = made.evals - 1 - want[k].i;
+                double t = made.eval[at].t, got_x = along(&made, at, 0), got_e = along(&made, at, LDM_OUT),
+                       got_n = along(&made, at, LDM_NOISE);
                 double sigma = eta * want[k].sigma, cx = sqrt(want[k].prev / want[k].a);
                 double ce = sqrt(1 - want[k].prev - sigma * sigma) - cx * sqrt(1 - want[k].a);
-                CHECK(got.t == want[k].t && relative(got.cx, cx) < 2e-8 && fabs(got.ce - ce) < 5e-8 * cx &&
-                          relative(got.cn, sigma) < 1e-6,
-                      "eta %d t %g: %.9g %.9g %.9g, wanted %.9g %.9g %.9g", eta, got.t, got.cx, got.ce, got.cn, cx, ce,
-                      sigma);
+                CHECK(t == want[k].t && relative(got_x, cx) < 2e-8 && fabs(got_e - ce) < 5e-8 * cx &&
+                          relative(got_n, sigma) < 1e-6,
+                      "eta %d t %g: %.9g %.9g %.9g, wanted %.9g %.9g %.9g", eta, t, got_x, got_e, got_n, cx, ce, sigma);
             }
-            free(step);
+            ldm_sampler_free(&made);
         }
     }
     CASE("DDPM: posterior coefficients") {
@@ -145,49 +153,49 @@ static void coefficients(void) {
             {199, 0.007104130368057932, 0.9926889135519924, 0.05866691000327075, 1.273367199545789, 0.7883298959693747},
             {999, 0.0002349530757021351, 0.9901991968098864, 0.13964220280741713, 83.82845924673154, 83.82249447302873},
         };
-        CHECK_OK(ldm_sampler_ddpm(&s, LDM_PREDICT_EPS, &step, &n));
-        CHECK(n == 1000, "%d steps", n);
+        CHECK_OK(make(&s, LDM_DDPM, LDM_PREDICT_EPS, 1000, 0, &made));
+        CHECK(made.evals == 1000, "%d steps", made.evals);
         for (int k = 0; k < 4; k++) {
-            ldm_sampler_step got = step[999 - want[k].t];
+            int at = 999 - want[k].t;
+            double t = made.eval[at].t, got_x = along(&made, at, 0), got_e = along(&made, at, LDM_OUT),
+                   got_n = along(&made, at, LDM_NOISE);
             double cx = want[k].from_x0 * want[k].recip + want[k].from_x, ce = -want[k].from_x0 * want[k].recipm1;
-            CHECK(got.t == want[k].t && relative(got.cx, cx) < 1e-12 && relative(got.ce, ce) < 1e-10 &&
-                      relative(got.cn, want[k].sigma) < 1e-10,
-                  "t %g: %.15g %.15g %.15g, wanted %.15g %.15g %.15g", got.t, got.cx, got.ce, got.cn, cx, ce,
-                  want[k].sigma);
+            CHECK(t == want[k].t && relative(got_x, cx) < 1e-12 && relative(got_e, ce) < 1e-10 &&
+                      relative(got_n, want[k].sigma) < 1e-10,
+                  "t %g: %.15g %.15g %.15g, wanted %.15g %.15g %.15g", t, got_x, got_e, got_n, cx, ce, want[k].sigma);
         }
-        free(step);
+        ldm_sampler_free(&made);
     }
     CASE("eps, v and x0 predictions of the same picture and noise give the same step") {
         double x0 = .7, eps = -1.3;
         for (int sampler = 0; sampler < 2; sampler++) {
             double first[1000];
             for (int p = LDM_PREDICT_EPS; p <= LDM_PREDICT_X0; p++) {
-                if (sampler == 0) CHECK_OK(ldm_sampler_ddim(&s, p, 20, .5, &step, &n));
-                else CHECK_OK(ldm_sampler_ddpm(&s, p, &step, &n));
-                for (int i = 0; i < n; i++) {
-                    double a = s.alpha_bar[(int)step[i].t];
+                CHECK_OK(make(&s, sampler ? LDM_DDPM : LDM_DDIM, p, 20, sampler ? 0 : .5, &made));
+                for (int i = 0; i < made.evals; i++) {
+                    double a = s.alpha_bar[(int)made.eval[i].t];
                     if (sampler == 0) a = (float)a;
                     double x = sqrt(a) * x0 + sqrt(1 - a) * eps;
                     double out = p == LDM_PREDICT_EPS ? eps
                                  : p == LDM_PREDICT_V ? sqrt(a) * eps - sqrt(1 - a) * x0
                                                       : x0;
-                    double got = step[i].cx * x + step[i].ce * out;
+                    double got = along(&made, i, 0) * x + along(&made, i, LDM_OUT) * out;
                     if (p == LDM_PREDICT_EPS) first[i] = got;
                     CHECK(fabs(got - first[i]) < 1e-10, "sampler %d prediction %d t %g: %.12g, eps gives %.12g",
-                          sampler, p, step[i].t, got, first[i]);
+                          sampler, p, made.eval[i].t, got, first[i]);
                 }
-                free(step);
+                ldm_sampler_free(&made);
             }
         }
     }
     CASE("DDIM with eta 0 and a perfect eps lands on q(x | x0, eps) at alpha_bar[0]") {
         double x0 = -.4, eps = .9;
-        CHECK_OK(ldm_sampler_ddim(&s, LDM_PREDICT_EPS, 10, 0, &step, &n));
-        double a = (float)s.alpha_bar[(int)step[0].t], x = sqrt(a) * x0 + sqrt(1 - a) * eps;
-        for (int i = 0; i < n; i++) x = step[i].cx * x + step[i].ce * eps;
+        CHECK_OK(make(&s, LDM_DDIM, LDM_PREDICT_EPS, 10, 0, &made));
+        double a = (float)s.alpha_bar[(int)made.eval[0].t], x = sqrt(a) * x0 + sqrt(1 - a) * eps;
+        for (int i = 0; i < made.evals; i++) x = along(&made, i, 0) * x + along(&made, i, LDM_OUT) * eps;
         a = (float)s.alpha_bar[0];
         CHECK(fabs(x - (sqrt(a) * x0 + sqrt(1 - a) * eps)) < 1e-12, "%.12g", x);
-        free(step);
+        ldm_sampler_free(&made);
     }
 }
 

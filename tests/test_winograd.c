@@ -94,34 +94,35 @@ static ldm_status trajectory(int which, const float *picture, float *out, int *r
     ldm_plan *p = NULL;
     ldm_exec *e = NULL;
     ldm_randn *r = NULL;
-    ldm_sampler_step *steps = NULL;
+    ldm_sampler_options so = ldm_sampler_defaults(LDM_DDIM, LDM_MANNER_AUTHORS);
+    ldm_sampler whole = {0}, last;
     ldm_schedule schedule;
     ldm_source w = ldm_source_synthetic(&seed);
     const ldm_device *d = ldm_cl_device(cl[which]);
     float *x = NULL;
-    int count = 0;
-    ldm_loop_options o = {.n = 1, .h = SIDE, .w = SIDE, .count = LAST};
+    ldm_loop_options o = {.n = 1, .h = SIDE, .w = SIDE, .sampler = &last};
     TRY(ldm_unet_config_parse("in_channels=3 out_channels=3 model_channels=64 num_res_blocks=1 channel_mult=1,2,4 "
                               "attention_resolutions=4 num_head_channels=32",
                               &o.unet));
     TRY(ldm_schedule_linear(.0015, .0195, &schedule));
-    TRY(ldm_sampler_ddim(&schedule, LDM_PREDICT_EPS, 100, 0, &steps, &count));
-    o.steps = steps + count - LAST;
+    so.steps = 100;
+    TRY(ldm_sampler_make(&schedule, &so, &whole));
+    last = whole, last.eval += whole.evals - LAST, last.evals = LAST;
     TRY(ldm_alloc(PIXELS * sizeof *x, (void **)&x));
     TRY(ldm_randn_create(4, &r));
     ldm_randn_fill(r, x, PIXELS);
-    const double a = schedule.alpha_bar[(int)o.steps[0].t];
+    const double a = schedule.alpha_bar[(int)last.eval[0].t];
     for (int i = 0; i < PIXELS; i++) x[i] = (float)(sqrt(a) * picture[i] + sqrt(1 - a) * x[i]);
     TRY(ldm_loop_plan(&o, &p));
     TRY(ldm_plan_finish(p, d->max_alloc, d->base_align));
     TRY(ldm_exec_create(cl[which], p, &w, NULL, &e));
     *rows = inexact(e);
-    TRY(ldm_loop_start(&o, e, x, NULL, NULL, 1));
+    TRY(ldm_loop_start(&o, e, &(ldm_loop_inputs){.x = x}));
     TRY(ldm_loop_run(&o, e, &(ldm_loop_hooks){no_noise, NULL, NULL}));
     TRY(ldm_loop_latent(e, out));
 done:
     free(x);
-    free(steps);
+    ldm_sampler_free(&whole);
     ldm_randn_destroy(r);
     ldm_exec_destroy(e);
     ldm_plan_destroy(p);

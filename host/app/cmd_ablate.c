@@ -52,7 +52,8 @@ static ldm_status measure_unet(const options *o, ldm_cl *cl, row *r, json_t *kin
     ldm_status st = LDM_OK;
     app_network net = {.config = r->config, .unet = r->config->unet, .seed = 1};
     ldm_schedule schedule;
-    ldm_sampler_step *list = NULL;
+    ldm_sampler_options so = ldm_sampler_defaults(LDM_DDIM, LDM_MANNER_AUTHORS);
+    ldm_sampler sampler = {0};
     ldm_loop_options lo = {.unet = r->config->unet,
                            .n_classes = r->config->n_classes,
                            .dtype = o->dtype,
@@ -67,8 +68,9 @@ static ldm_status measure_unet(const options *o, ldm_cl *cl, row *r, json_t *kin
     char what[64];
     ldm_progress bar;
     TRY(ldm_schedule_linear(r->config->linear_start, r->config->linear_end, &schedule));
-    TRY(ldm_sampler_ddim(&schedule, LDM_PREDICT_EPS, o->steps, 0, &list, &lo.count));
-    lo.steps = list;
+    so.steps = o->steps;
+    TRY(ldm_sampler_make(&schedule, &so, &sampler));
+    lo.sampler = &sampler;
     TRY(ldm_loop_plan(&lo, &net.plan));
     r->params = ldm_plan_params(net.plan, NULL);
     if (lo.n_classes) r->params -= (int64_t)lo.n_classes * lo.unet.context_dim; /* the tables count the UNet alone */
@@ -84,7 +86,7 @@ static ldm_status measure_unet(const options *o, ldm_cl *cl, row *r, json_t *kin
     TRY(ldm_alloc((size_t)o->batch * sizeof *classes, (void **)&classes));
     for (int64_t i = 0; i < count; i++) x[i] = 1.7f * ldm_uniform(1, 2, (uint64_t)i);
     for (int i = 0; i < o->batch; i++) classes[i] = (float)(25 + 81 * i % 1000);
-    TRY(ldm_loop_start(&lo, e, x, classes, NULL, 1));
+    TRY(ldm_loop_start(&lo, e, &(ldm_loop_inputs){.x = x, .classes = classes}));
     double start = ldm_now();
     TRY(ldm_exec_run(e, LDM_SEGMENT_STEP)); /* first use: a driver may still compile here */
     TRY(ldm_exec_finish(e));
@@ -105,8 +107,8 @@ static ldm_status measure_unet(const options *o, ldm_cl *cl, row *r, json_t *kin
     r->step = ldm_median(times, o->repeat);
     r->step_low = times[0], r->step_high = times[o->repeat - 1];
     if (o->full) {
-        TRY(ldm_loop_start(&lo, e, x, classes, NULL, 1));
-        ldm_progress_begin(&bar, r->config->name, "steps", lo.count);
+        TRY(ldm_loop_start(&lo, e, &(ldm_loop_inputs){.x = x, .classes = classes}));
+        ldm_progress_begin(&bar, r->config->name, "steps", sampler.steps);
         start = ldm_now();
         st = ldm_loop_run(&lo, e, &(ldm_loop_hooks){no_noise, tick, &bar});
         r->loop = ldm_now() - start;
@@ -116,7 +118,8 @@ static ldm_status measure_unet(const options *o, ldm_cl *cl, row *r, json_t *kin
     TRY(ldm_loop_latent(e, x));
     TRY(app_check_finite(x, count, r->config->name));
 done:
-    free(list), free(x), free(classes);
+    ldm_sampler_free(&sampler);
+    free(x), free(classes);
     ldm_exec_destroy(e);
     app_network_close(&net);
     return st;

@@ -118,7 +118,7 @@ APP_COMMAND(sample) {
     poptContext ctx;
     app_network net = {0};
     ldm_schedule schedule;
-    ldm_sampler_step *list = NULL;
+    ldm_sampler steps_made = {0};
     ldm_loop_options lo = {0};
     ldm_cl *cl = NULL;
     ldm_exec *e = NULL;
@@ -165,11 +165,12 @@ APP_COMMAND(sample) {
                      c->name, need));
     lo.h = ph / f, lo.w = pw / f;
     TRY(ldm_schedule_linear(c->linear_start, c->linear_end, &schedule));
-    TRY(ddpm ? ldm_sampler_ddpm(&schedule, c->prediction, &list, &lo.count)
-             : ldm_sampler_ddim(&schedule, c->prediction, steps, eta, &list, &lo.count));
-    lo.steps = list;
-    if (!ddpm && lo.count != steps)
-        ldm_note("%d steps do not divide 1000: %d are run, as the authors' code does", steps, lo.count);
+    ldm_sampler_options so = ldm_sampler_defaults(ddpm ? LDM_DDPM : LDM_DDIM, LDM_MANNER_AUTHORS);
+    so.steps = steps, so.eta = eta, so.prediction = c->prediction;
+    TRY(ldm_sampler_make(&schedule, &so, &steps_made));
+    lo.sampler = &steps_made;
+    if (!ddpm && steps_made.steps != steps)
+        ldm_note("%d steps do not divide 1000: %d are run, as the authors' code does", steps, steps_made.steps);
 
     /* the noise: one generator a picture, its first draw is the starting point */
     noise = (noise_source){.n = batch, .c = c->unet.out_channels, .h = lo.h, .w = lo.w};
@@ -186,9 +187,9 @@ APP_COMMAND(sample) {
     TRY(ldm_loop_plan(&lo, &net.plan));
     TRY(app_network_weights(&o, &net));
     TRY(app_network_exec(&net, cl, NULL, &e));
-    TRY(ldm_loop_start(&lo, e, x, lo.n_classes ? classes : NULL, NULL, scale));
+    TRY(ldm_loop_start(&lo, e, &(ldm_loop_inputs){.x = x, .classes = classes, .scale = scale}));
     noise.exec = e, noise.latent = x;
-    ldm_progress_begin(&noise.bar, "sampling", "steps", lo.count);
+    ldm_progress_begin(&noise.bar, "sampling", "steps", steps_made.steps);
     st = ldm_loop_run(&lo, e, &(ldm_loop_hooks){draw, each, &noise});
     ldm_progress_end(&noise.bar);
     TRY(st);
@@ -203,13 +204,14 @@ APP_COMMAND(sample) {
     }
     snprintf(meta, sizeof meta,
              "%s, class %d, Steps: %d, Sampler: %s, eta: %g, CFG scale: %g, Seed: %lld, Size: %lldx%lld, Model: %s",
-             c->name, class_id, lo.count, ddpm ? "DDPM" : "DDIM", eta, scale, seed, (long long)pw, (long long)ph,
+             c->name, class_id, steps_made.steps, ddpm ? "DDPM" : "DDIM", eta, scale, seed, (long long)pw, (long long)ph,
              model ? model : "synthetic");
     const char *text[] = {"parameters", meta, NULL};
     TRY(decode_and_write(cl, &o, c, x, batch, lo.h, lo.w, out, text));
 done:
     for (int i = 0; noise.r && i < batch; i++) ldm_randn_destroy(noise.r[i]);
-    free(noise.r), free(noise.nchw), free(x), free(nhwc), free(classes), free(list);
+    free(noise.r), free(noise.nchw), free(x), free(nhwc), free(classes);
+    ldm_sampler_free(&steps_made);
     ldm_exec_destroy(e);
     app_network_close(&net);
     ldm_cl_close(cl);

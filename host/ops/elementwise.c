@@ -51,7 +51,8 @@ static ldm_cost activation_cost(const ldm_problem *p) {
 }
 static void activation_reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y,
                                  double *bound) {
-    static const ref_fn fn[] = {REF_FN_RELU, REF_FN_SILU, REF_FN_GELU, REF_FN_QUICK_GELU, REF_FN_TANH3, REF_FN_CLAMP01};
+    static const ref_fn fn[] = {REF_FN_RELU, REF_FN_SILU, REF_FN_GELU, REF_FN_QUICK_GELU, REF_FN_TANH3,
+                                REF_FN_CLAMP01, REF_FN_CLAMP11};
     ref_activation(ldm_row_out(which, p->dim[COUNT], p->dtype, y, bound), p->dim[COUNT], fn[p->dim[FN]], in[0]);
 }
 /* ZEROMEAN reaches where the functions bend; the rest is as everywhere. */
@@ -74,17 +75,18 @@ static const char *const activation_cases[] = {"activation:f32 count=4099 fn=rel
                                                "activation:f32 count=4099 fn=quick_gelu",
                                                "activation:f32 count=4099 fn=tanh3",
                                                "activation:f32 count=4099 fn=clamp01",
+                                               "activation:f32 count=4099 fn=clamp11",
                                                "activation:f32 count=1 fn=silu",
                                                "activation:f16 count=5007 fn=silu",
                                                "activation:f16 count=5007 fn=gelu",
                                                "activation:f16 count=37 fn=tanh3",
                                                NULL};
 static const char *const activation_exact[] = {"activation:f32 count=77 fn=relu", "activation:f16 count=77 fn=relu",
-                                               "activation:f32 count=50 fn=clamp01", NULL};
+                                               "activation:f32 count=50 fn=clamp01", "activation:f32 count=51 fn=clamp11", NULL};
 const ldm_op ldm_op_activation = {
     .name = "activation",
     .summary = "a function of each element",
-    .dims = "count fn=relu|silu|gelu|quick_gelu|tanh3|clamp01",
+    .dims = "count fn=relu|silu|gelu|quick_gelu|tanh3|clamp01|clamp11",
     .slots = "x y",
     .infer = activation_infer,
     .cost = activation_cost,
@@ -199,15 +201,16 @@ const ldm_op ldm_op_add = {
 /* ---- lincomb ----------------------------------------------------------------------------------------------------- */
 
 enum { TERMS = 1 };
-enum { SLOT_COEF, SLOT_X0, SLOT_LINCOMB_Y = 5 };
+enum { MOST_TERMS = 8 };
+enum { SLOT_COEF, SLOT_X0, SLOT_LINCOMB_Y = SLOT_X0 + MOST_TERMS };
 
 static ldm_status lincomb_infer(const ldm_problem *p, ldm_slot *slot) {
     ldm_status st = ldm_row_check(p, 1);
     if (st) return st;
-    if (p->dim[TERMS] < 1 || p->dim[TERMS] > 4)
-        return ldm_fail(LDM_ERR_ARG, "lincomb: %lld terms, wanted 1 to 4", (long long)p->dim[TERMS]);
-    slot[SLOT_COEF] = array(LDM_F32, 4);
-    for (int t = 0; t < 4; t++)
+    if (p->dim[TERMS] < 1 || p->dim[TERMS] > MOST_TERMS)
+        return ldm_fail(LDM_ERR_ARG, "lincomb: %lld terms, wanted 1 to %d", (long long)p->dim[TERMS], MOST_TERMS);
+    slot[SLOT_COEF] = array(LDM_F32, MOST_TERMS);
+    for (int t = 0; t < MOST_TERMS; t++)
         slot[SLOT_X0 + t] = array(p->dtype, p->dim[COUNT]), slot[SLOT_X0 + t].present = t < p->dim[TERMS];
     slot[SLOT_LINCOMB_Y] = array(p->dtype, p->dim[COUNT]);
     return LDM_OK;
@@ -236,13 +239,18 @@ static const char *const lincomb_cases[] = {"lincomb:f32 count=4099 terms=1",
                                             "lincomb:f32 count=4099 terms=4",
                                             "lincomb:f16 count=4500 terms=3",
                                             "lincomb:f16 count=3 terms=2",
+                                            "lincomb:f32 count=133 terms=5",
+                                            "lincomb:f32 count=77 terms=6",
+                                            "lincomb:f32 count=4099 terms=7",
+                                            "lincomb:f32 count=4099 terms=8",
                                             NULL};
-static const char *const lincomb_exact[] = {"lincomb:f32 count=99 terms=4", "lincomb:f16 count=50 terms=3", NULL};
+static const char *const lincomb_exact[] = {"lincomb:f32 count=99 terms=4", "lincomb:f16 count=50 terms=3",
+                                            "lincomb:f32 count=99 terms=8", NULL};
 const ldm_op ldm_op_lincomb = {
     .name = "lincomb",
-    .summary = "sum of up to four arrays times coefficients that lie on the device",
+    .summary = "sum of up to eight arrays times coefficients that lie on the device",
     .dims = "count terms",
-    .slots = "coef x0 x1 x2 x3 y",
+    .slots = "coef x0 x1 x2 x3 x4 x5 x6 x7 y",
     .infer = lincomb_infer,
     .cost = lincomb_cost,
     .reference = lincomb_reference,
