@@ -22,6 +22,8 @@ def bring(clone):
 
 
 def build_unet(c):
+    if set(c) & {"use_linear_in_transformer", "disable_self_attentions", "num_classes", "time_cond_proj_dim"}:
+        return None  # of later repositories
     m = importlib.import_module("ldm.modules.diffusionmodules.openaimodel")
     args = dict(c, image_size=32, channel_mult=tuple(c["channel_mult"]))
     return m.UNetModel(**args)

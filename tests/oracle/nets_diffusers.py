@@ -41,11 +41,17 @@ def build_unet(c):
         freq_shift=0,
     )
     if c.get("use_spatial_transformer"):
+        disabled = c.get("disable_self_attentions", [])
+        heads = c.get("num_heads") or [m * c["model_channels"] // c["num_head_channels"] for m in c["channel_mult"]]
         return UNet2DConditionModel(
             down_block_types=["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attn],
             up_block_types=["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attn)],
             cross_attention_dim=c["context_dim"],
-            attention_head_dim=c["num_heads"],  # the number of heads, whatever it is called
+            attention_head_dim=heads,  # the number of heads, whatever it is called
+            use_linear_projection=bool(c.get("use_linear_in_transformer")),
+            only_cross_attention=[bool(i < len(disabled) and disabled[i]) for i in range(levels)],
+            num_class_embeds=c.get("num_classes"),
+            time_cond_proj_dim=c.get("time_cond_proj_dim"),
             transformer_layers_per_block=c["transformer_depth"],
             **common,
         )
@@ -92,6 +98,7 @@ def replace_first(rest, table):
 def unet_name(key, n, attention_levels):
     """A diffusers UNet tensor's name in the authors' UNetModel; n = layers_per_block."""
     key = replace_first(key, {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+                              "time_embedding.cond_proj": "time_embed.cond_proj", "class_embedding": "label_emb",
                               "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2"})
     m = re.match(r"(down|up)_blocks\.(\d+)\.(\w+)\.(\d+)\.(.*)", key)
     if m:
@@ -177,8 +184,12 @@ def unet(c, state, dtype):
     load(model, unet_map(model, c), state, lambda channels: channels // c["num_head_channels"])
     model.time_proj = TimeProjection(c["model_channels"])
 
-    def call(x, t, context=None):
+    def call(x, t, context=None, labels=None, guidance=None):
         more = {"encoder_hidden_states": context.to(dtype)} if context is not None else {}
+        if labels is not None:
+            more["class_labels"] = labels
+        if guidance is not None:
+            more["timestep_cond"] = guidance.to(dtype)
         return model(x.to(dtype), t, **more).sample
 
     return call

@@ -10,12 +10,16 @@ import os
 
 import diffusers
 import torch
+import transformers
 
 import nets_authors as authors
 import nets_diffusers as hf
+import nets_text
 import sampling
 import tiny
-from witness import Fixture, errors_by_step, make_weights, nudged, parse, photo
+from witness import Fixture, errors, errors_by_step, make_weights, nudged, parse, photo
+
+CALM = []  # several transformers in a row: scores of order one, or f16 could not say what is right
 
 UNETS = {
     # cross-attention with several tokens and heads, attention at one of two levels, learned resampling
@@ -43,7 +47,32 @@ UNETS = {
         config="in_channels=3 out_channels=3 model_channels=32 channel_mult=1,1 num_res_blocks=2 "
         "attention_resolutions=2 num_heads=1 use_spatial_transformer=1 transformer_depth=2 context_dim=40",
         size=(4, 8), tokens=1, times=(250, 981), classes=10),
+    # the x4 upscaler's: no self-attention at the finer of two levels, noise level as a label, linear projections
+    "unet_upscaler": dict(
+        config="in_channels=7 out_channels=4 model_channels=32 channel_mult=1,1,2 num_res_blocks=1 "
+        "attention_resolutions=2,4 num_heads=2 use_spatial_transformer=1 use_linear_in_transformer=1 transformer_depth=1 "
+        "context_dim=24 num_classes=20 disable_self_attentions=1,1,0",
+        size=(8, 12), tokens=5, times=(37, 981), labels=(19, 3), gains=CALM),
+    # SD 2's heads of one width, and the guidance scale's embedding of LCM
+    "unet_lcm": dict(
+        config="in_channels=4 out_channels=4 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
+        "attention_resolutions=1,2 num_head_channels=16 use_spatial_transformer=1 use_linear_in_transformer=1 "
+        "transformer_depth=1 context_dim=24 time_cond_proj_dim=12",
+        size=(6, 8), tokens=7, times=(259, 999), guidance=True, gains=CALM),
 }
+
+TEXTS = {
+    # the authors' BERT: inner width 512 whatever the width, no mask, exact GELU
+    "text_bert": "kind=bert width=48 layers=2 length=9 vocab=50",
+    # CLIP's text tower, causal; clip-skip
+    "text_clip": "kind=clip width=64 layers=3 heads=4 head_width=16 length=11 vocab=60",
+    # the same with the exact GELU
+    "text_clip_gelu": "kind=clip width=32 layers=2 heads=2 head_width=16 length=7 vocab=40 quick_gelu=0",
+    # OpenCLIP's names, q, k and v as one matrix
+    "text_openclip": "kind=openclip width=48 layers=3 heads=3 head_width=16 length=10 vocab=60",
+}
+TEXT_GAINS = [("to_q", 2.0), ("to_k", 2.0), ("q_proj", 2.0), ("k_proj", 2.0), ("in_proj", 1.6), ("to_out", 0.7),
+              ("out_proj", 0.7), ("net.2", 0.7), ("fc2", 0.7), ("c_proj", 0.7)]
 
 AUTOENCODERS = {
     # kl-f8: three reductions, attention in the middle only
@@ -83,11 +112,12 @@ class Oracle:
         if not by_diffusers and not self.commit:
             print(f"{name:16} kept as it is: only the authors' code has these blocks (CLONE=...)")
             return
-        shapes = authors.unet_shapes(c) if self.commit else hf.unet_shapes(c)
-        if self.commit and by_diffusers:
+        by_authors = bool(self.commit) and authors.build_unet(c) is not None
+        shapes = authors.unet_shapes(c) if by_authors else hf.unet_shapes(c)
+        if by_authors and by_diffusers:
             assert shapes == hf.unet_shapes(c), f"{name}: shapes differ"
         seed = 100 + list(UNETS).index(name)
-        state = make_weights(shapes, seed, GAINS)
+        state = make_weights(shapes, seed, spec.get("gains", GAINS))
         g = torch.Generator().manual_seed(seed)
         x = torch.randn(2, c["in_channels"], *spec["size"], generator=g).double()
         t = torch.tensor(spec["times"])
@@ -99,8 +129,13 @@ class Oracle:
             more["context"] = inputs["context"] = book[ids].double()
         elif "tokens" in spec:
             more["context"] = inputs["context"] = torch.randn(2, spec["tokens"], c["context_dim"], generator=g).double()
+        if "labels" in spec:
+            more["labels"] = torch.tensor(spec["labels"])
+            inputs["labels"] = more["labels"].float()
+        if "guidance" in spec:
+            more["guidance"] = inputs["guidance"] = torch.randn(2, c["time_cond_proj_dim"], generator=g).double()
         outs = {}
-        for who, make in (("diffusers", hf.unet if by_diffusers else None), ("authors", authors.unet if self.commit else None)):
+        for who, make in (("diffusers", hf.unet if by_diffusers else None), ("authors", authors.unet if by_authors else None)):
             if make:
                 net32 = make(c, state, torch.float32)
                 outs[who] = [net32(v, t, **more) for v in nudged(x, seed)], make(c, state, torch.float64)(x, t, **more)
@@ -114,9 +149,91 @@ class Oracle:
         if book is not None:
             file["cond_stage_model.embedding.weight"] = book[:, 0]
         f.weights(file)
-        f.run("unet", inputs, plain, y64)
+        moves = {}
+        if len(more) > 1:  # what the later families add must count: each is left out or moved by one
+            tolerance = 2 * errors(plain, y64)["f32_max_error"] + 2.0**-22 * y64.abs().max().item()
+            net64 = hf.unet(c, state, torch.float64)
+            other = {"labels": lambda v: (v + 1) % c["num_classes"], "guidance": lambda v: v * 1.01}
+            for what in other.keys() & more.keys():
+                moved = net64(x, t, **{**more, what: other[what](more[what])})
+                moves[what] = round((moved - y64).abs().max().item() / tolerance, 1)
+            assert min(moves.values()) >= 20, (name, moves)
+        f.run("unet", inputs, plain, y64, **({"moves_in_tolerances": moves} if moves else {}))
         f.save()
         self.unets[name] = (hf.unet if by_diffusers else authors.unet, c, state)
+
+    def text(self, name, config):
+        """Every clip-skip, held to what one wrong thing does: the last token or one in the middle, clip-skip, activation."""
+        c = nets_text.defaults(parse(config))
+        kind = c["kind"]
+        if kind == "bert" and not self.commit:
+            print(f"{name:16} kept as it is: the authors' code is the witness (CLONE=...)")
+            return
+        seed = 500 + list(TEXTS).index(name)
+        state = make_weights(nets_text.SHAPES[kind](c), seed, TEXT_GAINS)
+        g = torch.Generator().manual_seed(seed)
+        ids = torch.randint(0, c["vocab"], (4, c["length"]), generator=g)
+        net64 = nets_text.NETS[kind](c, state, torch.float64)
+        table = next(k for k in state if k.endswith(("token_emb.weight", "token_embedding.weight")))
+        plain = [nets_text.NETS[kind](c, {**state, table: w}, torch.float32) for w in nudged(state[table], seed)]
+        by, agreement = {"bert": ["authors", "diffusers"], "clip": ["transformers"],
+                         "openclip": ["torch.nn.MultiheadAttention", "transformers"]}[kind], None
+        y64 = net64(ids, 1)
+        if kind == "bert":
+            other, _ = nets_text.diffusers_bert(c, state, torch.float64)
+            agreement = (other.model(ids)[0] - y64).abs().max().item()
+        if kind == "openclip":
+            other = nets_text.clip(c, nets_text.openclip_as_clip(state), torch.float64)
+            agreement = max((other(ids, s) - net64(ids, s)).abs().max().item() for s in (1, 2))
+        assert agreement is None or agreement < 1e-9, f"{name}: the two witnesses differ by {agreement}"
+        made_by = {"torch": torch.__version__, "transformers": transformers.__version__,
+                   "diffusers": diffusers.__version__, "outputs_from": by}
+        if kind == "bert":
+            made_by["authors_code"] = f"CompVis/latent-diffusion {self.commit}"
+        if agreement is not None:
+            made_by["witnesses_differ_by_f64"] = agreement
+        f = Fixture(self.out, name, "text", config, made_by)
+        extra = {"transformer.to_logits.bias": torch.zeros(c["vocab"])} if kind == "bert" else {}
+        if kind == "clip":
+            extra = {nets_text.CLIP + "embeddings.position_ids": torch.arange(c["length"])[None]}
+        if kind == "openclip":
+            extra = {"model.logit_scale": torch.tensor(4.6), "model.text_projection": torch.zeros(c["width"], c["width"])}
+        f.weights({"cond_stage_model." + k: v for k, v in {**state, **extra}.items()})
+        for skip in (1, 2):
+            y64 = net64(ids, skip)
+            run = dict(skip=skip)
+            p = [n(ids, skip) for n in plain]
+            tolerance = 2 * errors(p, y64)["f32_max_error"] + 2.0**-22 * y64.abs().max().item()
+            changed = {"clip-skip": net64(ids, 3 - skip)}
+            for what, at in (("last token", -1), ("middle token", c["length"] // 2)):
+                other = ids.clone()
+                other[:, at] = (other[:, at] + 1) % c["vocab"]
+                changed[what] = net64(other, skip)
+            if kind != "bert":
+                first = changed["last token"][:, :-1]
+                assert (first - y64[:, :-1]).abs().max() < 1e-12, f"{name}: the mask is not causal"
+            if kind == "clip":
+                swapped = {**c, "quick_gelu": 1 - c["quick_gelu"]}
+                changed["activation"] = nets_text.clip(swapped, state, torch.float64)(ids, skip)
+            run["moves_in_tolerances"] = {k: round((v - y64).abs().max().item() / tolerance, 1) for k, v in changed.items()}
+            assert min(run["moves_in_tolerances"].values()) >= 20, (name, run)
+            f.run("text", {"ids": ids.float()}, p, y64, **run)
+        f.save()
+
+    def rescaler(self):
+        """Semantic maps, n_stages 2 and 182 labels as in the authors' configurations."""
+        if not self.commit:
+            print(f"{'rescaler':16} kept as it is: only the authors' code has it (CLONE=...)")
+            return
+        state = make_weights({"cond_stage_model.channel_mapper.weight": [3, 182, 1, 1]}, 600)
+        labels = torch.randint(0, 182, (2, 16, 24), generator=torch.Generator().manual_seed(600))
+        labels[1, :8] = 181
+        x = torch.nn.functional.one_hot(labels, 182).permute(0, 3, 1, 2)
+        net32, net64 = (nets_text.rescaler(2, 182, 3, state, t) for t in (torch.float32, torch.float64))
+        f = Fixture(self.out, "rescaler", "rescaler", "stages=2 labels=182 channels=3", self.made_by(["authors"], None))
+        f.weights(state)
+        f.run("rescaler", {"labels": labels.float()}, [net32(v) for v in nudged(x.double(), 600)], net64(x.double()))
+        f.save()
 
     def autoencoder(self, name, spec):
         c = parse(spec["config"])
@@ -270,10 +387,25 @@ def main():
     p.add_argument("--out", default=os.path.join(root, "tests", "fixtures"))
     p.add_argument("--photo", default=os.path.join(root, "tests", "data", "photos", "astronaut.png"))
     p.add_argument("--taef2", default=os.path.join(root, "tests", "data", "taef2"))
+    p.add_argument("--only", help="remake these fixtures only, names of networks separated by commas")
     a = p.parse_args()
     oracle = Oracle(a.out, a.clone, a.photo, a.taef2)
+    if a.only:
+        for name in a.only.split(","):
+            if name == "rescaler":
+                oracle.rescaler()
+            elif name in TEXTS:
+                oracle.text(name, TEXTS[name])
+            elif name in UNETS:
+                oracle.unet(name, UNETS[name])
+            else:
+                oracle.autoencoder(name, AUTOENCODERS[name])
+        return
     for name, spec in UNETS.items():
         oracle.unet(name, spec)
+    for name, config in TEXTS.items():
+        oracle.text(name, config)
+    oracle.rescaler()
     for name, spec in AUTOENCODERS.items():
         oracle.autoencoder(name, spec)
     oracle.tiny()

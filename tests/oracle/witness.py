@@ -17,7 +17,7 @@ torch.set_grad_enabled(False)
 
 def parse(config):
     """"ch_mult=1,2 num_heads=4" -> {"ch_mult": [1, 2], "num_heads": 4}. Keys that are lists in the authors' yaml stay lists."""
-    lists = {"channel_mult", "attention_resolutions", "ch_mult", "attn_resolutions"}
+    lists = {"channel_mult", "attention_resolutions", "ch_mult", "attn_resolutions", "disable_self_attentions"}
     out = {}
     for item in config.split():
         key, value = item.split("=", 1)
@@ -45,7 +45,7 @@ def make_weights(shapes, seed, gains=None):
     for name in sorted(shapes):
         shape = shapes[name]
         noise = torch.randn(shape, generator=g, dtype=torch.float64)
-        if name.endswith("embedding.weight"):
+        if name.endswith(("embedding.weight", "emb.weight", "positional_embedding")):
             w = noise
         elif len(shape) == 1:
             norm = is_norm(name, shapes)
@@ -59,7 +59,7 @@ def make_weights(shapes, seed, gains=None):
 
 
 def is_norm(name, shapes):
-    return len(shapes[name[: name.rindex(".")] + ".weight"]) == 1
+    return len(shapes.get(name[: name.rindex(".")] + ".weight", [0, 0])) == 1
 
 
 class DoubleFloat:
