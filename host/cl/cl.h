@@ -85,6 +85,24 @@ ldm_status ldm_buffer_unmap(ldm_buffer *b, void *ptr);
 size_t ldm_cl_bytes(const ldm_cl *cl); /* bytes of buffers alive now */
 size_t ldm_cl_peak_bytes(const ldm_cl *cl);
 
+/* ---- transfers beside the launches --------------------------------------------------------------------------------
+ */
+
+typedef struct ldm_mark ldm_mark; /* the end of what was enqueued before it */
+/* Host memory that transfers read without another copy, where the driver has such. Not counted in ldm_cl_bytes. */
+typedef struct ldm_pinned ldm_pinned;
+ldm_status ldm_pinned_create(ldm_cl *cl, size_t bytes, ldm_pinned **out);
+void *ldm_pinned_data(const ldm_pinned *p);
+void ldm_pinned_destroy(ldm_pinned *p); /* NULL is fine */
+/* Sends bytes to the beginning of b by the second queue, once `after` [opt] is reached; returns at once, `data` is borrowed
+ * until *done is reached. */
+ldm_status ldm_upload(ldm_buffer *b, const void *data, size_t bytes, const ldm_mark *after, ldm_mark **done);
+ldm_status ldm_cl_mark(ldm_cl *cl, ldm_mark **out);        /* the end of all launches enqueued so far */
+ldm_status ldm_cl_await(ldm_cl *cl, const ldm_mark *m);    /* launches enqueued from now on wait for it */
+/* Once it is reached, and only with profiling: when the transfer was under way, seconds of the device's clock. */
+bool ldm_mark_span(const ldm_mark *m, double *start, double *end);
+void ldm_mark_destroy(ldm_mark *m); /* NULL is fine */
+
 /* ---- programs -----------------------------------------------------------------------------------------------------
  */
 
@@ -142,6 +160,8 @@ ldm_status ldm_step_create(ldm_cl *cl, const ldm_recipe *r, ldm_buffer *const *s
                            ldm_step **out);
 ldm_status ldm_step_enqueue(ldm_step *s);
 double ldm_step_seconds(ldm_step *s); /* device time of the last enqueue, after ldm_cl_finish; profile only, else -1 */
+/* When that was, from its first launch to its last, seconds of the device's clock; false likewise. */
+bool ldm_step_span(const ldm_step *s, double *start, double *end);
 void ldm_step_destroy(ldm_step *s);
 ldm_status ldm_cl_finish(ldm_cl *cl);
 ldm_status ldm_cl_flush(ldm_cl *cl);

@@ -17,7 +17,7 @@ struct ldm_cl {
     cl_device_id device;
     bool divided; /* `device` is a part of one, made by us */
     cl_context context;
-    cl_command_queue queue;
+    cl_command_queue queue, transfers; /* the second one is made when first needed */
     bool profile;
     size_t bytes, peak;
     program *programs;

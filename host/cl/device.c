@@ -295,6 +295,7 @@ void ldm_cl_close(ldm_cl *cl) {
         free(p);
     }
     ldm_cl_attach_tuned(cl, NULL, NULL);
+    if (cl->transfers) clReleaseCommandQueue(cl->transfers);
     if (cl->queue) clReleaseCommandQueue(cl->queue);
     if (cl->context) clReleaseContext(cl->context);
     if (cl->divided) clReleaseDevice(cl->device);

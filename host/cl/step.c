@@ -126,6 +126,16 @@ double ldm_step_seconds(ldm_step *s) {
     return sum;
 }
 
+bool ldm_step_span(const ldm_step *s, double *start, double *end) {
+    cl_ulong t0 = 0, t1 = 0;
+    if (!s->count || !s->item[0].event || !s->item[s->count - 1].event ||
+        clGetEventProfilingInfo(s->item[0].event, CL_PROFILING_COMMAND_START, sizeof t0, &t0, NULL) != CL_SUCCESS ||
+        clGetEventProfilingInfo(s->item[s->count - 1].event, CL_PROFILING_COMMAND_END, sizeof t1, &t1, NULL) != CL_SUCCESS)
+        return false;
+    *start = 1e-9 * (double)t0, *end = 1e-9 * (double)t1;
+    return true;
+}
+
 void ldm_step_destroy(ldm_step *s) {
     if (!s) return;
     for (int i = 0; i < s->count; i++) {

@@ -99,6 +99,12 @@ ldm_status ldm_exec_peek(ldm_exec *e, ldm_tensor t, float *data) { return e->pee
 ldm_status ldm_exec_poke(ldm_exec *e, ldm_tensor t, const float *data) { return e->poke(e, t, data); }
 const ldm_choice *ldm_exec_choice(const ldm_exec *e, int step) { return e->choice(e, step); }
 double ldm_exec_step_seconds(ldm_exec *e, int step) { return e->step_seconds(e, step); }
+bool ldm_exec_step_span(ldm_exec *e, int step, double *start, double *end) {
+    return e->step_span && e->step_span(e, step, start, end);
+}
+bool ldm_exec_transfer_span(ldm_exec *e, int group, double *start, double *end, size_t *bytes) {
+    return e->transfer_span && e->transfer_span(e, group, start, end, bytes);
+}
 
 ldm_status ldm_exec_write(ldm_exec *e, ldm_tensor t, const float *data) {
     const ldm_tensor_info *i = &e->plan->tensor[t];

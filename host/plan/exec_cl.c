@@ -1,6 +1,7 @@
 /* exec_cl.c -- a plan on a device: implementations chosen, weights packed once into chunks, activations in the plan's
  * arena, one shared scratch, every step recorded. Running only enqueues. */
 #include "plan/exec_internal.h"
+#include "plan/stream.h"
 #include "plan/strips.h"
 #include <stdlib.h>
 #include <string.h>
@@ -9,12 +10,12 @@
 typedef struct packed {
     ldm_tensor tensor;
     ldm_packing layout;
-    int chunk; /* VIEWED: read where the source has it */
+    int chunk; /* VIEWED: read where the source has it; STREAMED: comes in groups */
     size_t offset;
     ldm_buffer *window;
 } packed;
 
-enum { VIEWED = -1 };
+enum { VIEWED = -1, STREAMED = -2 };
 
 /* What a device executor consists of, before anything is allocated. */
 typedef struct layout {
@@ -26,6 +27,7 @@ typedef struct layout {
     int chunks;
     ldm_strips *strips; /* by step; count 0: made whole */
     int steps;          /* of these */
+    ldm_stream stream;
     size_t scratch, weights, activations, viewed, pool, host;
 } layout;
 
@@ -38,6 +40,8 @@ typedef struct exec_cl {
     ldm_buffer *pool;     /* of strips */
     ldm_strip_job **job;  /* by step, of those in strips */
     char **host;          /* by tensor: spilled maps */
+    ldm_streamer *streamer;
+    ldm_buffer ***item;   /* by group and item: its window */
 } exec_cl;
 
 static void layout_free(layout *l) {
@@ -46,6 +50,7 @@ static void layout_free(layout *l) {
     free(l->packed);
     for (int i = 0; i < l->steps; i++) ldm_strips_free(&l->strips[i]);
     free(l->strips);
+    ldm_stream_free(&l->stream);
 }
 
 /* "conv2d=conv2d_plain,gemm=..." -> the row forced for op, or NULL */
@@ -96,6 +101,27 @@ static size_t host_bytes(const ldm_plan *p) {
     return most;
 }
 
+/* Marks what comes in groups, where all weights together are more than the plan lets them take. */
+static ldm_status stream_weights(const ldm_plan *p, const ldm_device *d, layout *l) {
+    size_t *bytes = NULL, all = 0;
+    bool *stays = NULL;
+    ldm_status st = LDM_OK;
+    TRY(ldm_alloc((size_t)(l->count + 1) * sizeof *bytes, (void **)&bytes));
+    TRY(ldm_alloc((size_t)(l->count + 1) * sizeof *stays, (void **)&stays));
+    for (int i = 0; i < l->count; i++) {
+        if (l->packed[i].chunk == VIEWED) continue;
+        all += bytes[i] = (size_t)ldm_round_up((int64_t)l->packed[i].layout.bytes, (int64_t)d->base_align);
+    }
+    if (!p->weight_bytes || all <= p->weight_bytes) goto done;
+    TRY(ldm_stream_cut(p, d, l->weight, bytes, l->count, p->weight_bytes, stays, &l->stream));
+    for (int i = 0; i < l->count; i++)
+        if (bytes[i] && !stays[i]) l->packed[i].chunk = STREAMED;
+done:
+    free(bytes);
+    free(stays);
+    return st;
+}
+
 static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const ldm_source *source, const char *impl, layout *l) {
     ldm_status st = LDM_OK;
     memset(l, 0, sizeof *l);
@@ -134,12 +160,12 @@ static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const ldm_sour
             l->weight[i][j] = find_packed(l, s->slot[j], &k);
         }
     }
+    for (int i = 0; i < l->count; i++)
+        if (is_viewed(p, d, source, &l->packed[i])) l->packed[i].chunk = VIEWED, l->viewed += l->packed[i].layout.bytes;
+    TRY(stream_weights(p, d, l));
     for (int i = 0; i < l->count; i++) {
         packed *w = &l->packed[i];
-        if (is_viewed(p, d, source, w)) {
-            w->chunk = VIEWED, l->viewed += w->layout.bytes;
-            continue;
-        }
+        if (w->chunk < 0) continue;
         size_t size = (size_t)ldm_round_up((int64_t)w->layout.bytes, (int64_t)d->base_align);
         if (size > d->max_alloc)
             TRY(ldm_fail(LDM_ERR_NOMEM, "%s: packed to %.1f MiB, the device allows buffers of %.1f MiB",
@@ -154,6 +180,7 @@ static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const ldm_sour
         l->chunk_bytes[w->chunk] += size;
     }
     for (int i = 0; i < l->chunks; i++) l->weights += l->chunk_bytes[i];
+    if (l->stream.groups) l->weights += 2 * l->stream.slot_bytes;
     for (int i = 0; i < p->chunks; i++) l->activations += p->chunk_bytes[i];
     l->activations += l->pool;
     l->host = host_bytes(p);
@@ -168,6 +195,8 @@ ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, const ldm_sou
     if (st) return st;
     *out = (ldm_memory){.weights = l.weights, .activations = l.activations, .scratch = l.scratch, .viewed = l.viewed, .host = l.host};
     for (int i = 0; i < p->steps; i++) out->striped += l.strips[i].count > 0;
+    for (int g = 0; g < l.stream.groups; g++) out->streamed += l.stream.group[g].bytes;
+    out->groups = l.stream.groups;
     layout_free(&l);
     return LDM_OK;
 }
@@ -194,6 +223,7 @@ static ldm_status pack_weight(exec_cl *e, const packed *w, int64_t most, float *
 /* A weight to the device: judged only where it is viewed, else packed straight into memory that is shared (`base`: of each
  * chunk), else packed here and sent. */
 static ldm_status place_weight(exec_cl *e, const packed *w, int64_t most, char *const *base, float **data) {
+    if (w->chunk == STREAMED) return LDM_OK;
     if (w->chunk == VIEWED) {
         const ldm_source *s = &e->base.source;
         return s->check(s->self, &e->base.plan->tensor[w->tensor], seen(e->base.plan, s, w->tensor));
@@ -209,6 +239,32 @@ static ldm_status place_weight(exec_cl *e, const packed *w, int64_t most, char *
     TRY(ldm_buffer_write(w->window, 0, bytes, w->layout.bytes));
 done:
     free(bytes);
+    return st;
+}
+
+/* Streamed weights: their windows in the slots, and where their bytes wait. */
+static ldm_status prepare_stream(exec_cl *e) {
+    const ldm_stream *s = &e->l.stream;
+    ldm_status st = LDM_OK;
+    if (!s->groups) return LDM_OK;
+    TRY(ldm_streamer_create(e->cl, s, &e->streamer));
+    TRY(ldm_alloc((size_t)s->groups * sizeof *e->item, (void **)&e->item));
+    for (int g = 0; g < s->groups; g++) {
+        TRY(ldm_alloc((size_t)(s->group[g].items + 1) * sizeof **e->item, (void **)&e->item[g]));
+        for (int i = 0; i < s->group[g].items; i++)
+            TRY(ldm_buffer_window(ldm_streamer_slot(e->streamer, s->group[g].slot), s->group[g].item[i].offset,
+                                  e->l.packed[s->group[g].item[i].weight].layout.bytes, &e->item[g][i]));
+    }
+done:
+    return st;
+}
+
+/* Weights of a group to host memory. */
+static ldm_status place_group(exec_cl *e, int group, int64_t most, float **data) {
+    const ldm_stream_group *g = &e->l.stream.group[group];
+    ldm_status st = LDM_OK;
+    for (int i = 0; i < g->items && !st; i++)
+        st = pack_weight(e, &e->l.packed[g->item[i].weight], most, data, ldm_streamer_host(e->streamer, group) + g->item[i].offset);
     return st;
 }
 
@@ -229,22 +285,27 @@ static ldm_status load_weights(exec_cl *e) {
         packed *w = &e->l.packed[i];
         const int64_t n = ldm_shape_count(&p->tensor[w->tensor].shape);
         if (n > most) most = n;
+        if (w->chunk == STREAMED) continue;
         if (w->chunk == VIEWED)
             TRY(ldm_buffer_borrow(e->cl, seen(p, &e->base.source, w->tensor), w->layout.bytes, &w->window));
         else TRY(ldm_buffer_window(e->weights[w->chunk], w->offset, w->layout.bytes, &w->window));
     }
-    ldm_progress_begin(&bar, "loading weights", "tensors", e->l.count);
+    TRY(prepare_stream(e));
+    const int jobs = e->l.count + e->l.stream.groups;
+    ldm_progress_begin(&bar, "loading weights", "tensors", jobs);
 #pragma omp parallel if (shared)
     {
         float *data = NULL;
 #pragma omp for schedule(dynamic)
-        for (int i = 0; i < e->l.count; i++) {
+        for (int i = 0; i < jobs; i++) {
             ldm_status own;
 #pragma omp atomic read
             own = st;
             if (own) continue;
             own = ldm_check_interrupt();
-            if (!own) own = place_weight(e, &e->l.packed[i], most, base, &data);
+            if (!own)
+                own = i < e->l.count ? place_weight(e, &e->l.packed[i], most, base, &data)
+                                     : place_group(e, i - e->l.count, most, &data);
 #pragma omp critical(loading)
             {
                 if (own && !st) {
@@ -278,6 +339,16 @@ static ldm_status window_of(exec_cl *e, ldm_tensor t, ldm_buffer **out) {
     return LDM_OK;
 }
 
+/* Where step i finds a packed weight. */
+static ldm_buffer *weight_of(const exec_cl *e, int i, int weight) {
+    const packed *w = &e->l.packed[weight];
+    if (w->chunk != STREAMED) return w->window;
+    const int group = e->l.stream.of_step[i];
+    for (int k = 0; k < e->l.stream.group[group].items; k++)
+        if (e->l.stream.group[group].item[k].weight == weight) return e->item[group][k];
+    return NULL;
+}
+
 static ldm_status record_step(exec_cl *e, int i, ldm_recipe *recipe) {
     const ldm_plan *p = e->base.plan;
     const ldm_step_info *s = &p->step[i];
@@ -286,7 +357,7 @@ static ldm_status record_step(exec_cl *e, int i, ldm_recipe *recipe) {
     for (int j = 0; j < n; j++) {
         if (s->slot[j] == LDM_NONE) continue;
         if (e->l.weight[i][j] >= 0) {
-            slot[j] = e->l.packed[e->l.weight[i][j]].window;
+            slot[j] = weight_of(e, i, e->l.weight[i][j]);
         } else if (!p->tensor[ldm_view_root(p, s->slot[j], NULL)].spilled) {
             ldm_status st = window_of(e, s->slot[j], &slot[j]);
             if (st) return st;
@@ -302,7 +373,21 @@ static ldm_status record_step(exec_cl *e, int i, ldm_recipe *recipe) {
 
 static ldm_status run_step(ldm_exec *base, int i) {
     exec_cl *e = (exec_cl *)base;
-    return e->job[i] ? ldm_strip_job_run(e->job[i]) : ldm_step_enqueue(e->step[i]);
+    ldm_status st = e->streamer ? ldm_streamer_before(e->streamer, i) : LDM_OK;
+    if (!st) st = e->job[i] ? ldm_strip_job_run(e->job[i]) : ldm_step_enqueue(e->step[i]);
+    return !st && e->streamer ? ldm_streamer_after(e->streamer, i) : st;
+}
+
+static bool step_span(ldm_exec *base, int i, double *start, double *end) {
+    const exec_cl *e = (const exec_cl *)base;
+    return e->step[i] && ldm_step_span(e->step[i], start, end);
+}
+
+static bool transfer_span(ldm_exec *base, int group, double *start, double *end, size_t *bytes) {
+    const exec_cl *e = (const exec_cl *)base;
+    if (!e->streamer || group >= e->l.stream.groups) return false;
+    *bytes = e->l.stream.group[group].bytes;
+    return ldm_streamer_span(e->streamer, group, start, end);
 }
 static ldm_status finish(ldm_exec *base) { return ldm_cl_finish(((exec_cl *)base)->cl); }
 static const ldm_choice *choice(const ldm_exec *base, int i) { return &((const exec_cl *)base)->l.choice[i]; }
@@ -367,6 +452,12 @@ static void destroy(ldm_exec *base) {
     for (int i = 0; e->job && i < base->plan->steps; i++) ldm_strip_job_destroy(e->job[i]);
     for (int i = 0; e->host && i < base->plan->tensors; i++) free(e->host[i]);
     ldm_buffer_destroy(e->pool);
+    for (int g = 0; e->item && g < e->l.stream.groups; g++) {
+        for (int i = 0; e->item[g] && i < e->l.stream.group[g].items; i++) ldm_buffer_destroy(e->item[g][i]);
+        free(e->item[g]);
+    }
+    free(e->item);
+    ldm_streamer_destroy(e->streamer);
     for (int i = 0; e->window && i < base->plan->tensors; i++) ldm_buffer_destroy(e->window[i]);
     for (int i = 0; i < e->l.count; i++) ldm_buffer_destroy(e->l.packed[i].window);
     for (int i = 0; i < 64; i++) ldm_buffer_destroy(e->weights[i]);
@@ -388,7 +479,7 @@ ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, c
     const ldm_device *d = ldm_cl_device(cl);
     ldm_progress bar;
     TRY(ldm_alloc(sizeof *e, (void **)&e));
-    e->base = (ldm_exec){p, *w, destroy, run_step, finish, peek, poke, choice, step_seconds};
+    e->base = (ldm_exec){p, *w, destroy, run_step, finish, peek, poke, choice, step_seconds, step_span, transfer_span};
     e->cl = cl;
     TRY(lay_out(p, d, w, impl, &e->l));
     size_t need = e->l.weights + e->l.activations + e->l.scratch;

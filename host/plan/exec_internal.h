@@ -14,6 +14,8 @@ struct ldm_exec {
     ldm_status (*poke)(ldm_exec *e, ldm_tensor t, const float *data);
     const ldm_choice *(*choice)(const ldm_exec *e, int step);
     double (*step_seconds)(ldm_exec *e, int step);
+    bool (*step_span)(ldm_exec *e, int step, double *start, double *end); /* NULL: not known; so the next */
+    bool (*transfer_span)(ldm_exec *e, int group, double *start, double *end, size_t *bytes);
 };
 
 /* The tensor a view looks into, and the byte offset of the view in it. */

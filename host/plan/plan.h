@@ -70,7 +70,8 @@ typedef struct ldm_plan {
     int depth, cut[32]; /* lengths of the scope to go back to */
     int chunks;         /* arena, after ldm_plan_finish */
     size_t *chunk_bytes;
-    size_t strip_bytes; /* of a strip of spilled maps, all maps of a step together */
+    size_t weight_bytes; /* device memory for weights; more than that come in groups while others are used. 0: no limit */
+    size_t strip_bytes;  /* of a strip of spilled maps, all maps of a step together */
     ldm_status status; /* first failure while emitting; its sentence is the thread's message */
 } ldm_plan;
 
@@ -152,6 +153,8 @@ typedef struct ldm_memory {
     size_t weights, activations, scratch; /* bytes on the device; strips are among the activations */
     size_t host;                          /* most bytes of spilled maps at a time */
     int striped;                          /* steps made strip by strip */
+    size_t streamed;                      /* weights that come in groups: bytes, beside what stays */
+    int groups;
     size_t viewed;                        /* of weights, beside those: read where the source has them */
 } ldm_memory;
 /* w NULL: of a source that lets every weight be viewed, as a file of f32 does. */
@@ -181,5 +184,9 @@ ldm_status ldm_exec_poke(ldm_exec *e, ldm_tensor t, const float *data);
 const ldm_choice *ldm_exec_choice(const ldm_exec *e, int step); /* NULL for the reference */
 /* Device seconds of step i in the last run (profiling queue only), else -1. */
 double ldm_exec_step_seconds(ldm_exec *e, int step);
+/* When step i last ran, and when group i of streamed weights was last under way (its bytes in *bytes): seconds of the
+ * device's clock; false if that is not known (profiling queue only) or there is none. */
+bool ldm_exec_step_span(ldm_exec *e, int step, double *start, double *end);
+bool ldm_exec_transfer_span(ldm_exec *e, int group, double *start, double *end, size_t *bytes);
 
 #endif

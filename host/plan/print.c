@@ -42,6 +42,9 @@ ldm_status ldm_plan_print(const ldm_plan *p, const ldm_device *d, ldm_text *out)
         if (m.striped)
             ldm_text_add(out, "%d steps are made in strips: their maps, %.1f MiB at most, lie in host memory\n", m.striped,
                          (double)m.host / 0x1p20);
+        if (m.groups)
+            ldm_text_add(out, "%.1f MiB of weights come from host memory in %d groups while steps run\n", (double)m.streamed / 0x1p20,
+                         m.groups);
         if (m.viewed)
             ldm_text_add(out, "beside it %.1f MiB of weights are read where a file of f32 has them\n", (double)m.viewed / 0x1p20);
     }
