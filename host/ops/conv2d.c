@@ -129,6 +129,40 @@ static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device 
     return ldm_tile_legal(params, p->dim[N] * out_h(p) * out_w(p), d);
 }
 
+enum { THIN_TILES = 4, THIN_STRIP = 4096, THIN_DEPTH = 128 }; /* TILES and STRIP of the kernel; longest sum */
+
+static const char *thin_supports(const ldm_problem *p, const ldm_device *d) {
+    const int64_t *n = p->dim;
+    if (n[C2] || p->wdtype == LDM_Q8_0) return "needs one input and weights that are not in blocks";
+    if (depth(p) > THIN_DEPTH) return "more than 128 products a sum";
+    return cpu_supports(p, d);
+}
+
+static bool thin_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
+    const int64_t *n = p->dim, pixels = THIN_TILES * params[LDM_TILE_ROWS];
+    return n[R] * ((pixels - 1) * n[STRIDE] + n[S]) * n[C] <= THIN_STRIP && ldm_tile_legal(params, out_w(p), d);
+}
+
+static ldm_status thin_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim, panels = ldm_ceil_div(d[K], 2 * params[LDM_TILE_LANES]);
+    const int64_t strips = d[N] * out_h(p) * ldm_ceil_div(out_w(p), THIN_TILES * params[LDM_TILE_ROWS]);
+    /* all panels of a strip together, unless that leaves units without work */
+    const int64_t wanted = ldm_ceil_div(8 * dev->units, strips), each = ldm_ceil_div(panels, wanted < panels ? wanted : panels);
+    const int order[] = {H, W, C, K, R, S, STRIDE, UP, PT, PL};
+    ldm_row_kernel(p, r, "conv2d_thin_cpu.cl", "conv2d_thin");
+    ldm_tile_defines("TILE_PIXELS", params, r);
+    ldm_rec_slot(r, SLOT_Y);
+    ldm_rec_slot(r, SLOT_X);
+    for (int i = SLOT_W; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) ldm_rec_int(r, d[order[i]]);
+    ldm_rec_int(r, out_h(p));
+    ldm_rec_int(r, out_w(p));
+    ldm_rec_int(r, d[ACT]);
+    ldm_rec_int(r, each);
+    ldm_rec_range1(r, strips * ldm_ceil_div(panels, each), 1);
+    return r->status;
+}
+
 static const char *narrow_supports(const ldm_problem *p, const ldm_device *d) {
     if (p->dim[K] > 16 || p->dim[C] % 16 || p->dim[C2] % 16) return "needs k <= 16, c % 16 == 0 and c2 % 16 == 0";
     return cpu_supports(p, d);
@@ -352,6 +386,15 @@ static const ldm_impl impls[] = {
      .pack = narrow_pack,
      .record = narrow_record,
      .exact = true},
+    {.name = "conv2d_thin",
+     .idea = "few products a sum: a row's inputs once in a padded strip, sums whole in registers, conv2d_tile's weights",
+     .family = LDM_CPU,
+     .supports = thin_supports,
+     .tunables = cpu_tunables,
+     .legal = thin_legal,
+     .pack = cpu_pack,
+     .record = thin_record,
+     .exact = true},
     {.name = "conv2d_tile",
      .idea = "implicit GEMM, 8 pixels (6 of vectors of 8 or 4) x 2 vectors of outputs in registers, packed weights",
      .family = LDM_CPU,
@@ -403,6 +446,8 @@ static const char *const cases[] = {
     "conv2d n=1 c=5 h=7 w=9 k=9 r=1 s=5 pl=2 pr=2 +bias",
     "conv2d n=2 c=20 h=5 w=6 k=36" SAME3 " up=2 +bias",
     "conv2d n=1 c=32 h=8 w=7 k=64" SAME3 " up=2 act=silu +bias +vec +residual",
+    "conv2d n=1 c=9 h=5 w=35 k=70" SAME3 " up=2 act=silu +bias +residual",
+    "conv2d n=1 c=3 h=5 w=70 k=64 r=3 s=3 stride=2 pt=0 pb=1 pl=0 pr=1 +bias",
     "conv2d n=2 c=12 h=6 w=5 k=35" SAME3 " c2=21 +bias +vec",
     "conv2d n=1 c=64 h=8 w=8 k=64" SAME3 " c2=32 up=2 stride=2 +bias +residual",
     "conv2d n=2 c=40 h=4 w=4 k=24 c2=8 +bias +residual",
@@ -466,6 +511,7 @@ static const char *const cases[] = {
 static const char *const exact_cases[] = {"conv2d n=1 c=17 h=5 w=9 k=37" SAME3 " act=relu +bias +vec +residual",
                                           "conv2d n=2 c=33 h=9 w=7 k=33" SAME3 " c2=15 stride=2 +bias",
                                           "conv2d n=1 c=9 h=5 w=5 k=70" SAME3 " up=2 c2=3 +vec",
+                                          "conv2d n=2 c=6 h=5 w=37 k=70" SAME3 " up=2 +bias +vec",
                                           "conv2d n=1 c=16 h=6 w=7 k=6" SAME3 " c2=32 +bias +residual",
                                           "conv2d n=2 c=48 h=5 w=6 k=64 c2=32 +bias +vec +residual",
                                           "conv2d n=1 c=1280 h=2 w=3 k=40" SAME3 " c2=1280 +bias",
