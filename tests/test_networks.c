@@ -347,7 +347,7 @@ static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm
     network net = {0};
     ldm_array context[2] = {{0}, {0}};
     ldm_sampler all = {0};
-    ldm_randn *noise[8] = {NULL};
+    ldm_rng *noise[8] = {NULL};
     void *mem[5] = {NULL};
     ldm_schedule schedule;
     ldm_status st = LDM_OK;
@@ -386,8 +386,8 @@ static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm
     double a = schedule.alpha_bar[(int)step[0].t];
     if (ddim) a = (float)a;
     for (int i = 0; i < images; i++) {
-        TRY(ldm_randn_create((uint64_t)json_integer_value(json_array_get(seeds, (size_t)i)), &noise[i]));
-        ldm_randn_fill(noise[i], drawn, each);
+        TRY(ldm_rng_create((ldm_rng_kind){0}, (uint64_t)json_integer_value(json_array_get(seeds, (size_t)i)), &noise[i]));
+        ldm_rng_fill(noise[i], drawn, each);
         for (int64_t k = 0; k < each; k++) x[i * each + k] = (float)(sqrt(a) * z[k] + sqrt(1 - a) * drawn[k]);
     }
     for (int s = 0; s < STEPS; s++) {
@@ -400,7 +400,7 @@ static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm
         TRY(read_map(&net, eps, x_shape));
         for (int i = 0; i < images; i++) {
             const double *row = step[s].next[0].c, noisy = row[LDM_NOISE];
-            if (noisy > 0) ldm_randn_fill(noise[i], drawn, each);
+            if (noisy > 0) ldm_rng_fill(noise[i], drawn, each);
             for (int64_t k = 0; k < each; k++) {
                 float *at = x + i * each + k, e = eps[i * each + k];
                 if (batch > images) e += (float)guidance * (eps[(images + i) * each + k] - e);
@@ -411,7 +411,7 @@ static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm
         if (forced) memcpy(x, forced + s * images * each, (size_t)(images * each) * sizeof(float));
     }
 done:
-    for (int i = 0; i < 8; i++) ldm_randn_destroy(noise[i]);
+    for (int i = 0; i < 8; i++) ldm_rng_destroy(noise[i]);
     for (int k = 0; k < 5; k++) free(mem[k]);
     ldm_sampler_free(&all);
     ldm_array_free(&context[0]), ldm_array_free(&context[1]);

@@ -236,15 +236,15 @@ static void check_values(const char *what, const float *got, const float *want, 
 }
 
 static void random_numbers(void) {
-    ldm_randn *r;
+    ldm_rng *r;
     static float x[4 * 64 * 64];
     CASE("randn: seed 0, three elements twice: the second of a pair waits for the next call") {
         static const float first[3] = {1.5409961f, -0.2934289f, -2.1787894f},
                            second[3] = {0.5684313f, -1.0845224f, -1.3985955f};
-        CHECK_OK(ldm_randn_create(0, &r));
-        ldm_randn_fill(r, x, 3), check_values("first call", x, first, 3);
-        ldm_randn_fill(r, x, 3), check_values("second call", x, second, 3);
-        ldm_randn_destroy(r);
+        CHECK_OK(ldm_rng_create((ldm_rng_kind){0}, 0, &r));
+        ldm_rng_fill(r, x, 3), check_values("first call", x, first, 3);
+        ldm_rng_fill(r, x, 3), check_values("second call", x, second, 3);
+        ldm_rng_destroy(r);
     }
     CASE("randn: seed 42, 37 elements: two blocks, a rest that redraws the last sixteen") {
         static const float want[37] = {
@@ -254,9 +254,9 @@ static void random_numbers(void) {
             -0.424518973f, 0.305720925f,  -0.774592519f, 0.0349123441f, 0.321103007f,  1.57360017f,   -0.845467448f,
             1.3123076f,    2.12278509f,   -1.23465312f,  -0.487913877f, -1.41805995f,  0.896268308f,  0.0499053858f,
             2.26671791f,   1.17895091f};
-        CHECK_OK(ldm_randn_create(42, &r));
-        ldm_randn_fill(r, x, 37), check_values("n = 37", x, want, 37);
-        ldm_randn_destroy(r);
+        CHECK_OK(ldm_rng_create((ldm_rng_kind){0}, 42, &r));
+        ldm_rng_fill(r, x, 37), check_values("n = 37", x, want, 37);
+        ldm_rng_destroy(r);
     }
     CASE("randn: seed 7, calls of 3, 20 and 5: a long call leaves the waiting value alone") {
         static const float a[3] = {-0.146795094f, 0.786141276f, 0.94682163f};
@@ -265,11 +265,11 @@ static void random_numbers(void) {
                                     0.174375355f,  2.2983427f,   1.09558046f,  0.482354164f,   1.39891839f,
                                     1.40585291f,   -1.40125084f, 1.29733586f,  1.64093328f,    -1.05668414f};
         static const float c[5] = {-1.114344f, -0.457818896f, -0.724473298f, 1.27987814f, -0.994066238f};
-        CHECK_OK(ldm_randn_create(7, &r));
-        ldm_randn_fill(r, x, 3), check_values("n = 3", x, a, 3);
-        ldm_randn_fill(r, x, 20), check_values("n = 20", x, b, 20);
-        ldm_randn_fill(r, x, 5), check_values("n = 5", x, c, 5);
-        ldm_randn_destroy(r);
+        CHECK_OK(ldm_rng_create((ldm_rng_kind){0}, 7, &r));
+        ldm_rng_fill(r, x, 3), check_values("n = 3", x, a, 3);
+        ldm_rng_fill(r, x, 20), check_values("n = 20", x, b, 20);
+        ldm_rng_fill(r, x, 5), check_values("n = 5", x, c, 5);
+        ldm_rng_destroy(r);
     }
     CASE("randn: a seed past 32 bits, a whole 4 x 64 x 64 latent") {
         static const struct {
@@ -278,15 +278,15 @@ static void random_numbers(void) {
         } want[] = {{0, 0.337370187f},    {1, -0.177777216f},   {15, 0.269198567f},    {16, -0.0770202354f},
                     {623, 0.220262364f},  {624, -0.746508837f}, {5000, -0.375423729f}, {9999, -1.26000965f},
                     {16376, 1.26234007f}, {16383, -1.81639862f}};
-        CHECK_OK(ldm_randn_create((1ull << 40) + 123, &r));
-        ldm_randn_fill(r, x, 4 * 64 * 64);
+        CHECK_OK(ldm_rng_create((ldm_rng_kind){0}, (1ull << 40) + 123, &r));
+        ldm_rng_fill(r, x, 4 * 64 * 64);
         for (size_t k = 0; k < sizeof want / sizeof *want; k++) check_values("latent", x + want[k].i, &want[k].v, 1);
         double sum = 0, squares = 0;
         for (int i = 0; i < 4 * 64 * 64; i++) sum += x[i], squares += (double)x[i] * x[i];
         CHECK(fabs(sum - -64.21726822461642) < 1e-4, "sum %.9g",
               sum); /* 16,384 differences of at most 5e-7 that do not lean one way */
         CHECK(fabs(squares - 16457.374615685512) < 1e-3, "sum of squares %.9g", squares);
-        ldm_randn_destroy(r);
+        ldm_rng_destroy(r);
     }
 }
 

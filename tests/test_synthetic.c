@@ -50,7 +50,7 @@ static void order_one(ldm_cl *cl, const char *name, ldm_plan *p) {
     uint64_t seed = 7;
     ldm_source w = ldm_source_synthetic(&seed);
     ldm_exec *e = NULL;
-    ldm_randn *r = NULL;
+    ldm_rng *r = NULL;
     float *x = NULL;
     int64_t largest = 1;
     ldm_status st = LDM_OK;
@@ -58,7 +58,7 @@ static void order_one(ldm_cl *cl, const char *name, ldm_plan *p) {
     for (int i = 0; i < p->tensors; i++)
         if (ldm_shape_count(&p->tensor[i].shape) > largest) largest = ldm_shape_count(&p->tensor[i].shape);
     TRY(ldm_alloc((size_t)largest * sizeof *x, (void **)&x));
-    TRY(ldm_randn_create(3, &r));
+    TRY(ldm_rng_create((ldm_rng_kind){0}, 3, &r));
     TRY(ldm_exec_create(cl, p, &w, NULL, &e));
     for (int i = 0; i < p->tensors; i++) {
         const ldm_tensor_info *t = &p->tensor[i];
@@ -66,7 +66,7 @@ static void order_one(ldm_cl *cl, const char *name, ldm_plan *p) {
         int64_t n = ldm_shape_count(&t->shape);
         if (!strcmp(t->name, "class")) x[0] = 17;
         else if (!strcmp(t->name, "temb")) ldm_timestep_embedding(500, (int)n, x);
-        else ldm_randn_fill(r, x, n);
+        else ldm_rng_fill(r, x, n);
         TRY(ldm_exec_write(e, i, x));
     }
     for (int i = 0; i < p->steps; i++) {
@@ -80,7 +80,7 @@ static void order_one(ldm_cl *cl, const char *name, ldm_plan *p) {
 done:
     CHECK(st == LDM_OK, "%s: %s", name, ldm_message());
     free(x);
-    ldm_randn_destroy(r);
+    ldm_rng_destroy(r);
     ldm_exec_destroy(e);
     ldm_plan_destroy(p);
 }

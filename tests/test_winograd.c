@@ -93,7 +93,7 @@ static ldm_status trajectory(int which, const float *picture, float *out, int *r
     ldm_status st = LDM_OK;
     ldm_plan *p = NULL;
     ldm_exec *e = NULL;
-    ldm_randn *r = NULL;
+    ldm_rng *r = NULL;
     ldm_sampler_options so = ldm_sampler_defaults(LDM_DDIM, LDM_MANNER_AUTHORS);
     ldm_sampler whole = {0}, last;
     ldm_schedule schedule;
@@ -109,8 +109,8 @@ static ldm_status trajectory(int which, const float *picture, float *out, int *r
     TRY(ldm_sampler_make(&schedule, &so, &whole));
     last = whole, last.eval += whole.evals - LAST, last.evals = LAST;
     TRY(ldm_alloc(PIXELS * sizeof *x, (void **)&x));
-    TRY(ldm_randn_create(4, &r));
-    ldm_randn_fill(r, x, PIXELS);
+    TRY(ldm_rng_create((ldm_rng_kind){0}, 4, &r));
+    ldm_rng_fill(r, x, PIXELS);
     const double a = schedule.alpha_bar[(int)last.eval[0].t];
     for (int i = 0; i < PIXELS; i++) x[i] = (float)(sqrt(a) * picture[i] + sqrt(1 - a) * x[i]);
     TRY(ldm_loop_plan(&o, &p));
@@ -123,7 +123,7 @@ static ldm_status trajectory(int which, const float *picture, float *out, int *r
 done:
     free(x);
     ldm_sampler_free(&whole);
-    ldm_randn_destroy(r);
+    ldm_rng_destroy(r);
     ldm_exec_destroy(e);
     ldm_plan_destroy(p);
     return st;

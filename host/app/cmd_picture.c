@@ -155,13 +155,13 @@ static ldm_status find_stage(ldm_stage_config *s, double *scale) {
 static ldm_status to_latent(const ldm_stage_config *s, double scale, float *y, ldm_shape *shape) {
     int64_t pixels = shape->dim[0] * shape->dim[1] * shape->dim[2],
             c = s->kind == LDM_STAGE_KL ? shape->dim[3] / 2 : shape->dim[3];
-    ldm_randn *r = NULL;
+    ldm_rng *r = NULL;
     float *noise = NULL;
     ldm_status st = LDM_OK;
     if (s->kind == LDM_STAGE_KL && o.seed >= 0) {
-        TRY(ldm_randn_create((uint64_t)o.seed, &r));
+        TRY(ldm_rng_create((ldm_rng_kind){0}, (uint64_t)o.seed, &r));
         TRY(ldm_alloc((size_t)(pixels * c) * sizeof *noise, (void **)&noise));
-        ldm_randn_fill(r, noise, pixels * c); /* in PyTorch's NCHW order */
+        ldm_rng_fill(r, noise, pixels * c); /* in PyTorch's NCHW order */
     }
     for (int64_t i = 0; i < pixels; i++)
         for (int64_t k = 0; k < c; k++) {
@@ -176,7 +176,7 @@ static ldm_status to_latent(const ldm_stage_config *s, double scale, float *y, l
     shape->dim[3] = c;
 done:
     free(noise);
-    ldm_randn_destroy(r);
+    ldm_rng_destroy(r);
     return st;
 }
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef struct noise_source {
-    ldm_randn **r; /* one generator a picture, seeded seed + i */
+    ldm_rng **r; /* one generator a picture, seeded seed + i */
     int64_t n, c, h, w;
     float *nchw, *latent;
     ldm_exec *exec;
@@ -20,7 +20,7 @@ static ldm_status draw(void *user, int k, float *dst) {
     int64_t one = s->c * s->h * s->w;
     (void)k;
     for (int64_t i = 0; i < s->n; i++) {
-        ldm_randn_fill(s->r[i], s->nchw, one);
+        ldm_rng_fill(s->r[i], s->nchw, one);
         ldm_nchw_to_nhwc(s->nchw, 1, s->c, s->h, s->w, dst + i * one);
     }
     return LDM_OK;
@@ -176,7 +176,7 @@ APP_COMMAND(sample) {
     noise = (noise_source){.n = batch, .c = c->unet.out_channels, .h = lo.h, .w = lo.w};
     int64_t one = noise.c * lo.h * lo.w;
     TRY(ldm_alloc((size_t)batch * sizeof *noise.r, (void **)&noise.r));
-    for (int i = 0; i < batch; i++) TRY(ldm_randn_create((uint64_t)(seed + i), &noise.r[i]));
+    for (int i = 0; i < batch; i++) TRY(ldm_rng_create((ldm_rng_kind){0}, (uint64_t)(seed + i), &noise.r[i]));
     TRY(ldm_alloc((size_t)one * sizeof(float), (void **)&noise.nchw));
     TRY(ldm_alloc((size_t)(batch * one) * sizeof *x, (void **)&x));
     TRY(draw(&noise, 0, x));
@@ -209,7 +209,7 @@ APP_COMMAND(sample) {
     const char *text[] = {"parameters", meta, NULL};
     TRY(decode_and_write(cl, &o, c, x, batch, lo.h, lo.w, out, text));
 done:
-    for (int i = 0; noise.r && i < batch; i++) ldm_randn_destroy(noise.r[i]);
+    for (int i = 0; noise.r && i < batch; i++) ldm_rng_destroy(noise.r[i]);
     free(noise.r), free(noise.nchw), free(x), free(nhwc), free(classes);
     ldm_sampler_free(&steps_made);
     ldm_exec_destroy(e);

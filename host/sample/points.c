@@ -177,6 +177,9 @@ ldm_status ldm_points_make(const ldm_schedule *s, const ldm_sampler_options *o, 
     ldm_status st = LDM_OK;
     if (o->sigma && o->manner != LDM_MANNER_SIGMA)
         TRY(ldm_fail(LDM_ERR_ARG, "a list of sigmas: only samplers over sigma take one, not the authors' or diffusers'"));
+    if (o->sigmas != LDM_SIGMAS_DISCRETE &&
+        (o->manner == LDM_MANNER_AUTHORS || (o->manner == LDM_MANNER_DIFFUSERS && o->sigmas > LDM_SIGMAS_EXPONENTIAL)))
+        TRY(ldm_fail(LDM_ERR_ARG, "this list of sigmas is for samplers over sigma, not the authors' or diffusers'"));
     if (o->manner == LDM_MANNER_DIFFUSERS) TRY(ldm_points_diffusers(s, o, &p));
     else if (o->manner == LDM_MANNER_SIGMA) TRY(sigmas(s, o, &p));
     else if (o->method == LDM_DDPM) TRY(ddpm(s, &p));

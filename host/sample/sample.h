@@ -156,12 +156,48 @@ ldm_sampler_options ldm_sampler_defaults(ldm_method m, ldm_manner manner);
  * nearest), a manner the method does not have, a strength that leaves no step. */
 ldm_status ldm_sampler_make(const ldm_schedule *s, const ldm_sampler_options *o, ldm_sampler *out);
 
+/* ---- names ------------------------------------------------------------------------------------------------------- */
+
+/* The defaults of a sampler by name, without regard to case: stable-diffusion.cpp's ids ("euler_a", "dpm++2m"),
+ * AUTOMATIC1111's labels ("DPM++ 2M Karras"), diffusers' classes ("PNDMScheduler": as ldm_scheduler_read without any key,
+ * but for clipping and betas, which only a configuration says), the authors' ("ddim", "plms", "ddpm", "dpm_solver"). An
+ * unknown one is refused with the names there are, one that others have as not supported yet. */
+ldm_status ldm_sampler_find(const char *name, ldm_sampler_options *out);
+/* A list of sigmas ("discrete", "karras", "exponential", "sgm_uniform", "sgm", "simple", "lcm") or a spacing ("leading",
+ * "trailing", "linspace") into o; "default" and "automatic" leave it. */
+ldm_status ldm_sigmas_find(const char *name, ldm_sampler_options *o);
+const char *ldm_sampler_name(int i); /* NULL past the last */
+const char *ldm_sigmas_name(int i);
+
+/* A diffusers scheduler configuration: keys with their values as JSON has them, scalars as text, without those that are
+ * null. Absent keys have the class's defaults, unknown ones are ignored, as diffusers does; what would change the result
+ * and is not supported is refused by key (LDM_ERR_UNSUPPORTED). */
+typedef struct ldm_setting {
+    const char *key, *value; /* "beta_start", "0.00085"; "clip_sample", "false"; "beta_schedule", "scaled_linear" */
+} ldm_setting;
+ldm_status ldm_scheduler_read(const char *class_name, const ldm_setting *s, int n, ldm_sampler_options *out,
+                              ldm_schedule *schedule);
+
 /* ---- random numbers ---------------------------------------------------------------------------------------------- */
 
-/* PyTorch's CPU generator (mt19937), torch.randn in float32; state carries across calls as PyTorch's does. */
-typedef struct ldm_randn ldm_randn;
-ldm_status ldm_randn_create(uint64_t seed, ldm_randn **out);
-void ldm_randn_destroy(ldm_randn *r);
-void ldm_randn_fill(ldm_randn *r, float *dst, int64_t n); /* one torch.randn call of n elements */
+/* Normal numbers in f32. A generator belongs to one picture: picture i of a batch has one of its own, seeded seed + i, for
+ * all its draws in this order: posterior of the init image, starting noise, posterior of the masked image, then one a
+ * stochastic step, each of the latent in NCHW. State carries across calls as PyTorch's does.
+ * torch-cpu: torch.randn of PyTorch's CPU generator. torch-cuda: of its CUDA generator; the same on every GPU while the
+ * tensor is one pass of its threads, 256 min(SMs floor(threads of an SM / 256), ceil(n / 256)); `threads` says the first
+ * of the two where it is less. ldm: depends on seed, number of the call and place alone, the same on every machine. */
+typedef enum ldm_rng_how { LDM_RNG_TORCH_CPU, LDM_RNG_TORCH_CUDA, LDM_RNG_LDM } ldm_rng_how;
+typedef struct ldm_rng_kind {
+    ldm_rng_how how;
+    int64_t threads; /* torch-cuda: what the device runs at a time, 0: all */
+} ldm_rng_kind;
+/* "torch-cpu", "torch-cuda", "torch-cuda:82944", "ldm"; sd.cpp's "cpu" and "cuda". */
+ldm_status ldm_rng_find(const char *name, ldm_rng_kind *out);
+const char *ldm_rng_name(ldm_rng_kind kind, char *buf, size_t cap); /* "torch-cuda:82944" */
+
+typedef struct ldm_rng ldm_rng;
+ldm_status ldm_rng_create(ldm_rng_kind kind, uint64_t seed, ldm_rng **out);
+void ldm_rng_destroy(ldm_rng *r);                     /* NULL is fine */
+void ldm_rng_fill(ldm_rng *r, float *dst, int64_t n); /* one torch.randn call of n elements */
 
 #endif
