@@ -1,6 +1,5 @@
-/* cmd_plan.c -- `ldm plan NET`: a network as one table; its distinct problems for bench/shapes; `ldm info FILE`. */
+/* cmd_plan.c -- `ldm plan NET`: a network as one table; its distinct problems for bench/shapes. */
 #include "app/network.h"
-#include "ckpt/ckpt.h"
 #include <stdlib.h>
 
 APP_COMMAND(plan) {
@@ -54,36 +53,6 @@ done:
     app_network_close(&net);
     ldm_cl_close(cl);
     free(config);
-    poptFreeContext(ctx);
-    return st;
-}
-
-APP_COMMAND(info) {
-    struct poptOption table[] = {APP_END};
-    const char **words;
-    poptContext ctx;
-    ldm_ckpt *c = NULL;
-    ldm_text out = {0};
-    const ldm_config *config;
-    const ldm_stage_config *stage;
-    ldm_status st = LDM_OK;
-    TRY(app_parse(self, table, argc, argv, 1, 1, &words, &ctx));
-    bool picture;
-    TRY(app_picture_info(words[0], &out, &picture));
-    if (picture) {
-        fputs(out.s ? out.s : "", stdout);
-        goto done;
-    }
-    TRY(ldm_ckpt_open(words[0], &c));
-    ldm_text guess = {0};
-    TRY(ldm_identify(c, &config, &stage, &guess));
-    ldm_text_add(&out, "%s: %s\n", words[0], guess.s ? guess.s : "");
-    ldm_text_free(&guess);
-    TRY(ldm_ckpt_describe(c, &out));
-    fputs(out.s ? out.s : "", stdout);
-done:
-    ldm_text_free(&out);
-    ldm_ckpt_close(c);
     poptFreeContext(ctx);
     return st;
 }

@@ -74,7 +74,7 @@ static ldm_status yaml_event(yaml_reader *r, yaml_event_t *e) {
 /* A plain scalar's value by the core rules of YAML: null, true, numbers, else text. */
 static json_t *plain(const char *s, size_t n) {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL"}, *const trues[] = {"true", "True", "TRUE"},
-                      *const falses[] = {"false", "False", "FALSE"};
+                             *const falses[] = {"false", "False", "FALSE"};
     for (int i = 0; i < 5; i++)
         if (!strcmp(s, nulls[i])) return json_null();
     for (int i = 0; i < 3; i++)
@@ -167,7 +167,8 @@ static ldm_status parse_yaml(const char *s, size_t n, const char *path, json_t *
         if ((st = yaml_event(&r, &e))) break;
         end = e.type == YAML_STREAM_END_EVENT;
         if (e.type == YAML_DOCUMENT_START_EVENT && any) st = yaml_bad(&r, &e.start_mark, "a second document");
-        if (e.type == YAML_SCALAR_EVENT || e.type == YAML_SEQUENCE_START_EVENT || e.type == YAML_MAPPING_START_EVENT || e.type == YAML_ALIAS_EVENT)
+        if (e.type == YAML_SCALAR_EVENT || e.type == YAML_SEQUENCE_START_EVENT || e.type == YAML_MAPPING_START_EVENT ||
+            e.type == YAML_ALIAS_EVENT)
             any = true, st = yaml_value(&r, &e, 1, out);
         yaml_event_delete(&e);
     }
@@ -307,7 +308,8 @@ ldm_status ldm_tree_ints(const ldm_tree *t, ldm_node *n, const char *key, int mo
     if (length > most) return wrong(t, key, v, "at most %d numbers", most);
     for (int i = 0; i < length; i++) {
         json_t *item = json_is_array(v) ? json_array_get(v, (size_t)i) : v;
-        if (!json_is_boolean(item) && (!json_is_integer(item) || json_integer_value(item) < 0 || json_integer_value(item) > 1 << 20))
+        if (!json_is_boolean(item) &&
+            (!json_is_integer(item) || json_integer_value(item) < 0 || json_integer_value(item) > 1 << 20))
             return wrong(t, key, v, "whole numbers from 0 to 2^20");
         out[i] = json_is_boolean(item) ? json_is_true(item) : (int)json_integer_value(item);
     }

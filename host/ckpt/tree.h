@@ -1,5 +1,5 @@
-/* tree.h -- configuration files as trees of values: JSON (jansson) and YAML (libyaml), which becomes the same kind of tree.
- * Bounded: 16 MiB, 32 levels, 2^18 values; YAML's aliases and tags are refused, so that a small file stays small.
+/* tree.h -- configuration files as trees of values: JSON (jansson) and YAML (libyaml), which becomes the same kind of
+ * tree. Bounded: 16 MiB, 32 levels, 2^18 values; YAML's aliases and tags are refused, so that a small file stays small.
  * Errors are LDM_ERR_FORMAT with the file, the key and what was found. Knows nothing of networks. */
 #ifndef LDM_TREE_H
 #define LDM_TREE_H

@@ -76,7 +76,8 @@ ldm_status ldm_infer_unet(const ldm_place *at, ldm_unet_config *out) {
     int blocks = 0, ds = 1;
     if (!in || in->shape.rank != 4) return strange(at, "a UNet without a first convolution");
     c->model_channels = dim(in, 0), c->in_channels = dim(in, 1), c->out_channels = dim(U("out.2.weight"), 0);
-    if (U("label_emb.0.0.weight")) return strange(at, "a UNet conditioned on a vector (label_emb.0), which is not supported");
+    if (U("label_emb.0.0.weight"))
+        return strange(at, "a UNet conditioned on a vector (label_emb.0), which is not supported");
     c->num_classes = dim(U("label_emb.weight"), 0);
     c->time_cond_proj_dim = dim(U("time_embed.cond_proj.weight"), 1);
     c->num_res_blocks = res_blocks(at, c, &blocks);
@@ -96,9 +97,11 @@ ldm_status ldm_infer_unet(const ldm_place *at, ldm_unet_config *out) {
         c->attention_resolutions[c->attentions++] = ds;
         /* attn1 of a block that has no self-attention reads the context */
         t = U("input_blocks.%d.1.transformer_blocks.0.attn1.to_k.weight", i);
-        if (t && dim(t, 1) != channels && dim(t, 1) == c->context_dim) c->disable_self_attentions[l] = 1, c->disabled = l + 1;
+        if (t && dim(t, 1) != channels && dim(t, 1) == c->context_dim)
+            c->disable_self_attentions[l] = 1, c->disabled = l + 1;
     }
-    if (c->use_spatial_transformer && c->context_dim < 1) return strange(at, "a UNet with transformers that read no context");
+    if (c->use_spatial_transformer && c->context_dim < 1)
+        return strange(at, "a UNet with transformers that read no context");
     if (c->out_channels < 1) return strange(at, "a UNet without its last convolution");
     *out = *c;
     return LDM_OK;
@@ -126,15 +129,16 @@ bool ldm_same_unet_shapes(const ldm_unet_config *a, const ldm_unet_config *b) {
 
 /* ---- autoencoders ---------------------------------------------------------------------------------------------- */
 
-#define S(part, ...) tensor(&at[(part) - LDM_PART_ENCODER], part, NULL, c, __VA_ARGS__)
+#define S(part, ...) tensor(&at[(part)-LDM_PART_ENCODER], part, NULL, c, __VA_ARGS__)
 
 /* Levels there are in a half, under that layout's own names. */
 static int stage_levels(const ldm_place *at, bool decoder) {
     char key[LDM_ORIGIN_NAME];
     int n = 0;
     for (; at->files && n < LDM_MAX_LEVELS + 1; n++) {
-        snprintf(key, sizeof key, "%s%s.%s%s.%d.%s.0.norm1.weight", at->prefix, decoder ? "decoder" : "encoder", decoder ? "up" : "down",
-                 at->layout == LDM_DIFFUSERS ? "_blocks" : "", n, at->layout == LDM_DIFFUSERS ? "resnets" : "block");
+        snprintf(key, sizeof key, "%s%s.%s%s.%d.%s.0.norm1.weight", at->prefix, decoder ? "decoder" : "encoder",
+                 decoder ? "up" : "down", at->layout == LDM_DIFFUSERS ? "_blocks" : "", n,
+                 at->layout == LDM_DIFFUSERS ? "resnets" : "block");
         if (!ldm_files_find(at->files, key)) break;
     }
     return n;
@@ -147,7 +151,8 @@ ldm_status ldm_infer_stage(const ldm_place at[2], ldm_stage_config *out) {
     const char *half = dec ? "decoder.up" : "encoder.down";
     const ldm_place *has = &at[dec];
     c->levels = stage_levels(has, dec);
-    if (c->levels < 1 || c->levels > LDM_MAX_LEVELS) return strange(has, "an autoencoder without levels that can be counted");
+    if (c->levels < 1 || c->levels > LDM_MAX_LEVELS)
+        return strange(has, "an autoencoder without levels that can be counted");
     c->ch = dec ? dim(S(part, "decoder.norm_out.weight"), 0) : dim(S(part, "encoder.conv_in.weight"), 0);
     const ldm_ckpt_tensor *book = ldm_files_find(at[1].files, "quantize.embedding.weight");
     if (!book) book = ldm_files_find(at[1].files, "first_stage_model.quantize.embedding.weight");
@@ -155,11 +160,13 @@ ldm_status ldm_infer_stage(const ldm_place at[2], ldm_stage_config *out) {
     c->n_embed = dim(book, 0);
     for (int l = 0; l < c->levels; l++) {
         int channels = dim(S(part, "%s.%d.block.0.conv1.weight", half, l), 0), blocks = 0;
-        if (c->ch < 1 || channels < 1 || channels % c->ch) return strange(has, "an autoencoder whose levels are no multiples of its first one's channels");
+        if (c->ch < 1 || channels < 1 || channels % c->ch)
+            return strange(has, "an autoencoder whose levels are no multiples of its first one's channels");
         c->ch_mult[l] = channels / c->ch;
         while (blocks < 64 && S(part, "%s.%d.block.%d.conv1.weight", half, l, blocks)) blocks++;
         blocks -= dec;
-        if (l && blocks != c->num_res_blocks) return strange(has, "an autoencoder with different numbers of blocks at its levels");
+        if (l && blocks != c->num_res_blocks)
+            return strange(has, "an autoencoder with different numbers of blocks at its levels");
         c->num_res_blocks = blocks;
         if (S(part, "%s.%d.attn.0.norm.weight", half, l)) c->attn_resolutions[c->attentions++] = 256 >> l;
     }
@@ -168,7 +175,8 @@ ldm_status ldm_infer_stage(const ldm_place at[2], ldm_stage_config *out) {
     const int halves = dec || c->kind == LDM_STAGE_VQ ? 1 : 2;
     if (!q) return strange(has, dec ? "an autoencoder without post_quant_conv" : "an autoencoder without quant_conv");
     c->embed_dim = dim(q, dec) / halves, c->z_channels = dim(q, !dec) / halves;
-    if (c->embed_dim < 1 || c->z_channels < 1 || c->num_res_blocks < 1) return strange(has, "an autoencoder without latent channels");
+    if (c->embed_dim < 1 || c->z_channels < 1 || c->num_res_blocks < 1)
+        return strange(has, "an autoencoder without latent channels");
     *out = *c;
     return LDM_OK;
 }
@@ -206,15 +214,16 @@ ldm_status ldm_infer_text(const ldm_place *at, ldm_text_config *out) {
     static const struct {
         const char *tokens, *positions, *layer, *hidden;
         int step;
-    } kinds[] = {
-        [LDM_TEXT_BERT] = {"transformer.token_emb.weight", "transformer.pos_emb.emb.weight",
-                           "transformer.attn_layers.layers.%d.0.weight", "transformer.attn_layers.layers.1.1.net.0.0.weight", 2},
-        [LDM_TEXT_CLIP] = {"transformer.text_model.embeddings.token_embedding.weight",
-                           "transformer.text_model.embeddings.position_embedding.weight",
-                           "transformer.text_model.encoder.layers.%d.layer_norm1.weight",
-                           "transformer.text_model.encoder.layers.0.mlp.fc1.weight", 1},
-        [LDM_TEXT_OPENCLIP] = {"model.token_embedding.weight", "model.positional_embedding",
-                               "model.transformer.resblocks.%d.ln_1.weight", "model.transformer.resblocks.0.mlp.c_fc.weight", 1}};
+    } kinds[] = {[LDM_TEXT_BERT] = {"transformer.token_emb.weight", "transformer.pos_emb.emb.weight",
+                                    "transformer.attn_layers.layers.%d.0.weight",
+                                    "transformer.attn_layers.layers.1.1.net.0.0.weight", 2},
+                 [LDM_TEXT_CLIP] = {"transformer.text_model.embeddings.token_embedding.weight",
+                                    "transformer.text_model.embeddings.position_embedding.weight",
+                                    "transformer.text_model.encoder.layers.%d.layer_norm1.weight",
+                                    "transformer.text_model.encoder.layers.0.mlp.fc1.weight", 1},
+                 [LDM_TEXT_OPENCLIP] = {"model.token_embedding.weight", "model.positional_embedding",
+                                        "model.transformer.resblocks.%d.ln_1.weight",
+                                        "model.transformer.resblocks.0.mlp.c_fc.weight", 1}};
     static const int order[] = {LDM_TEXT_BERT, LDM_TEXT_CLIP, LDM_TEXT_OPENCLIP};
     char text[160], name[LDM_ORIGIN_NAME];
     int kind = -1, layers = 0;
@@ -230,8 +239,12 @@ ldm_status ldm_infer_text(const ldm_place *at, ldm_text_config *out) {
     /* transformers' names do not tell the two CLIPs apart: SD2's is the one with 1024 channels */
     if (kind == LDM_TEXT_CLIP && at->layout == LDM_DIFFUSERS && width == 1024) kind = LDM_TEXT_OPENCLIP;
     if (width < 1 || length < 1 || layers < 1) return strange(at, "a text encoder without layers");
-    snprintf(text, sizeof text, "kind=%s vocab=%d width=%d layers=%d length=%d hidden=%d",
-             kind == LDM_TEXT_BERT ? "bert" : kind == LDM_TEXT_CLIP ? "clip" : "openclip", dim(tokens, 0), width, layers, length,
-             dim(T("%s", kinds[kind == LDM_TEXT_OPENCLIP && at->layout == LDM_DIFFUSERS ? LDM_TEXT_CLIP : kind].hidden), 0));
+    snprintf(
+        text, sizeof text, "kind=%s vocab=%d width=%d layers=%d length=%d hidden=%d",
+        kind == LDM_TEXT_BERT   ? "bert"
+        : kind == LDM_TEXT_CLIP ? "clip"
+                                : "openclip",
+        dim(tokens, 0), width, layers, length,
+        dim(T("%s", kinds[kind == LDM_TEXT_OPENCLIP && at->layout == LDM_DIFFUSERS ? LDM_TEXT_CLIP : kind].hidden), 0));
     return ldm_prefix(ldm_text_config_parse(text, out), "%s", at->files->path);
 }

@@ -1,5 +1,5 @@
-/* infer.h -- configurations read off the names and shapes of weights (internal to host/model). What leaves no trace there
- * (heads, and of the UNet what LDM_MAX_LEVELS and more could not hold) is left at 0 or at the usual value. */
+/* infer.h -- configurations read off the names and shapes of weights (internal to host/model). What leaves no trace
+ * there (heads, and of the UNet what LDM_MAX_LEVELS and more could not hold) is left at 0 or at the usual value. */
 #ifndef LDM_INFER_H
 #define LDM_INFER_H
 

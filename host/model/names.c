@@ -1,6 +1,6 @@
-/* names.c -- one table of names per kind of block: the authors' on the left, diffusers' (transformers') on the right, and an
- * older spelling where there is one. Block numbers are arithmetic: input block i >= 1 of the authors' UNet is entry (i-1) mod (n+1)
- * of diffusers' down block (i-1) / (n+1), n the residual blocks a level. */
+/* names.c -- one table of names per kind of block: the authors' on the left, diffusers' (transformers') on the right,
+ * and an older spelling where there is one. Block numbers are arithmetic: input block i >= 1 of the authors' UNet is
+ * entry (i-1) mod (n+1) of diffusers' down block (i-1) / (n+1), n the residual blocks a level. */
 #include "model/names.h"
 #include <ctype.h>
 #include <string.h>
@@ -17,19 +17,27 @@ static const row unet_top[] = {{"time_embed.0", "time_embedding.linear_1", NULL}
                                {"label_emb", "class_embedding", NULL},
                                {"time_embed.cond_proj", "time_embedding.cond_proj", NULL},
                                {0}};
-static const row unet_res[] = {{"in_layers.0", "norm1", NULL},        {"in_layers.2", "conv1", NULL},
-                               {"emb_layers.1", "time_emb_proj", NULL}, {"out_layers.0", "norm2", NULL},
-                               {"out_layers.3", "conv2", NULL},       {"skip_connection", "conv_shortcut", NULL},
+static const row unet_res[] = {{"in_layers.0", "norm1", NULL},
+                               {"in_layers.2", "conv1", NULL},
+                               {"emb_layers.1", "time_emb_proj", NULL},
+                               {"out_layers.0", "norm2", NULL},
+                               {"out_layers.3", "conv2", NULL},
+                               {"skip_connection", "conv_shortcut", NULL},
                                {0}};
 /* the unconditional UNet's attention; SpatialTransformer's names are the same in both */
 static const row unet_attention[] = {{"norm", "group_norm", NULL}, {"proj_out", "to_out.0", "proj_attn"}, {0}};
 static const row unet_qkv[] = {{"q", "to_q", "query"}, {"k", "to_k", "key"}, {"v", "to_v", "value"}};
 
-static const row stage_res[] = {{"nin_shortcut", "conv_shortcut", NULL}, {0}}; /* norm1, conv1, norm2, conv2 are the same */
-static const row stage_attention[] = {{"norm", "group_norm", NULL}, {"q", "to_q", "query"},
-                                      {"k", "to_k", "key"},         {"v", "to_v", "value"},
-                                      {"proj_out", "to_out.0", "proj_attn"}, {0}};
-static const row stage_top[] = {{"norm_out", "conv_norm_out", NULL}, {"conv_in", "conv_in", NULL}, {"conv_out", "conv_out", NULL}, {0}};
+static const row stage_res[] = {{"nin_shortcut", "conv_shortcut", NULL},
+                                {0}}; /* norm1, conv1, norm2, conv2 are the same */
+static const row stage_attention[] = {{"norm", "group_norm", NULL},
+                                      {"q", "to_q", "query"},
+                                      {"k", "to_k", "key"},
+                                      {"v", "to_v", "value"},
+                                      {"proj_out", "to_out.0", "proj_attn"},
+                                      {0}};
+static const row stage_top[] = {
+    {"norm_out", "conv_norm_out", NULL}, {"conv_in", "conv_in", NULL}, {"conv_out", "conv_out", NULL}, {0}};
 
 /* OpenCLIP's layers; q, k and v are one tensor in it. CLIP's own names are transformers'. */
 static const row clip_layer[] = {{"ln_1", "layer_norm1", NULL},
@@ -48,10 +56,11 @@ static const row bert_top[] = {{"token_emb", "model.embed_tokens", NULL},
                                {"norm", "model.layer_norm", NULL},
                                {"to_logits", "to_logits", NULL},
                                {0}};
-static const row bert_even[] = {{"0", "self_attn_layer_norm", NULL},    {"1.to_q", "self_attn.q_proj", NULL},
-                                {"1.to_k", "self_attn.k_proj", NULL},   {"1.to_v", "self_attn.v_proj", NULL},
+static const row bert_even[] = {{"0", "self_attn_layer_norm", NULL},      {"1.to_q", "self_attn.q_proj", NULL},
+                                {"1.to_k", "self_attn.k_proj", NULL},     {"1.to_v", "self_attn.v_proj", NULL},
                                 {"1.to_out", "self_attn.out_proj", NULL}, {0}};
-static const row bert_odd[] = {{"0", "final_layer_norm", NULL}, {"1.net.0.0", "fc1", NULL}, {"1.net.2", "fc2", NULL}, {0}};
+static const row bert_odd[] = {
+    {"0", "final_layer_norm", NULL}, {"1.net.0.0", "fc1", NULL}, {"1.net.2", "fc2", NULL}, {0}};
 
 /* What follows `stem` in a name, from its dot on (or the end); NULL if it does not begin so. */
 static const char *after(const char *name, const char *stem) {
@@ -76,7 +85,8 @@ static bool keep(ldm_origin *o, const char *front, const char *name) {
 
 /* ---- UNet ------------------------------------------------------------------------------------------------------ */
 
-/* A block's child: residual, attention, or a resampling convolution. `at` is its place, "down_blocks.1.", l its number. */
+/* A block's child: residual, attention, or a resampling convolution. `at` is its place, "down_blocks.1.", l its number.
+ */
 static bool unet_child(const ldm_unet_config *c, int spelling, const char *at, int l, const char *name, bool attention,
                        int64_t rows, ldm_origin *o) {
     char front[64];
@@ -87,7 +97,8 @@ static bool unet_child(const ldm_unet_config *c, int spelling, const char *at, i
     if (!rest) return swap(o, front, unet_attention, spelling, name);
     /* packed head by head: d rows of q, d of k, d of v, the next head's */
     o->parts = 3, o->run = c->num_heads > 0 ? rows / 3 / c->num_heads : c->num_head_channels;
-    for (int i = 0; i < 3; i++) snprintf(o->name[i], sizeof o->name[i], "%s%s%s", front, word(&unet_qkv[i], spelling), rest);
+    for (int i = 0; i < 3; i++)
+        snprintf(o->name[i], sizeof o->name[i], "%s%s%s", front, word(&unet_qkv[i], spelling), rest);
     return o->run > 0 && rows % (3 * o->run) == 0;
 }
 
@@ -144,7 +155,8 @@ static bool stage_origin(const ldm_stage_config *c, int spelling, const char *na
             return swap(o, front, stage_attention, spelling, inner + used);
         }
         if (!(tail = after(inner, up ? "upsample.conv" : "downsample.conv"))) return false;
-        return snprintf(o->name[0], sizeof o->name[0], "%s.%s_blocks.%d.%ssamplers.0.conv%s", half, way, number, way, tail) > 0;
+        return snprintf(o->name[0], sizeof o->name[0], "%s.%s_blocks.%d.%ssamplers.0.conv%s", half, way, number, way,
+                        tail) > 0;
     }
     snprintf(front, sizeof front, "%s.", half);
     return swap(o, front, stage_top, spelling, rest);
@@ -168,7 +180,8 @@ static bool openclip_origin(const char *front, const char *name, ldm_origin *o) 
         return swap(o, front, clip_top, 0, name + strlen("model."));
     snprintf(at, sizeof at, "%sencoder.layers.%d.", front, layer);
     name += used;
-    if (strcmp(name, "attn.in_proj_weight") && strcmp(name, "attn.in_proj_bias")) return swap(o, at, clip_layer, 0, name);
+    if (strcmp(name, "attn.in_proj_weight") && strcmp(name, "attn.in_proj_bias"))
+        return swap(o, at, clip_layer, 0, name);
     o->parts = 3; /* all of q, all of k, all of v */
     for (int i = 0; i < 3; i++)
         snprintf(o->name[i], sizeof o->name[i], "%sself_attn.%c_proj.%s", at, "qkv"[i], name + strlen("attn.in_proj_"));
@@ -201,17 +214,27 @@ ldm_part ldm_part_of(const char *name) {
     static const struct {
         const char *start;
         ldm_part part;
-    } table[] = {{"time_embed.", LDM_PART_UNET},         {"label_emb.", LDM_PART_UNET},
-                 {"input_blocks.", LDM_PART_UNET},       {"middle_block.", LDM_PART_UNET},
-                 {"output_blocks.", LDM_PART_UNET},      {"out.", LDM_PART_UNET},
-                 {"encoder.", LDM_PART_ENCODER},         {"quant_conv.", LDM_PART_ENCODER},
-                 {"decoder.", LDM_PART_DECODER},         {"post_quant_conv.", LDM_PART_DECODER},
-                 {"quantize.", LDM_PART_DECODER},        {COND "embedding.", LDM_PART_CONDITION},
+    } table[] = {{"time_embed.", LDM_PART_UNET},
+                 {"label_emb.", LDM_PART_UNET},
+                 {"input_blocks.", LDM_PART_UNET},
+                 {"middle_block.", LDM_PART_UNET},
+                 {"output_blocks.", LDM_PART_UNET},
+                 {"out.", LDM_PART_UNET},
+                 {"encoder.", LDM_PART_ENCODER},
+                 {"quant_conv.", LDM_PART_ENCODER},
+                 {"decoder.", LDM_PART_DECODER},
+                 {"post_quant_conv.", LDM_PART_DECODER},
+                 {"quantize.", LDM_PART_DECODER},
+                 {COND "embedding.", LDM_PART_CONDITION},
                  {COND "channel_mapper.", LDM_PART_CONDITION},
-                 {"transformer.token_emb.", LDM_PART_TEXT}, {"transformer.pos_emb.", LDM_PART_TEXT},
-                 {"transformer.attn_layers.", LDM_PART_TEXT}, {"transformer.norm.", LDM_PART_TEXT},
-                 {"transformer.text_model.", LDM_PART_TEXT}, {"model.token_embedding.", LDM_PART_TEXT},
-                 {"model.positional_embedding", LDM_PART_TEXT}, {"model.transformer.resblocks.", LDM_PART_TEXT},
+                 {"transformer.token_emb.", LDM_PART_TEXT},
+                 {"transformer.pos_emb.", LDM_PART_TEXT},
+                 {"transformer.attn_layers.", LDM_PART_TEXT},
+                 {"transformer.norm.", LDM_PART_TEXT},
+                 {"transformer.text_model.", LDM_PART_TEXT},
+                 {"model.token_embedding.", LDM_PART_TEXT},
+                 {"model.positional_embedding", LDM_PART_TEXT},
+                 {"model.transformer.resblocks.", LDM_PART_TEXT},
                  {"model.ln_final.", LDM_PART_TEXT}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (!strncmp(table[i].start, name, strlen(table[i].start))) return table[i].part;

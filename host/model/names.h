@@ -1,5 +1,5 @@
-/* names.h -- what a parameter is called in the layouts that files come in (internal to host/model). The names of plans are
- * the authors' (CompVis) without the outer prefix: "input_blocks.1.0.in_layers.2.weight", "encoder.conv_in.weight",
+/* names.h -- what a parameter is called in the layouts that files come in (internal to host/model). The names of plans
+ * are the authors' (CompVis) without the outer prefix: "input_blocks.1.0.in_layers.2.weight", "encoder.conv_in.weight",
  * "quant_conv.weight", "3.conv.0.weight" (tiny autoencoders), "transformer.token_emb.weight" (text encoders, see
  * text_encoder.h). Class embedder and rescaler have theirs in front, "cond_stage_model.embedding.weight". */
 #ifndef LDM_NAMES_H
@@ -22,8 +22,9 @@ typedef enum ldm_layout { LDM_COMPVIS, LDM_DIFFUSERS } ldm_layout;
 
 /* Which rows of which tensors of a file make a parameter. Rows are counted along the first axis.
  *   parts 1, shares 1: the whole of name[0]
- *   parts 1, shares 3: of name[0], cut into runs of `run` rows, every third run from number `share` on (`run` 0: thirds)
- *   parts 3: runs of `run` rows of name[0], name[1], name[2] in turn (`run` 0: each whole, one after the other) */
+ *   parts 1, shares 3: of name[0], cut into runs of `run` rows, every third run from number `share` on (`run` 0:
+ * thirds) parts 3: runs of `run` rows of name[0], name[1], name[2] in turn (`run` 0: each whole, one after the other)
+ */
 enum { LDM_ORIGIN_PARTS = 3, LDM_ORIGIN_NAME = 256 };
 typedef struct ldm_origin {
     int parts, share, shares;
@@ -36,9 +37,10 @@ typedef struct ldm_origin {
 ldm_part ldm_part_of(const char *name);
 const char *ldm_part_name(ldm_part p); /* "UNet" */
 
-/* Where `name`, a parameter with so many rows, is in a layout: spelling 0 is how files are written today, further ones are
- * older or other programs'. False past the last spelling, or where the layout has no place for it (resblock_updown).
- * Numbers that the names depend on are taken from the configurations; either may be NULL where its part is not meant. */
+/* Where `name`, a parameter with so many rows, is in a layout: spelling 0 is how files are written today, further ones
+ * are older or other programs'. False past the last spelling, or where the layout has no place for it
+ * (resblock_updown). Numbers that the names depend on are taken from the configurations; either may be NULL where its
+ * part is not meant. */
 bool ldm_origin_of(ldm_part part, ldm_layout layout, int spelling, const ldm_unet_config *unet,
                    const ldm_stage_config *stage, const char *name, int64_t rows, ldm_origin *out);
 

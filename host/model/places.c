@@ -109,19 +109,45 @@ bool ldm_place_origin(const ldm_places *p, ldm_part part, const char *name, int6
         if (there == o->parts) return true;
         if (!s) usual = *o;
     }
-    if (!usual.parts) usual.parts = 1, snprintf(usual.name[0], sizeof usual.name[0], "%s%s", at->prefix ? at->prefix : "", name);
+    if (!usual.parts)
+        usual.parts = 1, snprintf(usual.name[0], sizeof usual.name[0], "%s%s", at->prefix ? at->prefix : "", name);
     *o = usual;
     return false;
 }
 
 bool ldm_known_extra(const char *key) {
-    static const char *const starts[] = {
-        "model.",          "diffusion_model.", "model_ema.",       "first_stage_model.", "cond_stage_model.", "cond_stage_models.",
-        "conditioner.",    "depth_model.",     "low_scale_model.", "noise_augmentor.",   "embedding_manager.", "loss.",
-        "betas",           "alphas_cumprod",   "sqrt_",            "log_one_minus_",     "posterior_",        "ddim_",
-        "scale_factor",    "logvar",           "lvlb_weights",     "colorize",           "epoch",             "global_step",
-        "position_ids",    "logit_scale",      "text_projection",  "to_logits",          "text_model.embeddings.position_ids",
-        "embeddings.position_ids", "transformer.to_logits", "transformer.text_model.embeddings.position_ids"};
+    static const char *const starts[] = {"model.",
+                                         "diffusion_model.",
+                                         "model_ema.",
+                                         "first_stage_model.",
+                                         "cond_stage_model.",
+                                         "cond_stage_models.",
+                                         "conditioner.",
+                                         "depth_model.",
+                                         "low_scale_model.",
+                                         "noise_augmentor.",
+                                         "embedding_manager.",
+                                         "loss.",
+                                         "betas",
+                                         "alphas_cumprod",
+                                         "sqrt_",
+                                         "log_one_minus_",
+                                         "posterior_",
+                                         "ddim_",
+                                         "scale_factor",
+                                         "logvar",
+                                         "lvlb_weights",
+                                         "colorize",
+                                         "epoch",
+                                         "global_step",
+                                         "position_ids",
+                                         "logit_scale",
+                                         "text_projection",
+                                         "to_logits",
+                                         "text_model.embeddings.position_ids",
+                                         "embeddings.position_ids",
+                                         "transformer.to_logits",
+                                         "transformer.text_model.embeddings.position_ids"};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
         if (!strncmp(key, starts[i], strlen(starts[i]))) return true;
     return false;

@@ -1,4 +1,5 @@
-/* places.h -- where each part of a system lies: files, prefix, layout; and finding parameters there (internal to host/model). */
+/* places.h -- where each part of a system lies: files, prefix, layout; and finding parameters there (internal to
+ * host/model). */
 #ifndef LDM_PLACES_H
 #define LDM_PLACES_H
 
@@ -25,18 +26,25 @@ typedef struct ldm_places {
     const ldm_stage_config *stage; /* of encoder and decoder */
 } ldm_places;
 
+/* shards.c: a checkpoint, an index of shards (.index.json), or a diffusers part's folder, in which its weights are
+ * found. */
+ldm_status ldm_files_open(const char *path, ldm_files **out);
+void ldm_files_close(ldm_files *f); /* NULL is fine */
+bool ldm_is_folder(const char *path);
+bool ldm_is_file(const char *path);
+
 const ldm_ckpt_tensor *ldm_files_find(const ldm_files *f, const char *name);
 
-/* Looks for any of a part in files: fills *out with the first place (the usual prefixes in turn, both layouts) that has a
- * tensor by which the part is known. `ema` [opt, UNet]: the averaged weights, if they are there. */
+/* Looks for any of a part in files: fills *out with the first place (the usual prefixes in turn, both layouts) that has
+ * a tensor by which the part is known. `ema` [opt, UNet]: the averaged weights, if they are there. */
 bool ldm_place_find(const ldm_files *f, ldm_part part, bool ema, ldm_place *out);
 
-/* Where an authors' file that has none of those tensors has the part after all: the first prefix with any name of it, or the
- * usual one. */
+/* Where an authors' file that has none of those tensors has the part after all: the first prefix with any name of it,
+ * or the usual one. */
 ldm_place ldm_place_usual(const ldm_files *f, ldm_part part);
 
-/* A parameter's tensors: o->parts of them, in the first spelling that is there. False: missing, and o is the usual spelling
- * with its prefix. */
+/* A parameter's tensors: o->parts of them, in the first spelling that is there. False: missing, and o is the usual
+ * spelling with its prefix. */
 bool ldm_place_origin(const ldm_places *p, ldm_part part, const char *name, int64_t rows, ldm_origin *o,
                       const ldm_ckpt_tensor *found[LDM_ORIGIN_PARTS]);
 
