@@ -3,6 +3,7 @@
  * systems; sparse files of every family's full shapes. */
 #include "ckpt/tree.h"
 #include "model/described.h"
+#include "model/infer.h"
 #include "model/system.h"
 #include "tests/test.h"
 #include <stdlib.h>
@@ -106,8 +107,287 @@ static void test_trained(void) {
     ldm_system_close(s);
 }
 
+/* ---- the authors' configuration files -------------------------------------------------------------------------- */
+
+/* What a configuration file says is the known system of that name. */
+static void same_config(const char *name, const ldm_described *d) {
+    const ldm_config *k = ldm_config_find(name), *c = &d->config;
+    const ldm_stage_config *stage = k ? ldm_stage_find(k->stage) : NULL;
+    const ldm_text_config *text = k && k->text ? ldm_text_find(k->text) : NULL;
+    if (!k || !stage) return;
+    CHECK(d->unet && ldm_same_unet_shapes(&c->unet, &k->unet), "%s: its UNet", name);
+    CHECK(d->heads_by_width_only
+              ? c->unet.num_head_channels == 32 && (k->unet.num_heads == 1 || k->unet.num_head_channels == 32)
+              : c->unet.num_heads == k->unet.num_heads && c->unet.num_head_channels == k->unet.num_head_channels,
+          "%s: %d heads, %d channels each", name, c->unet.num_heads, c->unet.num_head_channels);
+    CHECK(c->unet.use_linear_in_transformer == k->unet.use_linear_in_transformer, "%s: linear projections", name);
+    CHECK(d->stage_known && ldm_same_stage_shapes(&d->stage, stage), "%s: its first stage", name);
+    CHECK(d->text_known == (text != NULL), "%s: a text encoder or none", name);
+    CHECK(!text || (d->text.kind == text->kind && d->text.width == text->width && d->text.layers == text->layers &&
+                    d->text.vocab == text->vocab && d->text.length == text->length && d->text.heads == text->heads &&
+                    d->text.skip == text->skip && d->text.pad == text->pad),
+          "%s: its text encoder", name);
+    CHECK(c->linear_start == k->linear_start && c->linear_end == k->linear_end, "%s: %g to %g", name, c->linear_start,
+          c->linear_end);
+    CHECK(c->scale_factor == k->scale_factor && c->scale_by_std == k->scale_by_std, "%s: scale %g", name,
+          c->scale_factor);
+    CHECK((c->latent == k->latent || !strcmp(name, "sd2")) && c->condition == k->condition &&
+              (c->tokens == k->tokens || !strcmp(name, "rdm768")),
+          "%s: latent %d, condition %d, %d tokens", name, c->latent, c->condition, c->tokens);
+    CHECK(c->n_classes == k->n_classes && c->null_class == k->null_class && c->labels == k->labels, "%s: classes",
+          name);
+    CHECK(c->ema == k->ema && c->prediction == k->prediction && c->noise_levels == k->noise_levels,
+          "%s: EMA %d, prediction %d, %d noise levels", name, c->ema, c->prediction, c->noise_levels);
+}
+
+/* The released files themselves, where AUTHORS names a folder with clones of the three repositories. */
+static void test_released(void) {
+    static const char *const files[][2] = {
+        {"latent-diffusion/models/ldm/celeba256/config.yaml", "celeba256"},
+        {"latent-diffusion/models/ldm/ffhq256/config.yaml", "ffhq256"},
+        {"latent-diffusion/models/ldm/lsun_beds256/config.yaml", "lsun_beds256"},
+        {"latent-diffusion/models/ldm/lsun_churches256/config.yaml", "lsun_churches256"},
+        {"latent-diffusion/models/ldm/cin256/config.yaml", "cin256"},
+        {"latent-diffusion/configs/latent-diffusion/cin256-v2.yaml", "cin256-v2"},
+        {"latent-diffusion/models/ldm/text2img256/config.yaml", "text2img256"},
+        {"latent-diffusion/configs/latent-diffusion/txt2img-1p4B-eval.yaml", "txt2img-1p4B"},
+        {"latent-diffusion/models/ldm/layout2img-openimages256/config.yaml", "layout2img-openimages256"},
+        {"latent-diffusion/models/ldm/semantic_synthesis256/config.yaml", "semantic_synthesis256"},
+        {"latent-diffusion/models/ldm/semantic_synthesis512/config.yaml", "semantic_synthesis512"},
+        {"latent-diffusion/models/ldm/bsr_sr/config.yaml", "bsr_sr"},
+        {"latent-diffusion/models/ldm/inpainting_big/config.yaml", "inpainting_big"},
+        {"latent-diffusion/configs/retrieval-augmented-diffusion/768x768.yaml", "rdm768"},
+        {"stable-diffusion/configs/stable-diffusion/v1-inference.yaml", "sd15"},
+        {"stablediffusion/configs/stable-diffusion/v2-inference.yaml", "sd2-base"},
+        {"stablediffusion/configs/stable-diffusion/v2-inference-v.yaml", "sd2"},
+        {"stablediffusion/configs/stable-diffusion/v2-inpainting-inference.yaml", "sd2-inpainting"},
+        {"stablediffusion/configs/stable-diffusion/v2-midas-inference.yaml", "sd2-depth"},
+        {"stablediffusion/configs/stable-diffusion/x4-upscaling.yaml", "sd-x4-upscaler"}};
+    static const char *const stages[] = {"kl-f4",        "kl-f8", "kl-f16",     "kl-f32", "vq-f4",
+                                         "vq-f4-noattn", "vq-f8", "vq-f8-n256", "vq-f16"};
+    const char *authors = getenv("AUTHORS");
+    char path[512];
+    if (!authors) {
+        SKIP("AUTHORS=folder with clones of latent-diffusion, stable-diffusion and stablediffusion");
+        return;
+    }
+    for (size_t i = 0; i < sizeof files / sizeof *files + sizeof stages / sizeof *stages; i++) {
+        const bool alone = i >= sizeof files / sizeof *files;
+        const char *name = alone ? stages[i - sizeof files / sizeof *files] : files[i][1];
+        ldm_tree t = {0};
+        ldm_described d = {0};
+        snprintf(path, sizeof path, alone ? "%s/latent-diffusion/models/first_stage_models/%s/config.yaml" : "%s/%s",
+                 authors, alone ? name : files[i][0]);
+        CHECK_OK(ldm_tree_open(path, &t));
+        CHECK_OK(ldm_described_authors(&t, &d));
+        if (!alone) same_config(name, &d);
+        else CHECK(d.stage_known && ldm_same_stage_shapes(&d.stage, ldm_stage_find(name)), "%s", name);
+        ldm_tree_close(&t);
+    }
+}
+
+/* ---- full-size files that take no room ------------------------------------------------------------------------- */
+
+static char folder[] = "/tmp/ldm-test-system-XXXXXX";
+
+/* A .safetensors file under construction: a header, then data that nobody stored except `filled` ones. */
+typedef struct sparse {
+    ldm_text header;
+    uint64_t at;
+    struct {
+        uint64_t at;
+        const float *data;
+        int64_t count;
+    } filled[4];
+    int n_filled;
+} sparse;
+
+static void sparse_add(sparse *f, const char *name, ldm_dtype t, const ldm_shape *s, const float *data) {
+    const uint64_t bytes = (uint64_t)ldm_shape_count(s) * ldm_dtype_size(t);
+    ldm_text_add(&f->header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", f->header.len ? "," : "{", name,
+                 t == LDM_F32   ? "F32"
+                 : t == LDM_F16 ? "F16"
+                                : "I64");
+    for (int d = 0; d < s->rank; d++) ldm_text_add(&f->header, "%s%lld", d ? "," : "", (long long)s->dim[d]);
+    ldm_text_add(&f->header, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)f->at,
+                 (unsigned long long)(f->at + bytes));
+    if (data)
+        f->filled[f->n_filled].at = f->at, f->filled[f->n_filled].data = data,
+        f->filled[f->n_filled++].count = ldm_shape_count(s);
+    f->at += bytes;
+}
+
+static void sparse_write(sparse *f, const char *path) {
+    ldm_text_add(&f->header, "}");
+    FILE *out = fopen(path, "wb");
+    const uint64_t n = f->header.len, start = 8 + n;
+    CHECK(out && f->header.s, "%s", path);
+    if (!out || !f->header.s) return;
+    fwrite(&n, 8, 1, out), fwrite(f->header.s, 1, n, out);
+    for (int i = 0; i < f->n_filled; i++)
+        fseeko(out, (off_t)(start + f->filled[i].at), SEEK_SET),
+            fwrite(f->filled[i].data, 4, (size_t)f->filled[i].count, out);
+    fflush(out);
+    CHECK(ftruncate(fileno(out), (off_t)(start + f->at)) == 0, "truncate");
+    fclose(out);
+    ldm_text_free(&f->header);
+    *f = (sparse){0};
+}
+
+/* All parameters of one network, under a prefix, or averaged, with the dots removed. */
+static void sparse_network(sparse *f, const ldm_system *s, ldm_part part, const char *prefix, bool ema) {
+    ldm_plan *p = plan_of(s, part);
+    char name[256];
+    for (int t = 0; t < p->tensors; t++) {
+        if (p->tensor[t].kind != LDM_PARAM) continue;
+        int n = snprintf(name, sizeof name, "%s", prefix);
+        for (const char *c = p->tensor[t].name; *c; c++)
+            if (!ema || *c != '.') name[n++] = *c;
+        name[n] = 0;
+        sparse_add(f, name, LDM_F16, &p->tensor[t].shape, NULL);
+    }
+    ldm_plan_destroy(p);
+}
+
+/* The full-size file of a known system as the authors' trainer wrote it. `says`: the system opened from a seed. */
+static void write_released(const ldm_system *says, bool ema, const char *path) {
+    static float alphas[1000], factor = 0.25f;
+    const ldm_config *c = &says->config;
+    const ldm_shape buffer = ldm_shape_of(1, (int64_t)1000), scalar = {0};
+    sparse f = {0};
+    for (int i = 0; i < 1000; i++) alphas[i] = 1 - (float)(i + 1) / 1001;
+    sparse_network(&f, says, LDM_PART_UNET, "model.diffusion_model.", false);
+    if (ema) sparse_network(&f, says, LDM_PART_UNET, "model_ema.diffusion_model", true);
+    sparse_network(&f, says, LDM_PART_ENCODER, "first_stage_model.", false);
+    sparse_network(&f, says, LDM_PART_DECODER, "first_stage_model.", false);
+    if (c->text) sparse_network(&f, says, LDM_PART_TEXT, "cond_stage_model.", false);
+    if (c->n_classes)
+        sparse_add(&f, "cond_stage_model.embedding.weight", LDM_F32,
+                   &(ldm_shape){2, {c->n_classes, c->unet.context_dim}}, NULL);
+    if (c->labels)
+        sparse_add(&f, "cond_stage_model.channel_mapper.weight", LDM_F32, &(ldm_shape){4, {3, c->labels, 1, 1}}, NULL);
+    sparse_add(&f, "alphas_cumprod", LDM_F32, &buffer, alphas);
+    sparse_add(&f, "betas", LDM_F32, &buffer, NULL);
+    if (c->scale_by_std) sparse_add(&f, "scale_factor", LDM_F32, &scalar, &factor);
+    sparse_write(&f, path);
+}
+
+/* Known systems whose files are the same: the first one's name is given. */
+static const char *first_alike(const char *name) {
+    static const char *const alike[][2] = {{"ffhq256", "celeba256"},
+                                           {"lsun_beds256", "celeba256"},
+                                           {"celeba-ldm-4", "celeba256"},
+                                           {"cin-ldm-8", "cin256"},
+                                           {"semantic_synthesis512", "semantic_synthesis256"},
+                                           {"sd2", "sd2-base"}};
+    for (size_t i = 0; i < sizeof alike / sizeof *alike; i++)
+        if (!strcmp(name, alike[i][0])) return alike[i][1];
+    return name;
+}
+
+static void test_families(void) {
+    char path[64];
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    for (const ldm_config *const *k = ldm_config_list(); *k; k++) {
+        ldm_system *says = NULL, *s = NULL;
+        ldm_text words = {0};
+        char count[64];
+        int tensors;
+        CHECK_OK(ldm_system_open(&(ldm_system_options){.synthetic = true, .config = (*k)->name}, &says));
+        if (!says) continue;
+        write_released(says, (*k)->ema, path);
+        CHECK_OK(ldm_system_open(&(ldm_system_options){.model = path}, &s));
+        if (s) {
+            const char *name = (*k)->name, *first = first_alike(name);
+            CHECK(!strcmp(s->config.name, first), "%s is taken for %s", name, s->config.name);
+            CHECK(s->task == says->task && !s->missing, "%s: task %d, not %d; missing %s", name, s->task, says->task,
+                  s->missing ? s->missing : "nothing");
+            CHECK(s->config.unet.num_heads == (*k)->unet.num_heads &&
+                      s->config.unet.num_head_channels == (*k)->unet.num_head_channels,
+                  "%s: its heads", name);
+            CHECK(s->config.ema == (*k)->ema, "%s: averaged weights", name);
+            CHECK(s->config.scale_factor == ((*k)->scale_by_std ? 0.25 : (*k)->scale_factor), "%s: scale %g", name,
+                  s->config.scale_factor);
+            CHECK(s->alphas_cumprod && s->alphas_cumprod[499] > .49f && s->alphas_cumprod[499] < .51f,
+                  "%s: the file's own schedule", name);
+            CHECK(s->prediction_unsure == (!strcmp(first, "sd2-base")), "%s: what it predicts", name);
+            CHECK(s->text.layers == says->text.layers && s->text.kind == says->text.kind &&
+                      s->text.skip == says->text.skip,
+                  "%s: its text encoder", name);
+            CHECK(s->stage.kind == says->stage.kind && s->stage.levels == says->stage.levels, "%s: its first stage",
+                  name);
+            bound(s, LDM_PART_UNET);
+            if (says->stage.kind != LDM_STAGE_IDENTITY) bound(s, LDM_PART_DECODER);
+            ldm_plan *p = plan_of(s, LDM_PART_UNET);
+            const long long parameters = ldm_plan_params(p, &tensors);
+            snprintf(count, sizeof count, "%lld parameters in %d tensors", parameters, tensors);
+            ldm_plan_destroy(p);
+            ldm_system_describe(s, &words);
+            CHECK(words.s && strstr(words.s, count) && strstr(words.s, first), "%s: wanted %s in\n%s", name, count,
+                  words.s ? words.s : "");
+        }
+        ldm_text_free(&words);
+        ldm_system_close(s), ldm_system_close(says);
+    }
+    unlink(path);
+}
+
+static void test_probe(void) {
+    char path[64];
+    float out[256];
+    ldm_system *says = NULL, *s = NULL;
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    CHECK_OK(ldm_system_open(&(ldm_system_options){.synthetic = true, .config = "sd2"}, &says));
+    if (!says) return;
+    write_released(says, false, path);
+    for (int v = 0; v < 2; v++) {
+        CHECK_OK(ldm_system_open(&(ldm_system_options){.model = path}, &s));
+        for (int i = 0; i < 256; i++) out[i] = v ? -0.6f : -0.4f; /* minus the 0.5 that went in: on either side of -1 */
+        if (s) ldm_system_probe(s, out, 256);
+        CHECK(s && s->config.prediction == (v ? LDM_PREDICT_V : LDM_PREDICT_EPS) && !s->prediction_unsure, "v or eps");
+        CHECK(s && !strcmp(s->config.name, v ? "sd2" : "sd2-base") && s->config.latent == (v ? 96 : 64), "%s",
+              s ? s->config.name : "");
+        ldm_system_close(s), s = NULL;
+    }
+    CHECK_OK(ldm_system_open(&(ldm_system_options){.model = path, .prediction = "v"}, &s));
+    CHECK(s && !s->prediction_unsure && s->config.prediction == LDM_PREDICT_V, "--prediction spares the call");
+    ldm_system_close(s), ldm_system_close(says);
+    unlink(path);
+}
+
+/* Of families that are not supported, one telling name each. */
+static void test_strangers(void) {
+    static const char *const names[][2] = {
+        {"conditioner.embedders.1.model.token_embedding.weight", "Stable Diffusion XL"},
+        {"model.diffusion_model.joint_blocks.0.context_block.attn.qkv.weight", "Stable Diffusion 3"},
+        {"double_blocks.0.img_attn.qkv.weight", "Flux"},
+        {"lora_unet_down_blocks_0.lora_up.weight", "LoRA"},
+        {"control_model.input_blocks.0.0.weight", "ControlNet"},
+        {"model.layers.0.mlp.gate_proj.weight", "a language model"},
+        {"transformer.h.0.attn.c_attn.weight", "no network in it that is known here"}};
+    char path[64];
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        sparse f = {0};
+        ldm_system *s = NULL;
+        sparse_add(&f, names[i][0], LDM_F16, &(ldm_shape){2, {8, 8}}, NULL);
+        sparse_write(&f, path);
+        CHECK(ldm_system_open(&(ldm_system_options){.model = path}, &s) == LDM_ERR_FORMAT &&
+                  strstr(ldm_message(), names[i][1]),
+              "%s: %s", names[i][0], ldm_message());
+        ldm_system_close(s);
+    }
+    unlink(path);
+}
+
 int main(int argc, char **argv) {
     test_begin(argc, argv, "system");
+    if (!mkdtemp(folder)) return perror(folder), 1;
     CASE("the trained model") test_trained();
+    CASE("the authors' configuration files") test_released();
+    CASE("full-size files of every family") test_families();
+    CASE("eps or v") test_probe();
+    CASE("families that are not supported") test_strangers();
+    rmdir(folder);
     return test_end();
 }

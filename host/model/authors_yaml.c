@@ -170,9 +170,8 @@ static ldm_status conditioner(const ldm_tree *t, ldm_node *n, ldm_described *d) 
     if (word && !strcmp(word, "__is_first_stage__")) return d->first_stage_condition = true, LDM_OK;
     if (!name) return BAD("%s: cond_stage_config names no class", t->path);
     if (one_of(name, WORDS("BERTEmbedder", "TransformerEmbedder"))) return bert(t, p, d);
-    if (one_of(name, WORDS("Identity"))) {
-        d->config.tokens = d->config.unet.use_spatial_transformer ? 1 : 0; /* embeddings from outside */
-    } else if (one_of(name, WORDS("ClassEmbedder"))) {
+    if (one_of(name, WORDS("Identity"))) return LDM_OK; /* pictures or embeddings from outside */
+    if (one_of(name, WORDS("ClassEmbedder"))) {
         d->config.n_classes = 1000, d->config.tokens = 1;
         TRY(ldm_tree_int(t, p, "n_classes", 1, BIG, &d->config.n_classes));
         /* the authors' own null class is the one past the 1000 of ImageNet */

@@ -141,7 +141,7 @@ CONFIG(inpainting, "inpainting_big", "inpainting of places", "vq-f4-noattn", .00
        UNCONDITIONAL);
 CONFIG(rdm768, "rdm768", "retrieval-augmented, 768 x 768", "kl-f16", .0015, .015, .22765929, 48, CONTEXT,
        UNET(16, 16, 448, 4, LIST(1, 2, 3, 4), 3, LIST(4, 2, 1), TRANSFORMER(1, 768), .num_head_channels = 32),
-       .tokens = 11, UNCONDITIONAL); /* CLIP's embeddings of the prompt and of ten neighbours, from outside */
+       .tokens = 11, .ema = true, UNCONDITIONAL); /* CLIP's embeddings of the prompt and of ten neighbours, from outside */
 
 /* Stable Diffusion: 1.x with 8 heads, 2.x with heads of 64 and linear projections. */
 #define SD(id, name_, about_, side, cond, text_, in, model, ...)                                                       \

@@ -344,21 +344,23 @@ static bool fits(const ldm_system *s, const ldm_config *k, bool stage_known, int
         (fabs(d->config.linear_start - k->linear_start) > 1e-9 || fabs(d->config.linear_end - k->linear_end) > 1e-9))
         return false;
     if (d->prediction_known && d->config.prediction != k->prediction) return false;
-    if (d->condition_known &&
-        (d->config.condition != k->condition || d->config.n_classes != k->n_classes || d->config.latent != k->latent))
+    if (d->condition_known && (d->config.condition != k->condition || d->config.n_classes != k->n_classes))
         return false;
     if (d->scale && d->condition_known && fabs(d->config.scale_factor - k->scale_factor) > 1e-9) return false;
     return true;
 }
 
-/* The known system that fits, released ones before those of the paper's ablation; all of them in words. */
-static const ldm_config *match(ldm_system *s, bool stage_known, ldm_text *names) {
+/* The known system that fits, released ones before those of the paper's ablation; all of them in words. Native size
+ * tells two apart, but is no reason to know none. */
+static const ldm_config *match(const ldm_system *s, bool stage_known, ldm_text *names) {
     const ldm_config *first = NULL;
+    const int latent = s->files->said.config.latent;
     int classes, labels;
     see_conditioner(s, &classes, &labels);
-    for (int ablation = 0; ablation < 2; ablation++)
+    for (int pass = 0; pass < 4 && !(first && pass == 2); pass++)
         for (const ldm_config *const *k = ldm_config_list(); *k; k++) {
-            if (((*k)->f > 0) != ablation || !fits(s, *k, stage_known, classes, labels)) continue;
+            if (((*k)->f > 0) != (pass & 1) || (latent && pass < 2 && (*k)->latent != latent)) continue;
+            if (!fits(s, *k, stage_known, classes, labels)) continue;
             if (!first) first = *k;
             ldm_text_add(names, "%s%s", names->len ? ", or " : "", (*k)->name);
         }
@@ -455,9 +457,10 @@ static ldm_status resolve_config(ldm_system *s, const ldm_system_options *o, boo
         s->config.condition = c->condition, s->config.n_classes = c->n_classes, s->config.null_class = c->null_class;
         s->config.labels = c->labels, s->config.noise_levels = c->noise_levels,
         s->config.scale_by_std = c->scale_by_std;
-        s->config.tokens = c->tokens, s->config.ema = c->ema;
+        s->config.ema = c->ema;
+        if (c->tokens) s->config.tokens = c->tokens;
     }
-    if (d->config.latent && !named) s->config.latent = d->config.latent;
+    if (d->config.latent && !named && !(known && d->condition_known)) s->config.latent = d->config.latent;
     if (!d->condition_known && !known) { /* by what is there */
         const ldm_unet_config *u = &s->config.unet;
         int classes, labels;
