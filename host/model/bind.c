@@ -9,7 +9,7 @@
 /* A parameter's tensors and how it is made of their rows: see ldm_origin. parts 0: no parameter of a file. */
 typedef struct bound {
     const ldm_ckpt_tensor *t[LDM_ORIGIN_PARTS];
-    int parts, share, shares;
+    int parts;
     int64_t run;
 } bound;
 
@@ -27,12 +27,12 @@ static int trimmed(const ldm_shape *s) {
     return r;
 }
 
-/* Whether a tensor that gives the num-th part of den of a parameter's rows has its shape. */
-static bool same_shape(const ldm_shape *found, const ldm_shape *wanted, int num, int den) {
+/* Whether a tensor that gives one of `parts` equal parts of a parameter's rows has its shape. */
+static bool same_shape(const ldm_shape *found, const ldm_shape *wanted, int parts) {
     const int r = trimmed(wanted);
     if (trimmed(found) != r) return false;
     for (int d = 0; d < r; d++)
-        if (d ? found->dim[d] != wanted->dim[d] : found->dim[0] * num != wanted->dim[0] * den) return false;
+        if (d ? found->dim[d] != wanted->dim[d] : found->dim[0] * parts != wanted->dim[0]) return false;
     return true;
 }
 
@@ -65,7 +65,7 @@ static ldm_part part_in_plan(const ldm_plan *p, const char *name) {
 /* Matches one parameter; complains of what it does not find. */
 static void match(const ldm_places *places, ldm_part part, const ldm_tensor_info *info, bound *b, list *missing,
                   list *misshapen) {
-    ldm_origin o = {.parts = 1, .shares = 1};
+    ldm_origin o = {.parts = 1};
     const ldm_ckpt_tensor *t[LDM_ORIGIN_PARTS] = {0};
     if (part == LDM_PARTS) {
         snprintf(o.name[0], sizeof o.name[0], "%s", info->name);
@@ -75,11 +75,11 @@ static void match(const ldm_places *places, ldm_part part, const ldm_tensor_info
     }
     for (int i = 0; i < o.parts; i++) {
         if (!t[i]) complain(missing, o.name[i], NULL, &info->shape);
-        else if (!same_shape(&t[i]->shape, &info->shape, o.parts, o.shares))
+        else if (!same_shape(&t[i]->shape, &info->shape, o.parts))
             complain(misshapen, o.name[i], &t[i]->shape, &info->shape);
         b->t[i] = t[i];
     }
-    b->parts = o.parts, b->share = o.share, b->shares = o.shares, b->run = o.run;
+    b->parts = o.parts, b->run = o.run;
 }
 
 /* The part whose place a name of a file lies in; LDM_PARTS if in none. */
@@ -200,9 +200,9 @@ static ldm_ckpt_tensor rows_of(const ldm_ckpt_tensor *t, int64_t at, int64_t n) 
 static ldm_status gather(const bound *b, const ldm_shape *shape, float *dst) {
     ldm_status st = LDM_OK;
     const int64_t rows = shape->dim[0], width = ldm_shape_count(shape) / (rows ? rows : 1);
-    const int64_t run = b->run ? b->run : b->parts > 1 ? rows / b->parts : rows;
+    const int64_t run = b->run ? b->run : rows / b->parts;
     for (int64_t at = 0, i = 0; at < rows && !st; at += run, i++) {
-        const ldm_ckpt_tensor part = rows_of(b->t[i % b->parts], b->shares > 1 ? (i * b->shares + b->share) * run : i / b->parts * run, run);
+        const ldm_ckpt_tensor part = rows_of(b->t[i % b->parts], i / b->parts * run, run);
         st = ldm_ckpt_load_f32(&part, dst + at * width);
     }
     return st;
@@ -230,18 +230,13 @@ static ldm_status check(void *self, const ldm_tensor_info *info, const float *da
 
 static ldm_status load(void *self, const ldm_tensor_info *info, float *dst) {
     const bound *b = bound_to(self, info);
-    const bool whole = b->parts == 1 && b->shares == 1;
-    const ldm_status st = whole ? ldm_ckpt_load_f32(b->t[0], dst) : gather(b, &info->shape, dst);
+    const ldm_status st = b->parts == 1 ? ldm_ckpt_load_f32(b->t[0], dst) : gather(b, &info->shape, dst);
     return st ? st : check(self, info, dst);
 }
 
-/* Also of a share whose rows lie together. */
 static const float *view(void *self, const ldm_tensor_info *info) {
     const bound *b = bound_to(self, info);
-    const int64_t rows = info->shape.dim[0];
-    if (b->parts > 1 || (b->shares > 1 && b->run && b->run != rows)) return NULL;
-    const ldm_ckpt_tensor part = b->shares > 1 ? rows_of(b->t[0], b->share * rows, rows) : *b->t[0];
-    return ldm_ckpt_view_f32(&part);
+    return b->parts == 1 ? ldm_ckpt_view_f32(b->t[0]) : NULL;
 }
 
 ldm_source ldm_binding_source(ldm_binding *b) { return (ldm_source){load, b, view, check}; }

@@ -249,7 +249,7 @@ const char *ldm_part_name(ldm_part p) {
 
 bool ldm_origin_of(ldm_part part, ldm_layout layout, int spelling, const ldm_unet_config *unet,
                    const ldm_stage_config *stage, const char *name, int64_t rows, ldm_origin *out) {
-    ldm_origin o = {.parts = 1, .shares = 1};
+    ldm_origin o = {.parts = 1};
     bool ok = false;
     if (part == LDM_PART_CONDITION && !strncmp(name, COND, strlen(COND))) name += strlen(COND);
     if (part == LDM_PART_TEXT) ok = text_origin(layout, spelling, name, &o);

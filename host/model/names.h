@@ -20,14 +20,11 @@ typedef enum ldm_part {
 
 typedef enum ldm_layout { LDM_COMPVIS, LDM_DIFFUSERS } ldm_layout;
 
-/* Which rows of which tensors of a file make a parameter. Rows are counted along the first axis.
- *   parts 1, shares 1: the whole of name[0]
- *   parts 1, shares 3: of name[0], cut into runs of `run` rows, every third run from number `share` on (`run` 0:
- * thirds) parts 3: runs of `run` rows of name[0], name[1], name[2] in turn (`run` 0: each whole, one after the other)
- */
+/* Which rows of which tensors of a file make a parameter: all of name[0] (parts 1), or runs of `run` rows of name[0], name[1]
+ * and name[2] in turn (parts 3; run 0: each whole, one after the other). Rows are counted along the first axis. */
 enum { LDM_ORIGIN_PARTS = 3, LDM_ORIGIN_NAME = 256 };
 typedef struct ldm_origin {
-    int parts, share, shares;
+    int parts;
     int64_t run;
     char name[LDM_ORIGIN_PARTS][LDM_ORIGIN_NAME];
 } ldm_origin;
