@@ -69,11 +69,13 @@ static void by_sigma(const ldm_schedule *s, const ldm_sampler_options *o, int n,
         ldm_sigma_ramp(o->sigmas, o->sigma_min > 0 ? o->sigma_min : low, o->sigma_max > 0 ? o->sigma_max : high, n, sigma);
         for (int i = 0; i < n; i++) {
             t[i] = ldm_time_of(s, sigma[i]);
+            /* whole numbers, rounded; truncated of exponential lists, whose first entry comes out just below its time */
             if (o->sigmas == LDM_SIGMAS_KARRAS && (multistep || o->method == LDM_DPM2)) t[i] = rint(t[i]);
-            else if (multistep) t[i] = floor(t[i]); /* its times are whole numbers */
+            else if (multistep) t[i] = fmax(floor(t[i] - (i == 0 ? 1e-6 : 0)), 0);
         }
     }
-    sigma[n] = o->final_sigma_min ? ldm_sigma_at(s, 0) : 0;
+    /* the list that is linear in ln sigma has both ends, and so its steps never reach what is put behind it */
+    sigma[n] = o->final_sigma_min || o->log_linear ? ldm_sigma_at(s, 0) : 0;
     for (int i = 0; i < n; i++) {
         ldm_span *span = &p->span[i];
         *span = (ldm_span){ldm_point_sigma(s, sigma[i]), ldm_point_sigma(s, sigma[i + 1])};
