@@ -48,6 +48,10 @@ check "... from the file" 0 "" "$ldm" run text --config "$clip" -m w.safetensors
 check "... and from the seed" 0 "" "$ldm" run text --config "$clip" --synthetic 3 --in "$ids" -o b.npy
 expect "... the same bytes" cmp -s a.npy b.npy
 
+check "the trained model's, which its file describes" 2 "input of 9 tokens, the network takes 24" "$ldm" run text \
+    -m "$data/emoji-ldm/model.ckpt" --in "ids=$fixtures/text_bert/text0_ids.npy" -o no.npy
+check "a file without text encoder" 2 "there is no text encoder in it" "$ldm" run text -m "$data/taef2/taef2_decoder.pth" --in "$ids" -o no.npy
+
 # ---- what is refused
 shared=(run text --config "$clip" --synthetic 1 -o no.npy)
 check "no ids" 1 "--in ids=FILE.npy is missing" "$ldm" "${shared[@]}"

@@ -144,7 +144,7 @@ static ldm_status find_stage(ldm_stage_config *s, double *scale) {
     if (o.taesd) n.model = path;
     if (!st) st = app_network_find(&n, &net);
     *s = net.stage;
-    if (!st && net.config && net.config->scale_by_std && !net.ckpt && n.model) st = ldm_ckpt_open(n.model, &net.ckpt);
+    if (!st && net.config && net.config->scale_by_std && !net.system && n.model) st = ldm_ckpt_open(n.model, &net.ckpt);
     if (!st) st = app_scale_factor(&net, net.ckpt, scale);
     app_network_close(&net);
     return st;

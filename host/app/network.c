@@ -61,6 +61,21 @@ static ldm_status named(const char *name, app_network *net) {
     return net->text = *t, LDM_OK;
 }
 
+/* The network that part is in the opened files. */
+static ldm_status of_system(app_network *net) {
+    static const char *const what[] = {"UNet", "encoder", "decoder", "text encoder"};
+    const ldm_system *s = net->system;
+    const bool tiny = s->stage.kind == LDM_STAGE_TAESD;
+    const ldm_part part = net->part == APP_UNET      ? LDM_PART_UNET
+                          : net->part == APP_TEXT    ? LDM_PART_TEXT
+                          : net->part == APP_ENCODER ? (tiny ? LDM_PART_TINY_ENCODER : LDM_PART_ENCODER)
+                                                     : (tiny ? LDM_PART_TINY_DECODER : LDM_PART_DECODER);
+    if (!s->has[part]) return ldm_fail(LDM_ERR_FORMAT, "%s: there is no %s in it", s->path, what[net->part]);
+    net->config = s->has[LDM_PART_UNET] ? &s->config : NULL;
+    net->unet = s->config.unet, net->stage = s->stage, net->text = s->text;
+    return LDM_OK;
+}
+
 ldm_status app_network_find(const app_network_options *o, app_network *net) {
     ldm_status st = LDM_OK;
     char name[64];
@@ -80,26 +95,8 @@ ldm_status app_network_find(const app_network_options *o, app_network *net) {
         return ldm_fail(LDM_ERR_ARG,
                         "network '%s': which configuration? name it with --config, or give a checkpoint with -m",
                         o->net ? o->net : "");
-    const ldm_config *known = NULL;
-    const ldm_stage_config *stage = NULL;
-    ldm_text words = {0};
-    if (!net->ckpt && (st = ldm_ckpt_open(o->model, &net->ckpt))) return st;
-    st = ldm_identify(net->ckpt, &known, &stage, &words);
-    bool found = net->part == APP_UNET ? known != NULL
-                 : net->part == APP_TEXT ? known != NULL && known->text
-                                         : stage != NULL || known != NULL;
-    if (!st && !found)
-        st = ldm_fail(LDM_ERR_FORMAT, "%s: it is not clear which network this is (%s); name it with --config", o->model,
-                      words.s ? words.s : "");
-    if (!st && stage) net->stage = *stage;
-    if (!st && known) {
-        net->config = known, net->unet = known->unet;
-        const ldm_stage_config *s = ldm_stage_find(known->stage);
-        if (s && !stage) net->stage = *s;
-    }
-    if (!st && net->part == APP_TEXT) st = named(known->name, net);
-    ldm_text_free(&words);
-    return st;
+    if (!net->system && (st = ldm_system_open(&(ldm_system_options){.model = o->model}, &net->system))) return st;
+    return of_system(net);
 }
 
 /* Names the result "y", in f32; an identity's result is a copy of its input. */
@@ -180,6 +177,7 @@ ldm_status app_network_weights(const app_network_options *o, app_network *net) {
         net->source = ldm_source_synthetic(&net->seed);
         return LDM_OK;
     }
+    if (net->system) return ldm_system_source(net->system, net->plan, &net->binding, &net->source);
     if (!net->ckpt && (st = ldm_ckpt_open(o->model, &net->ckpt))) return st;
     ldm_bind_options b = {.ema = net->config && net->config->ema};
     if ((st = ldm_bind(net->plan, net->ckpt, &b, &net->binding))) return st;
@@ -191,6 +189,7 @@ void app_network_close(app_network *net) {
     ldm_plan_destroy(net->plan);
     ldm_binding_destroy(net->binding);
     ldm_ckpt_close(net->ckpt);
+    ldm_system_close(net->system);
     *net = (app_network){0};
 }
 
@@ -270,6 +269,7 @@ bool app_retry_in_f32(ldm_status st, ldm_dtype *dtype, ldm_dtype *wdtype) {
 }
 
 ldm_status app_scale_factor(const app_network *net, const ldm_ckpt *ckpt, double *out) {
+    if (net->system) return *out = net->system->stage_scale, LDM_OK;
     float v = net->config ? (float)net->config->scale_factor : 1;
     if (net->config && net->config->scale_by_std && ckpt) {
         const ldm_ckpt_tensor *t = ldm_ckpt_find(ckpt, "scale_factor");

@@ -4,12 +4,12 @@
 
 #include "app/app.h"
 #include "model/model.h"
-#include "model/text_encoder.h"
+#include "model/system.h"
 
 typedef struct app_network_options {
     const char *net; /* "unet", "encoder", "decoder", "text"; "cin-ldm-8" is its unet; "vq-f4:decoder", "sd15:text" */
     const char *config;  /* a name, or key=value text; NULL: from net, or from the file */
-    const char *model;   /* checkpoint, or NULL */
+    const char *model;   /* checkpoint (without config also a diffusers folder), or NULL */
     long long synthetic; /* seed when model is NULL; -1: none was given */
     ldm_dtype dtype, wdtype; /* activations, weights */
     int64_t n, h, w; /* of the network's own input: latent, or picture for an encoder; 0: native size */
@@ -28,7 +28,8 @@ typedef struct app_network {
     ldm_text_config text;
     int64_t n, h, w, tokens;
     ldm_plan *plan; /* inputs x, temb, context | class, guidance (UNet); x (encoder); z (decoder); ids (text); output y; all f32 */
-    ldm_ckpt *ckpt;
+    ldm_system *system; /* the files, where they say which network it is ... */
+    ldm_ckpt *ckpt;     /* ... and the checkpoint, where a configuration was named */
     ldm_binding *binding;
     uint64_t seed;
     ldm_source source;

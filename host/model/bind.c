@@ -171,7 +171,8 @@ ldm_status ldm_bind(const ldm_plan *p, const ldm_ckpt *c, const ldm_bind_options
     ldm_files files = {&one, 1, (char *)ldm_ckpt_path(c)};
     ldm_places places = {0};
     for (int i = 0; i < LDM_PARTS; i++)
-        if (!ldm_place_find(&files, (ldm_part)i, o && o->ema, &places.at[i]) || places.at[i].layout != LDM_COMPVIS)
+        if (!ldm_place_find(&files, (ldm_part)i, o && o->ema, &places.at[i]) ||
+            (places.at[i].layout != LDM_COMPVIS && i != LDM_PART_TEXT)) /* names of the others need a configuration */
             places.at[i] = ldm_place_usual(&files, (ldm_part)i);
     return ldm_bind_places(p, &places, o, out);
 }
