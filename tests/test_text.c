@@ -93,6 +93,102 @@ static void compare_all(ldm_tokenizer *const *t) {
     free(p.d);
 }
 
+/* ---- folders ----------------------------------------------------------------------------------------------------- */
+
+/* The folders of tests/oracle/prompts.py, each with every string of folders.gz, as transformers opens them. */
+static void folders_of_the_witness(void) {
+    enum { LENGTH = 40, FOLDERS = 6 };
+    static const struct {
+        const char *name;
+        ldm_tokenizer_kind kind;
+        int pad, length;
+    } folder[FOLDERS] = {{"sd1", LDM_TOKENIZER_CLIP, 813, 77},      {"sd2", LDM_TOKENIZER_CLIP, 0, 77},
+                         {"sd2_saved", LDM_TOKENIZER_CLIP, 0, 77},  {"bert", LDM_TOKENIZER_BERT, 0, 24},
+                         {"bert_cased", LDM_TOKENIZER_BERT, 0, 77}, {"bert_cased_saved", LDM_TOKENIZER_BERT, 0, 77}};
+    ldm_tokenizer *t[FOLDERS] = {NULL};
+    packed p = unpack("tests/fixtures/text/folders.gz");
+    int wrong = 0, strings = 0;
+    for (int i = 0; i < FOLDERS; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "tests/fixtures/text/folders/%s", folder[i].name);
+        CHECK_OK(ldm_tokenizer_folder(path, &t[i]));
+        if (!t[i]) goto done;
+        CHECK(ldm_tokenizer_kind_of(t[i]) == folder[i].kind && ldm_tokenizer_pad(t[i]) == folder[i].pad &&
+                  ldm_tokenizer_length(t[i]) == folder[i].length,
+              "%s: kind, padding %d, length %d", folder[i].name, ldm_tokenizer_pad(t[i]), ldm_tokenizer_length(t[i]));
+    }
+    for (; p.at < p.n; strings++) {
+        uint32_t bytes = next_u32(&p);
+        char *prompt = calloc(1, (size_t)bytes + 1);
+        memcpy(prompt, next(&p, bytes), bytes);
+        for (int i = 0; i < FOLDERS; i++) {
+            const uint8_t *want = next(&p, 2 * LENGTH);
+            int32_t ids[LENGTH];
+            CHECK_OK(ldm_tokenize(t[i], prompt, LENGTH, -1, ids, NULL));
+            if (same_ids(want, LENGTH, ids, LENGTH) || wrong++ >= 10) continue;
+            printf("  %s\n", folder[i].name);
+            say_ids(prompt, want, LENGTH, ids, LENGTH);
+        }
+        free(prompt);
+    }
+    CHECK(wrong == 0, "%d of %d differ", wrong, FOLDERS * strings);
+    CHECK(strings > 150, "%d strings", strings);
+done:
+    for (int i = 0; i < FOLDERS; i++) ldm_tokenizer_close(t[i]);
+    free(p.d);
+}
+
+static void put_file(const char *folder, const char *name, const char *text) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (text) CHECK_OK(ldm_write_file(path, text, strlen(text)));
+    else remove(path);
+}
+
+static void folders_refused(void) {
+    static const char *const files[] = {"tokenizer.json", "vocab.json", "merges.txt", "vocab.txt",
+                                        "tokenizer_config.json"};
+    static const char *const bert = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na";
+    static const struct {
+        const char *text[5], *sentence; /* of the files above */
+    } bad[] = {
+        {{NULL}, "no tokenizer: wanted tokenizer.json"},
+        {{"[1]"}, "tokenizer.json: is not a JSON object"},
+        {{"{\"model\": {\"type\": \"Unigram\"}}"}, "a tokenizer of type Unigram"},
+        {{"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}"}, "a tokenizer of type BPE"},
+        {{"{\"model\": {\"type\": \"WordPiece\", \"continuing_subword_prefix\": \"##\"}}"}, "has no vocabulary"},
+        {{"{\"model\": {\"type\": \"WordPiece\", \"continuing_subword_prefix\": \"##\", \"vocab\": {\"a\": -3}}}"},
+         "token -3"},
+        {{"{\"model\": {\"type\": \"WordPiece\", \"continuing_subword_prefix\": \"##\", \"vocab\": {\"a\": "
+          "99999999}}}"},
+         "token 99999999"},
+        {{NULL, "{\"a\": 0}"}, "merges.txt is not"},
+        {{NULL, "{\"a\": 0}", "#version: 0.2\na b\n"}, "merge 1 is of a token that the vocabulary does not have"},
+        {{NULL, "{\"a\": 0}", "a\n"}, "merge 1 is not of two tokens"},
+        {{NULL, "{\"a\": 0}", ""}, "special token '<|startoftext|>' is not in the vocabulary"},
+        {{NULL, "{\"a\": \"b\"}", ""}, "vocab.json: token -1"},
+        {{NULL, NULL, NULL, ""}, "vocab.txt: no tokens"},
+        {{NULL, NULL, NULL, "a\nb\n"}, "special token '[UNK]' is not in the vocabulary"},
+        {{NULL, NULL, NULL, bert, "{\"pad_token\": \"none\"}"}, "special token 'none' is not"},
+        {{NULL, NULL, NULL, bert, "{\"pad_token\": \"\"}"}, "special token '' is not"},
+        {{NULL, NULL, NULL, bert, "{"}, "tokenizer_config.json: is not a JSON object"},
+    };
+    char folder[] = "/tmp/ldm_text_XXXXXX";
+    ldm_tokenizer *t = NULL;
+    CHECK(mkdtemp(folder), "no temporary folder");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        for (int k = 0; k < 5; k++) put_file(folder, files[k], bad[i].text[k]);
+        CHECK(ldm_tokenizer_folder(folder, &t) == LDM_ERR_FORMAT && !t && strstr(ldm_message(), bad[i].sentence) &&
+                  !strncmp(ldm_message(), folder, strlen(folder)),
+              "folder %zu: %s", i, ldm_message());
+    }
+    for (int k = 0; k < 5; k++) put_file(folder, files[k], k == 3 ? bert : NULL);
+    CHECK_OK(ldm_tokenizer_folder(folder, &t));
+    ldm_tokenizer_close(t);
+    for (int k = 0; k < 5; k++) put_file(folder, files[k], NULL);
+    remove(folder);
+}
+
 /* ---- properties -------------------------------------------------------------------------------------------------- */
 
 static int count(const ldm_tokenizer *t, const char *text) {
@@ -263,6 +359,8 @@ int main(int argc, char **argv) {
     CASE("known ids") known_ids(t[0], t[1]);
     CASE("what is cut, what is taken literally") cut_and_weights(t[1]);
     CASE("not UTF-8") refused(t[0]), refused(t[1]);
+    CASE("folders against transformers") folders_of_the_witness();
+    CASE("folders refused") folders_refused();
     CASE("a megabyte") long_prompts(t);
     CASE("layouts against taming-transformers") layouts_of_the_witness();
     CASE("layouts refused") layouts_refused();

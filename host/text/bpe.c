@@ -185,30 +185,28 @@ static size_t word_length(const text_point *v, size_t n) {
     return k;
 }
 
-ldm_status text_bpe(const ldm_tokenizer *t, const text_points *in, text_tokens *out) {
-    text_points composed = {0}, p = {0};
+ldm_status text_bpe_normalise(const text_points *in, text_points *out) {
+    text_points composed = {0};
+    ldm_status st = text_compose(in, &composed);
+    for (size_t i = 0; i < composed.n && !st; i++) st = text_lower(out, composed.v[i].c, composed.v[i].from);
+    free(composed.v);
+    return st;
+}
+
+ldm_status text_bpe(const ldm_tokenizer *t, const text_point *v, size_t n, text_tokens *out) {
     word_room w = {0};
     ldm_status st = LDM_OK;
-    TRY(text_compose(in, &composed));
-    for (size_t i = 0; i < composed.n; i++) TRY(text_lower(&p, composed.v[i].c, composed.v[i].from));
-    for (size_t i = 0; i < p.n;) {
-        const text_point *v = p.v + i;
-        size_t n = p.n - i, k = 1;
-        if (text_is_space(v->c)) {
-            i++;
-            continue;
-        }
-        if ((k = written_special(v, n))) { /* split again at its letters */
-            TRY(word(t, v, 2, &w, out));
+    for (size_t k; n; v += k, n -= k) {
+        if (text_is_space(v->c)) k = 1;
+        else if ((k = written_special(v, n))) { /* split again at its letters */ TRY(word(t, v, 2, &w, out));
             TRY(word(t, v + 2, k - 4, &w, out));
             TRY(word(t, v + k - 2, 2, &w, out));
         } else {
             k = word_length(v, n);
             TRY(word(t, v, k, &w, out));
         }
-        i += k;
     }
 done:
-    free(composed.v), free(p.v), free(w.parts), free(w.heap);
+    free(w.parts), free(w.heap);
     return st;
 }

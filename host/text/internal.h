@@ -69,6 +69,14 @@ void text_tokens_free(text_tokens *l);
 
 enum { TEXT_MAX_SPECIALS = 64 };
 
+/* A token that is found in a prompt before it is cut into words: as it is written, or, if `normalised`, in the text as
+ * the model normalises it. */
+typedef struct text_special {
+    int32_t id;
+    bool normalised;
+    text_points form; /* the token's text, normalised */
+} text_special;
+
 typedef struct text_merge {
     int32_t left, right; /* left < 0: free */
     int32_t rank, id;
@@ -77,7 +85,7 @@ typedef struct text_merge {
 struct ldm_tokenizer {
     ldm_tokenizer_kind kind;
     text_vocabulary vocabulary;
-    int32_t special[TEXT_MAX_SPECIALS]; /* ids of what is found in the prompt as it is written, before anything else */
+    text_special special[TEXT_MAX_SPECIALS];
     int specials;
     int32_t start, end, pad, unknown;
     int length;
@@ -88,9 +96,11 @@ struct ldm_tokenizer {
     uint32_t merge_slots;
 };
 
-/* The tokens of a stretch of text without special tokens, appended to `out`. */
-ldm_status text_wordpiece(const ldm_tokenizer *t, const text_points *in, text_tokens *out); /* wordpiece.c */
-ldm_status text_bpe(const ldm_tokenizer *t, const text_points *in, text_tokens *out);       /* bpe.c */
+/* Text as the model wants it, then its tokens, appended to `out`; text without special tokens. */
+ldm_status text_wordpiece_normalise(const ldm_tokenizer *t, const text_points *in, text_points *out); /* wordpiece.c */
+ldm_status text_wordpiece(const ldm_tokenizer *t, const text_point *v, size_t n, text_tokens *out);
+ldm_status text_bpe_normalise(const text_points *in, text_points *out); /* bpe.c */
+ldm_status text_bpe(const ldm_tokenizer *t, const text_point *v, size_t n, text_tokens *out);
 
 /* bpe.c: from a vocabulary that is there, the tokens of bytes, and room for `n` merges; then the merges, by rank. */
 ldm_status text_bpe_begin(ldm_tokenizer *t, int n);
@@ -101,8 +111,9 @@ ldm_status text_bpe_merge(ldm_tokenizer *t, int rank, const char *left, size_t l
 uint32_t text_byte_letter(int b);
 int text_byte_of(int i); /* the i-th byte in the order of that vocabulary: printable ones first */
 
-/* tokenizer.c: adds a special token of the vocabulary, unless it is there; -> its id through *id, which may be NULL. */
-ldm_status text_special_add(ldm_tokenizer *t, const char *token, int32_t *id);
+/* tokenizer.c: makes a token of the vocabulary a special one, or what is one already `normalised` or not; -> its id
+ * through *id, which may be NULL. */
+ldm_status text_special_add(ldm_tokenizer *t, const char *token, bool normalised, int32_t *id);
 
 /* embedded.c: the vocabularies in the library, each a text of `_end - begin` bytes. */
 extern const char text_embedded_bert[], text_embedded_bert_end[]; /* a token a line, id = line - 1 */

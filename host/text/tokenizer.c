@@ -6,17 +6,33 @@
 
 enum { CLIP_LENGTH = 77 };
 
-ldm_status text_special_add(ldm_tokenizer *t, const char *token, int32_t *id) {
+static ldm_status normalise(const ldm_tokenizer *t, const text_points *in, text_points *out) {
+    return t->kind == LDM_TOKENIZER_BERT ? text_wordpiece_normalise(t, in, out) : text_bpe_normalise(in, out);
+}
+
+static ldm_status words(const ldm_tokenizer *t, const text_point *v, size_t n, text_tokens *out) {
+    return t->kind == LDM_TOKENIZER_BERT ? text_wordpiece(t, v, n, out) : text_bpe(t, v, n, out);
+}
+
+ldm_status text_special_add(ldm_tokenizer *t, const char *token, bool normalised, int32_t *id) {
+    ldm_status st = LDM_OK;
+    text_points plain = {0};
     int32_t found = text_vocabulary_find(&t->vocabulary, token, strlen(token));
-    if (found < 0) return ldm_fail(LDM_ERR_FORMAT, "special token '%s' is not in the vocabulary", token);
+    int i = 0;
+    if (found < 0 || !*token) TRY(ldm_fail(LDM_ERR_FORMAT, "special token '%s' is not in the vocabulary", token));
     if (id) *id = found;
-    for (int i = 0; i < t->specials; i++)
-        if (t->special[i] == found) return LDM_OK;
-    if (!*token) return ldm_fail(LDM_ERR_FORMAT, "a special token is empty");
-    if (t->specials == TEXT_MAX_SPECIALS)
-        return ldm_fail(LDM_ERR_FORMAT, "more than %d special tokens", TEXT_MAX_SPECIALS);
-    t->special[t->specials++] = found;
-    return LDM_OK;
+    while (i < t->specials && t->special[i].id != found) i++;
+    if (i == TEXT_MAX_SPECIALS) TRY(ldm_fail(LDM_ERR_FORMAT, "more than %d special tokens", TEXT_MAX_SPECIALS));
+    text_special *s = &t->special[i];
+    if (i == t->specials) {
+        TRY(text_points_decode(token, strlen(token), 0, &plain));
+        *s = (text_special){.id = found}, t->specials++;
+        TRY(normalise(t, &plain, &s->form));
+    }
+    s->normalised = normalised && s->form.n > 0;
+done:
+    free(plain.v);
+    return st;
 }
 
 /* ---- the vocabularies in the library ------------------------------------------------------------------------------
@@ -31,7 +47,7 @@ static ldm_status load_bert(ldm_tokenizer *t) {
         line = memchr(s, '\n', (size_t)(text_embedded_bert_end - s));
         TRY(text_vocabulary_add(&t->vocabulary, s, (size_t)(line - s), id++));
     }
-    for (int i = 0; i < 5; i++) TRY(text_special_add(t, specials[i], ids[i]));
+    for (int i = 0; i < 5; i++) TRY(text_special_add(t, specials[i], false, ids[i]));
 done:
     return st;
 }
@@ -63,8 +79,8 @@ static ldm_status load_clip(ldm_tokenizer *t) {
         if (pass) break;
         TRY(text_vocabulary_add(v, "<|startoftext|>", 15, id++));
         TRY(text_vocabulary_add(v, "<|endoftext|>", 13, id++));
-        TRY(text_special_add(t, "<|startoftext|>", &t->start));
-        TRY(text_special_add(t, "<|endoftext|>", &t->end));
+        TRY(text_special_add(t, "<|startoftext|>", false, &t->start));
+        TRY(text_special_add(t, "<|endoftext|>", false, &t->end));
         t->pad = t->unknown = t->end;
         TRY(text_bpe_begin(t, merges));
     }
@@ -85,6 +101,7 @@ ldm_status ldm_tokenizer_builtin(ldm_tokenizer_kind kind, ldm_tokenizer **out) {
 
 void ldm_tokenizer_close(ldm_tokenizer *t) {
     if (!t) return;
+    for (int i = 0; i < t->specials; i++) free(t->special[i].form.v);
     text_vocabulary_free(&t->vocabulary);
     free(t->merge);
     free(t);
@@ -111,36 +128,64 @@ static size_t valid_until(const char *s, size_t n) {
     return n;
 }
 
-/* The longest special token that stands at s; -1: none. */
-static int special_at(const ldm_tokenizer *t, const char *s, size_t n, size_t *length) {
-    int found = -1;
+/* The longest special token that is written at s; NULL: none. */
+static const text_special *written_at(const ldm_tokenizer *t, const char *s, size_t n, size_t *length) {
+    const text_special *found = NULL;
     for (int i = 0; i < t->specials; i++) {
-        const char *token = text_vocabulary_token(&t->vocabulary, t->special[i]);
+        const char *token = text_vocabulary_token(&t->vocabulary, t->special[i].id);
         size_t k = strlen(token);
-        if (k > n || memcmp(s, token, k) || (found >= 0 && k <= *length)) continue;
-        found = i, *length = k;
+        if (t->special[i].normalised || k > n || memcmp(s, token, k) || (found && k <= *length)) continue;
+        found = &t->special[i], *length = k;
     }
     return found;
 }
 
-static ldm_status tokens_of(const ldm_tokenizer *t, const char *s, size_t n, text_tokens *out) {
-    text_points p = {0};
+/* The same in normalised text. */
+static const text_special *normalised_at(const ldm_tokenizer *t, const text_point *v, size_t n, size_t *length) {
+    const text_special *found = NULL;
+    for (int i = 0; i < t->specials; i++) {
+        const text_points *form = &t->special[i].form;
+        size_t k = 0;
+        if (!t->special[i].normalised || form->n > n || (found && form->n <= *length)) continue;
+        while (k < form->n && form->v[k].c == v[k].c) k++;
+        if (k == form->n) found = &t->special[i], *length = k;
+    }
+    return found;
+}
+
+/* A stretch of the prompt without special tokens as they are written. */
+static ldm_status tokens_between(const ldm_tokenizer *t, const char *s, size_t n, size_t from, text_tokens *out) {
+    text_points plain = {0}, p = {0};
     ldm_status st = LDM_OK;
-    size_t valid = valid_until(s, n);
-    if (valid < n)
-        TRY(ldm_fail(LDM_ERR_ARG, "prompt is not UTF-8: byte 0x%02x at offset %zu", (uint8_t)s[valid], valid));
-    for (size_t from = 0, to = 0; from < n; from = to) {
+    TRY(text_points_decode(s, n, from, &plain));
+    TRY(normalise(t, &plain, &p));
+    for (size_t i = 0, to; i < p.n; i = to) {
+        const text_special *special = NULL;
         size_t length = 0;
-        int special = -1;
-        for (to = from; to < n && (special = special_at(t, s + to, n - to, &length)) < 0;) to++;
-        p.n = 0;
-        TRY(text_points_decode(s + from, to - from, from, &p));
-        if (p.n) TRY(t->kind == LDM_TOKENIZER_BERT ? text_wordpiece(t, &p, out) : text_bpe(t, &p, out));
-        if (special >= 0) TRY(text_tokens_add(out, t->special[special], to));
+        for (to = i; to < p.n && !(special = normalised_at(t, p.v + to, p.n - to, &length));) to++;
+        TRY(words(t, p.v + i, to - i, out));
+        if (special) TRY(text_tokens_add(out, special->id, p.v[to].from));
         to += length;
     }
 done:
-    free(p.v);
+    free(plain.v), free(p.v);
+    return st;
+}
+
+static ldm_status tokens_of(const ldm_tokenizer *t, const char *s, size_t n, text_tokens *out) {
+    ldm_status st = LDM_OK;
+    size_t valid = valid_until(s, n);
+    if (valid < n)
+        return ldm_fail(LDM_ERR_ARG, "prompt is not UTF-8: byte 0x%02x at offset %zu", (uint8_t)s[valid], valid);
+    for (size_t i = 0, to; i < n; i = to) {
+        const text_special *special = NULL;
+        size_t length = 0;
+        for (to = i; to < n && !(special = written_at(t, s + to, n - to, &length));) to++;
+        TRY(tokens_between(t, s + i, to - i, i, out));
+        if (special) TRY(text_tokens_add(out, special->id, to));
+        to += length;
+    }
+done:
     return st;
 }
 

@@ -12,6 +12,7 @@ static bool grow(void *array, size_t each, int need, int *cap) {
     return p != NULL;
 }
 
+/* Where a token without NUL is, or would be. */
 static uint32_t *free_slot(const text_vocabulary *v, const char *token, size_t n) {
     uint32_t i = (uint32_t)ldm_hash_bytes(ldm_hash_text(""), token, n) & (v->slots - 1);
     for (; v->slot[i]; i = (i + 1) & (v->slots - 1)) {
@@ -40,6 +41,8 @@ ldm_status text_vocabulary_add(text_vocabulary *v, const char *token, size_t n, 
     ldm_status st = LDM_OK;
     if (id < 0 || id >= TEXT_MAX_ID)
         return ldm_fail(LDM_ERR_FORMAT, "token %lld of a vocabulary: ids are 0 to %d", (long long)id, TEXT_MAX_ID - 1);
+    if (memchr(token, 0, n))
+        return ldm_fail(LDM_ERR_FORMAT, "token %lld of a vocabulary has a NUL in it", (long long)id);
     if (v->used + n + 1 > UINT32_MAX / 2) return ldm_fail(LDM_ERR_FORMAT, "vocabulary of more than 2 GiB");
     if (2 * (v->taken + 1) > v->slots) st = rehash(v);
     if (st) return st;
@@ -65,7 +68,7 @@ ldm_status text_vocabulary_add(text_vocabulary *v, const char *token, size_t n, 
 }
 
 int32_t text_vocabulary_find(const text_vocabulary *v, const char *token, size_t n) {
-    return v->slots ? (int32_t)*free_slot(v, token, n) - 1 : -1;
+    return v->slots && !memchr(token, 0, n) ? (int32_t)*free_slot(v, token, n) - 1 : -1;
 }
 
 const char *text_vocabulary_token(const text_vocabulary *v, int id) {

@@ -7,7 +7,7 @@
 
 enum { LONGEST_WORD = 100 }; /* in characters; a longer one is unknown */
 
-static ldm_status normalise(const ldm_tokenizer *t, const text_points *in, text_points *out) {
+ldm_status text_wordpiece_normalise(const ldm_tokenizer *t, const text_points *in, text_points *out) {
     text_points clean = {0}, apart = {0};
     ldm_status st = LDM_OK;
     for (size_t i = 0; i < in->n; i++) {
@@ -63,18 +63,14 @@ static ldm_status word(const ldm_tokenizer *t, const text_point *v, size_t n, te
     return LDM_OK;
 }
 
-ldm_status text_wordpiece(const ldm_tokenizer *t, const text_points *in, text_tokens *out) {
-    text_points p = {0};
+ldm_status text_wordpiece(const ldm_tokenizer *t, const text_point *v, size_t n, text_tokens *out) {
     ldm_status st = LDM_OK;
-    TRY(normalise(t, in, &p));
-    for (size_t i = 0, to; i < p.n; i = to) {
+    for (size_t i = 0, to; i < n && !st; i = to) {
         to = i + 1;
-        if (text_is_space(p.v[i].c)) continue;
-        if (!text_is_punct(p.v[i].c))
-            while (to < p.n && !text_is_space(p.v[to].c) && !text_is_punct(p.v[to].c)) to++;
-        TRY(word(t, p.v + i, to - i, out));
+        if (text_is_space(v[i].c)) continue;
+        if (!text_is_punct(v[i].c))
+            while (to < n && !text_is_space(v[to].c) && !text_is_punct(v[to].c)) to++;
+        st = word(t, v + i, to - i, out);
     }
-done:
-    free(p.v);
     return st;
 }

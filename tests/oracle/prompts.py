@@ -1,9 +1,11 @@
-"""prompts.py -- writes tests/fixtures/text/prompts.gz: 2,000 strings in many scripts and the ids that the fast tokenizers of
-`transformers` give them, whole, without start and end tokens.
+"""prompts.py -- writes tests/fixtures/text: in prompts.gz 2,000 strings in many scripts and the ids that the fast tokenizers of
+`transformers` give them, whole, without start and end tokens; small tokenizer folders as diffusers models have them, in folders/,
+and in folders.gz what each makes of some of the strings.
 
     .venv/bin/python tests/oracle/prompts.py
 
-Numbers are little endian. Per string: u32 bytes, the bytes (UTF-8); then for BERT and for CLIP u32 ids, the ids as u16.
+Numbers are little endian. Per string: u32 bytes, the bytes (UTF-8); then for BERT and for CLIP u32 ids, the ids as u16. folders.gz
+has lists of 40 ids instead, with start, end and padding, for each folder in the order of FOLDERS.
 Checked here: with a limit of 77 the witness gives the first 75 of them between start and end, and pads behind.
 """
 import gzip
@@ -11,6 +13,7 @@ import io
 import json
 import os
 import random
+import shutil
 import struct
 import tempfile
 
@@ -140,6 +143,70 @@ def one(i):
     return "".join(r.choice(s) for s in [r.choice(SENTENCES + WORDS) or " " for _ in range(r.randint(1, 40))])
 
 
+def added(content, normalized):
+    return {"content": content, "lstrip": False, "normalized": normalized, "rstrip": False, "single_word": False}
+
+
+def small_clip(merges, **config):
+    """As the tokenizer folder of SD 1.x and 2.x: vocab.json, merges.txt, and special tokens that are said to be normalised."""
+    def write(folder):
+        with tempfile.TemporaryDirectory() as d:
+            clip_files(d)
+            lines = open(os.path.join(d, "merges.txt"), encoding="utf-8").read().split("\n")[:1 + merges]
+            tokens = sorted((i, t) for t, i in json.load(open(os.path.join(d, "vocab.json"))).items())
+        tokens = [t for _, t in tokens[:512 + merges]] + ["<|startoftext|>", "<|endoftext|>"]
+        json.dump({t: i for i, t in enumerate(tokens)}, open(os.path.join(folder, "vocab.json"), "w"))
+        open(os.path.join(folder, "merges.txt"), "w", encoding="utf-8").write("\n".join(lines) + "\n")
+        special = {"bos_token": added("<|startoftext|>", True), "eos_token": added("<|endoftext|>", True), "unk_token": added("<|endoftext|>", True), **config}
+        json.dump({k: v for k, v in special.items() if k.endswith("_token")}, open(os.path.join(folder, "special_tokens_map.json"), "w"))
+        typed = {k: {"__type": "AddedToken", **v} if isinstance(v, dict) else v for k, v in special.items()}
+        json.dump({"tokenizer_class": "CLIPTokenizer", "do_lower_case": True, **typed}, open(os.path.join(folder, "tokenizer_config.json"), "w"))
+    return CLIPTokenizerFast, write
+
+
+def small_bert(**config):
+    def write(folder):
+        tokens = open(os.path.join(VOCAB, "bert-base-uncased.txt"), encoding="utf-8").read().split("\n")[:-1]
+        keep = [t for t in tokens if t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") or len(t.replace("##", "")) == 1 and t < "\u0500"] + tokens[1996:2300]
+        keep += ["A", "Cat", "É", "##É", "Über", "ü", "é", "中文"]
+        open(os.path.join(folder, "vocab.txt"), "w", encoding="utf-8").write("\n".join(dict.fromkeys(keep)) + "\n")
+        json.dump({"tokenizer_class": "BertTokenizer", **config}, open(os.path.join(folder, "tokenizer_config.json"), "w"))
+    return BertTokenizerFast, write
+
+
+# name: how it is written first, and whether this version of transformers saves it anew (tokenizer.json)
+FOLDERS = {
+    "sd1": (small_clip(300, pad_token="<|endoftext|>", model_max_length=77), False),
+    "sd2": (small_clip(200, pad_token="!", model_max_length=77), False), # a "!" in a prompt becomes padding
+    "sd2_saved": (small_clip(100, pad_token="!"), True),
+    "bert": (small_bert(model_max_length=24), False),
+    "bert_cased": (small_bert(do_lower_case=False, tokenize_chinese_chars=False), False),
+    "bert_cased_saved": (small_bert(do_lower_case=False, strip_accents=True), True),
+}
+
+
+def folders(strings):
+    made = []
+    for name, ((kind, write), again) in FOLDERS.items():
+        folder = os.path.join(OUT, "folders", name)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        write(folder)
+        t = kind.from_pretrained(folder)
+        if again:
+            shutil.rmtree(folder)
+            t.save_pretrained(folder)
+            t = kind.from_pretrained(folder)
+        made.append(t)
+    out = io.BytesIO()
+    for s in strings:
+        data = s.encode("utf-8")
+        out.write(struct.pack("<I", len(data)) + data)
+        for t in made:
+            out.write(struct.pack("<40H", *t(s, padding="max_length", truncation=True, max_length=40)["input_ids"]))
+    open(os.path.join(OUT, "folders.gz"), "wb").write(gzip.compress(out.getvalue(), 9, mtime=0))
+
+
 def main():
     bert, clip = witnesses()
     strings = list(dict.fromkeys(SENTENCES))
@@ -166,6 +233,7 @@ def main():
     path = os.path.join(OUT, "prompts.gz")
     open(path, "wb").write(gzip.compress(out.getvalue(), 9, mtime=0))
     json.dump({"strings": len(strings), "transformers": transformers.__version__, "tokenizers": tokenizers.__version__}, open(os.path.join(OUT, "fixture.json"), "w"), indent=1)
+    folders(SENTENCES + strings[-100:] + ["A Cat! Über ÉÉ 中文 中 <|ENDOFTEXT|> [sep] [SEP]"])
     print(path, len(strings), "strings,", out.tell(), "bytes,", os.path.getsize(path), "compressed")
 
 
