@@ -8,7 +8,7 @@
 
 enum { INPUTS = 20000, MAX_SIZE = 8192, MAX_SEEDS = 16, SECONDS_EACH = 20 };
 
-bool fuzz_memory_fails, fuzz_armed;
+bool fuzz_memory_fails, fuzz_armed, fuzz_json_fails = true;
 static int allocations_left;
 
 const char *__asan_default_options(void);
@@ -30,6 +30,7 @@ void *__wrap_malloc(size_t n) { return fails() ? NULL : __real_malloc(n); }
 void *__wrap_calloc(size_t n, size_t each) { return fails() ? NULL : __real_calloc(n, each); }
 void *__wrap_realloc(void *p, size_t n) { return fails() ? NULL : __real_realloc(p, n); }
 void *__wrap_aligned_alloc(size_t to, size_t n) { return fails() ? NULL : __real_aligned_alloc(to, n); }
+static void *json_malloc(size_t n) { return fuzz_json_fails ? __wrap_malloc(n) : __real_malloc(n); }
 char *__wrap_strdup(const char *s) { return fails() ? NULL : __real_strdup(s); }
 
 static uint64_t state_seed, state_at;
@@ -95,7 +96,7 @@ int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     bytes seeds[MAX_SEEDS];
     int count = 0;
-    json_set_alloc_funcs(__wrap_malloc, free);
+    json_set_alloc_funcs(json_malloc, free);
     while (count < MAX_SEEDS && (seeds[count] = fuzz_seed(count)).n) count++;
     for (long i = first; i < first + inputs; i++) {
         bytes b = {0};

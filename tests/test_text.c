@@ -3,6 +3,7 @@
 #include "test.h"
 #include "text/text.h"
 #include <jansson.h>
+#include <time.h>
 #include <zlib.h>
 
 /* ---- the witness's ids ------------------------------------------------------------------------------------------- */
@@ -266,7 +267,7 @@ static void refused(const ldm_tokenizer *t) {
 static void long_prompts(ldm_tokenizer *const *t) {
     enum { N = 1 << 20 };
     char *s = malloc(N + 1);
-    double start = ldm_now();
+    clock_t start = clock(); /* of this process: the machine may be busy */
     for (int kind = 0; kind < 2; kind++) {
         memset(s, 'a', N), s[N] = 0;
         CHECK(count(t[kind], s) > 0, "one letter");
@@ -275,7 +276,8 @@ static void long_prompts(ldm_tokenizer *const *t) {
         for (int i = 0; i < N; i++) s[i] = "((a)) ,"[i % 7];
         CHECK(count(t[kind], s) > N / 2, "short words");
     }
-    CHECK(ldm_now() - start < 60, "%.1f s", ldm_now() - start);
+    double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+    CHECK(seconds < 60, "%.1f s", seconds);
     free(s);
 }
 

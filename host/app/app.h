@@ -31,6 +31,7 @@ APP_COMMAND(bench);
 APP_COMMAND(ablate);
 APP_COMMAND(tune);
 APP_COMMAND(eval);
+APP_COMMAND(tokenize);
 
 /* ---- options -------------------------------------------------------------------------------------------------------
  */
@@ -64,6 +65,10 @@ ldm_status app_open_untested(ldm_cl **out); /* the same without the self-test: f
 
 /* `ldm info` of a picture: *picture says whether it is a PNG; its size and texts are added to `out`. */
 ldm_status app_picture_info(const char *path, ldm_text *out, bool *picture);
+
+/* Notes on what of a prompt was cut, and that parentheses are no weights; nothing where neither is so. */
+struct ldm_tokenized;
+void app_prompt_notes(const char *prompt, const struct ldm_tokenized *info);
 
 /* ---- self-test ------------------------------------------------------------------------------------------------------
  */

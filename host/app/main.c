@@ -23,6 +23,7 @@ static const app_command commands[] = {
     {"bench", "[OPTIONS] [SHAPES.txt ...]", "time ops and networks, compare with before, hold against what the machine can do", cmd_bench},
     {"tune", "[NET]", "search the fastest implementation and parameters of each problem of a network", cmd_tune},
     {"eval", "A/ B/ | FOLDER --npz FILE.npz", "PSNR and SSIM between two folders of pictures; a folder as FID tools read it", cmd_eval},
+    {"tokenize", "[--clip|--openclip|--bert|-m FOLDER] PROMPT ...", "what a text encoder is given of a prompt: tokens and ids", cmd_tokenize},
     {"ablate", "[-o FILE.json]", "the compression ablation f = 1 ... 32", cmd_ablate},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

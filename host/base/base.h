@@ -186,6 +186,9 @@ void ldm_text_bytes(ldm_text *t, const void *data, size_t n); /* any bytes; a NU
 void ldm_text_free(ldm_text *t);
 
 bool ldm_utf8_valid(const void *s, size_t n); /* no overlong forms, surrogates, NUL or anything past U+10FFFF */
+size_t ldm_utf8_until(const void *s, size_t n); /* where the first character that is not valid begins; n: nowhere */
+/* Text from a file or a user for a sentence: at most 96 bytes, what is unprintable as '?'. Rotates through four static buffers. */
+const char *ldm_shown(const void *text, size_t n);
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 

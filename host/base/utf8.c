@@ -1,5 +1,7 @@
-/* utf8.c -- is a run of bytes UTF-8 text? Names and metadata from files pass here before anything prints them. */
+/* utf8.c -- is a run of bytes UTF-8 text, where does it stop being so, and how is it shown? Names and metadata from files, and
+ * prompts, pass here before anything prints them. */
 #include "base/base.h"
+#include <string.h>
 
 bool ldm_utf8_valid(const void *s, size_t n) {
     const uint8_t *p = s, *end = p + n;
@@ -20,4 +22,26 @@ bool ldm_utf8_valid(const void *s, size_t n) {
         if (c < least || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return false;
     }
     return true;
+}
+
+size_t ldm_utf8_until(const void *s, size_t n) {
+    const uint8_t *p = s;
+    for (size_t i = 0, k; i < n; i += k) {
+        k = p[i] < 0x80 ? 1 : p[i] < 0xe0 ? 2 : p[i] < 0xf0 ? 3 : 4;
+        if (k > n - i || !ldm_utf8_valid(p + i, k)) return i;
+    }
+    return n;
+}
+
+const char *ldm_shown(const void *name, size_t n) {
+    static _Thread_local char bufs[4][104];
+    static _Thread_local int turn;
+    char *buf = bufs[turn++ & 3];
+    const uint8_t *s = name;
+    size_t len = n < 96 ? n : 96;
+    while (len < n && len && (s[len] & 0xc0) == 0x80) len--; /* not inside a character */
+    bool text = ldm_utf8_valid(s, len);
+    for (size_t i = 0; i < len; i++) buf[i] = (char)(s[i] < 32 || s[i] == 127 || (!text && s[i] >= 128) ? '?' : s[i]);
+    memcpy(buf + len, len < n ? "..." : "", len < n ? 4 : 1);
+    return buf;
 }

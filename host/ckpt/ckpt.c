@@ -10,19 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *ckpt_show(const void *name, size_t n) {
-    static _Thread_local char bufs[4][104];
-    static _Thread_local int turn;
-    char *buf = bufs[turn++ & 3];
-    const uint8_t *s = name;
-    size_t len = n < 96 ? n : 96;
-    while (len < n && len && (s[len] & 0xc0) == 0x80) len--; /* not inside a character */
-    bool text = ldm_utf8_valid(s, len);
-    for (size_t i = 0; i < len; i++) buf[i] = (char)(s[i] < 32 || s[i] == 127 || (!text && s[i] >= 128) ? '?' : s[i]);
-    memcpy(buf + len, len < n ? "..." : "", len < n ? 4 : 1);
-    return buf;
-}
-
 static ldm_status no_memory(const ldm_ckpt *c) {
     return ldm_fail(LDM_ERR_NOMEM, "%s: host memory for its table of tensors could not be allocated", c->path);
 }

@@ -27,8 +27,7 @@ struct ldm_ckpt {
 /* `t->name` is ignored; `name` (n bytes) is checked and copied. The rest of *t has been validated by the caller. */
 ldm_status ckpt_add_tensor(ldm_ckpt *c, const char *name, size_t n, const ldm_ckpt_tensor *t);
 ldm_status ckpt_add_meta(ldm_ckpt *c, const char *key, size_t key_n, const char *value, size_t value_n);
-/* A name for an error sentence: at most 96 bytes, unprintable ones as '?'. Rotates through four static buffers. */
-const char *ckpt_show(const void *name, size_t n);
+#define ckpt_show ldm_shown /* a name, for an error sentence */
 
 ldm_status ckpt_parse_safetensors(ldm_ckpt *c);
 ldm_status ckpt_parse_torch(ldm_ckpt *c);

@@ -38,8 +38,7 @@ ldm_status text_bpe_begin(ldm_tokenizer *t, int n) {
             char token[16];
             int k = text_encode(text_byte_letter(b), token);
             if (end) memcpy(token + k, "</w>", 4), k += 4;
-            int32_t id = text_vocabulary_find(&t->vocabulary, token, (size_t)k);
-            t->byte_id[end][b] = id < 0 ? t->unknown : id;
+            t->byte_id[end][b] = text_vocabulary_find(&t->vocabulary, token, (size_t)k);
         }
     for (t->merge_slots = 1024; t->merge_slots < 2 * (uint32_t)n;) t->merge_slots *= 2;
     t->merge = malloc(t->merge_slots * sizeof *t->merge);
@@ -129,7 +128,8 @@ static ldm_status word(const ldm_tokenizer *t, const text_point *v, size_t n, wo
         int k = text_encode(v[i].c, bytes);
         for (int j = 0; j < k; j++, w->n++) {
             bool end = i == n - 1 && j == k - 1;
-            w->parts[w->n] = (part){t->byte_id[end][(uint8_t)bytes[j]], w->n - 1, end ? -1 : w->n + 1, v[i].from};
+            int32_t id = t->byte_id[end][(uint8_t)bytes[j]];
+            w->parts[w->n] = (part){id < 0 ? t->unknown : id, w->n - 1, end ? -1 : w->n + 1, v[i].from};
         }
     }
     for (int i = 0; i < w->n; i++) offer(t, w, i);

@@ -72,11 +72,6 @@ static ldm_status add_tokens(ldm_tokenizer *t, json_t *tokens, const char *what)
     return LDM_OK;
 }
 
-static ldm_status begin_merges(ldm_tokenizer *t, const char *unknown, size_t n) {
-    t->unknown = text_vocabulary_find(&t->vocabulary, unknown, strlen(unknown));
-    return text_bpe_begin(t, (int)n);
-}
-
 /* ["left right", ...] or [["left", "right"], ...] */
 static ldm_status add_merges(ldm_tokenizer *t, json_t *merges, const char *what) {
     size_t rank;
@@ -108,14 +103,14 @@ static const char *next_line(const folder *f, size_t *at, size_t *n) {
 static bool is_version(const char *line, size_t n) { return n >= 8 && !memcmp(line, "#version", 8); }
 
 /* merges.txt: "left right" a line, behind a line "#version: ..." */
-static ldm_status read_merges(ldm_tokenizer *t, const folder *f, const char *unknown) {
+static ldm_status read_merges(ldm_tokenizer *t, const folder *f) {
     char what[4300];
     size_t at = 0, n, lines = 0;
     int rank = 0;
     ldm_status st;
     name_in(f, "merges.txt", what, sizeof what);
     for (size_t i = 0; i < f->text_size; i++) lines += f->text[i] == '\n';
-    st = begin_merges(t, unknown, lines + 1);
+    st = text_bpe_begin(t, (int)lines + 1);
     for (const char *line; !st && (line = next_line(f, &at, &n));) {
         const char *space = n ? memchr(line, ' ', n) : NULL;
         if (!n || is_version(line, n)) continue;
@@ -205,11 +200,6 @@ done:
 
 /* ---- the three layouts ------------------------------------------------------------------------------------------- */
 
-static const char *unknown_of(const folder *f) {
-    const char *word = word_of(setting(f, "unk_token"));
-    return word ? word : "<|endoftext|>";
-}
-
 /* tokenizer.json: the model alone is read; what is before it must be CLIP's or BERT's, as its kind says. */
 static ldm_status from_tokenizer(ldm_tokenizer *t, const folder *f) {
     char what[4300];
@@ -222,7 +212,7 @@ static ldm_status from_tokenizer(ldm_tokenizer *t, const folder *f) {
         t->kind = LDM_TOKENIZER_CLIP;
         st = add_tokens(t, tokens, what);
         if (!st && !json_array_size(merges)) st = ldm_fail(LDM_ERR_FORMAT, "%s: has no merges", what);
-        if (!st) st = begin_merges(t, unknown_of(f), json_array_size(merges));
+        if (!st) st = text_bpe_begin(t, (int)json_array_size(merges));
         return st ? st : add_merges(t, merges, what);
     }
     if (is_word(type, "WordPiece") && is_word(json_object_get(model, "continuing_subword_prefix"), "##")) {
@@ -233,10 +223,10 @@ static ldm_status from_tokenizer(ldm_tokenizer *t, const folder *f) {
         t->keep_chinese = json_is_false(json_object_get(normalizer, "handle_chinese_chars"));
         return add_tokens(t, tokens, what);
     }
-    return ldm_fail(
-        LDM_ERR_FORMAT,
-        "%s: a tokenizer of type %.40s, wanted CLIP's byte-pair encoding (BPE, \"</w>\") or BERT's WordPiece", what,
-        json_is_string(type) ? json_string_value(type) : "unknown");
+    return ldm_fail(LDM_ERR_FORMAT,
+                    "%s: a tokenizer of type %s, wanted CLIP's byte-pair encoding (BPE, \"</w>\") or BERT's WordPiece",
+                    what,
+                    json_is_string(type) ? ldm_shown(json_string_value(type), json_string_length(type)) : "unknown");
 }
 
 static ldm_status from_older(ldm_tokenizer *t, folder *f) {
@@ -248,7 +238,7 @@ static ldm_status from_older(ldm_tokenizer *t, folder *f) {
         TRY(add_tokens(t, f->vocabulary, name_in(f, "vocab.json", what, sizeof what)));
         TRY(read_text(f, "merges.txt", &f->text, &f->text_size, &there));
         if (!there) TRY(ldm_fail(LDM_ERR_FORMAT, "%s: vocab.json is there, merges.txt is not", f->path));
-        TRY(read_merges(t, f, unknown_of(f)));
+        TRY(read_merges(t, f));
         return st;
     }
     TRY(read_text(f, "vocab.txt", &f->text, &f->text_size, &there));

@@ -91,7 +91,7 @@ struct ldm_tokenizer {
     int length;
     bool keep_case, keep_accents, keep_chinese; /* BERT: of other models than the uncased one */
     /* CLIP */
-    int32_t byte_id[2][256]; /* a byte's own token; [1]: at the end of a word */
+    int32_t byte_id[2][256]; /* a byte's own token, -1: none; [1]: at the end of a word */
     text_merge *merge;       /* [merge_slots] a hash table */
     uint32_t merge_slots;
 };

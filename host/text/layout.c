@@ -30,7 +30,8 @@ static ldm_status read_modifiers(const place *at, json_t *list, int *out) {
         int m = 0;
         while (m < MODIFIERS && strcmp(word, modifier_names[m])) m++;
         if (m == MODIFIERS)
-            return REFUSE(at, "modifier '%.40s' is not one of group_of, occluded, depiction, inside", word);
+            return REFUSE(at, "modifier '%s' is not one of group_of, occluded, depiction, inside",
+                          ldm_shown(word, strlen(word)));
         *out |= 1 << m;
     }
     return LDM_OK;
@@ -57,7 +58,7 @@ static ldm_status read_box(const place *at, json_t *box, int classes, int32_t to
         } else if (!strcmp(key, "modifiers")) {
             ldm_status st = read_modifiers(at, value, &modifiers);
             if (st) return st;
-        } else return REFUSE(at, "\"%.40s\" is not one of class, x0, y0, x1, y1, modifiers", key);
+        } else return REFUSE(at, "\"%s\" is not one of class, x0, y0, x1, y1, modifiers", ldm_shown(key, strlen(key)));
     }
     if (class < 0) return REFUSE(at, "%s", "\"class\" is missing");
     for (int c = 0; c < 4; c++)
@@ -83,8 +84,7 @@ ldm_status ldm_layout_parse(const char *json, size_t n, const char *name, int cl
     root = json_loadb(json, n, JSON_REJECT_DUPLICATES, &error);
     if (!root)
         TRY(ldm_fail(LDM_ERR_FORMAT, "%s: line %d: %s", name, error.line < 1 ? 1 : error.line,
-                     ldm_utf8_valid(error.text, strlen(error.text)) && !strchr(error.text, '\n') ? error.text
-                                                                                                 : "not JSON"));
+                     ldm_shown(error.text, strlen(error.text))));
     if (!json_is_array(root)) TRY(ldm_fail(LDM_ERR_FORMAT, "%s: is not a list of boxes", name));
     if (json_array_size(root) > LDM_LAYOUT_BOXES)
         TRY(ldm_fail(LDM_ERR_FORMAT, "%s: %zu boxes, at most %d are possible", name, json_array_size(root),

@@ -19,7 +19,8 @@ ldm_status text_special_add(ldm_tokenizer *t, const char *token, bool normalised
     text_points plain = {0};
     int32_t found = text_vocabulary_find(&t->vocabulary, token, strlen(token));
     int i = 0;
-    if (found < 0 || !*token) TRY(ldm_fail(LDM_ERR_FORMAT, "special token '%s' is not in the vocabulary", token));
+    if (found < 0 || !*token)
+        TRY(ldm_fail(LDM_ERR_FORMAT, "special token '%s' is not in the vocabulary", ldm_shown(token, strlen(token))));
     if (id) *id = found;
     while (i < t->specials && t->special[i].id != found) i++;
     if (i == TEXT_MAX_SPECIALS) TRY(ldm_fail(LDM_ERR_FORMAT, "more than %d special tokens", TEXT_MAX_SPECIALS));
@@ -115,19 +116,6 @@ const char *ldm_tokenizer_token(const ldm_tokenizer *t, int id) { return text_vo
 
 /* ---- tokenizing -------------------------------------------------------------------------------------------------- */
 
-/* Where the first invalid byte is; n if there is none. Prefixes of valid text that end inside a character are invalid,
- * so the longest valid prefix is found character by character. */
-static size_t valid_until(const char *s, size_t n) {
-    size_t i = 0;
-    while (i < n) {
-        uint8_t b = (uint8_t)s[i];
-        size_t k = b < 0x80 ? 1 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : 4;
-        if (k > n - i || !ldm_utf8_valid(s + i, k)) return i;
-        i += k;
-    }
-    return n;
-}
-
 /* The longest special token that is written at s; NULL: none. */
 static const text_special *written_at(const ldm_tokenizer *t, const char *s, size_t n, size_t *length) {
     const text_special *found = NULL;
@@ -174,7 +162,7 @@ done:
 
 static ldm_status tokens_of(const ldm_tokenizer *t, const char *s, size_t n, text_tokens *out) {
     ldm_status st = LDM_OK;
-    size_t valid = valid_until(s, n);
+    size_t valid = ldm_utf8_until(s, n);
     if (valid < n)
         return ldm_fail(LDM_ERR_ARG, "prompt is not UTF-8: byte 0x%02x at offset %zu", (uint8_t)s[valid], valid);
     for (size_t i = 0, to; i < n; i = to) {
