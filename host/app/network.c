@@ -1,5 +1,6 @@
 /* network.c -- see network.h. */
 #include "app/network.h"
+#include "plan/budget.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,10 +209,22 @@ static void note_storage(const ldm_plan *p) {
 }
 
 ldm_status app_network_finish(app_network *net, const ldm_device *d) {
-    net->plan->as_given = d && d->low_memory;
-    ldm_status st = no_fuse ? LDM_OK : ldm_plan_fuse(net->plan);
-    if (!st) note_storage(net->plan);
-    return st ? st : ldm_plan_finish(net->plan, d ? d->max_alloc : SIZE_MAX / 4, d ? d->base_align : 64);
+    ldm_plan *p = net->plan;
+    ldm_memory m;
+    p->as_given = d && d->low_memory;
+    ldm_status st = no_fuse ? LDM_OK : ldm_plan_fuse(p);
+    if (st) return st;
+    note_storage(p);
+    if (!d) return ldm_plan_finish(p, SIZE_MAX / 4, 64);
+    bool repeats = net->part == APP_UNET && net->unet.model_channels > 0;
+    for (int i = 0; i < p->steps; i++) repeats = repeats || p->step[i].segment > 0;
+    st = ldm_plan_fit(p, d, net->source.load ? &net->source : NULL, d->global_bytes, repeats, &m);
+    if (!st && m.striped)
+        ldm_note("%d steps are made in strips, the same bits: their maps, %.1f MiB at most, lie in host memory", m.striped,
+                 (double)m.host / 0x1p20);
+    if (!st && m.groups)
+        ldm_note("%.1f MiB of weights come from host memory in %d groups while steps run", (double)m.streamed / 0x1p20, m.groups);
+    return st;
 }
 
 ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_exec **out) {

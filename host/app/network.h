@@ -51,7 +51,8 @@ extern struct poptOption app_plan_table[];
 /* What --dtype and --wtype say: f32, and weights as activations, by default. */
 ldm_status app_storage(ldm_dtype *dtype, ldm_dtype *wdtype);
 
-/* Fuses the plan unless --no-fuse was given, and lays out its memory for a device, or for the references (NULL). */
+/* Fuses the plan unless --no-fuse was given, and lays out its memory for a device, within what that may use (budget.h), or
+ * for the references (NULL). Says what had to be done for it. */
 ldm_status app_network_finish(app_network *net, const ldm_device *d);
 /* A plan with its weights on the device, ready to run. Prints the memory plan as a note. */
 ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_exec **out);

@@ -17,7 +17,9 @@ typedef struct ldm_device {
     ldm_device_type type;
     int units; /* compute units */
     int clock_mhz;
-    size_t global_bytes; /* what may be used: on a CPU device the memory the system has available */
+    /* What may be used: the device's own figure, on a CPU the memory the system has available; in an open ldm_cl less a
+     * margin of a sixteenth, 512 MiB at most, or what ldm_cl_options says. */
+    size_t global_bytes;
     size_t max_alloc;    /* largest single buffer, bytes */
     size_t cache_bytes; /* of global memory, all levels the device tells of; 0: none or not told */
     size_t local_bytes;
@@ -47,7 +49,7 @@ typedef struct ldm_buffer ldm_buffer;
 typedef struct ldm_cl_options {
     const char *select; /* "0", "1:0", "cpu", "gpu", part of a name; NULL: $LDM_DEVICE, else the first GPU, else the
                            first device */
-    size_t max_memory;  /* bytes; 0: the device's own figure */
+    size_t max_memory;  /* bytes; 0: the device's own figure less a margin */
     bool profile;       /* event timing of each launch */
     bool exact;         /* no algorithm that loses accuracy, Winograd's */
     bool low_memory;    /* weights as the checkpoint has them where a kernel can read them so */

@@ -262,7 +262,8 @@ ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out) {
     TRY(ldm_alloc(sizeof *cl, (void **)&cl));
     cl->facts = list[i];
     cl->profile = o->profile;
-    if (o->max_memory) cl->facts.global_bytes = o->max_memory;
+    const size_t all = cl->facts.global_bytes, most = 512 << 20, margin = all / 16 < most ? all / 16 : most;
+    cl->facts.global_bytes = o->max_memory ? o->max_memory : all - margin;
     cl->facts.exact = o->exact;
     cl->facts.low_memory = o->low_memory;
     TRY(override_width(o->vector_width, &cl->facts.vector_float));

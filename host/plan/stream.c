@@ -38,15 +38,15 @@ static ldm_status add_step(ldm_stream_group *g, int step, const int *list, int n
     return LDM_OK;
 }
 
-/* Groups of at most `most` bytes of one segment. */
+/* Groups of at most `most` bytes of one segment; the one numbered `halved` in it, if any, of at most half as much as it has. */
 static ldm_status cut_segment(const ldm_plan *p, int segment, int (*weight)[LDM_MAX_SLOTS], const size_t *bytes, const bool *stays,
-                              size_t most, ldm_stream *s) {
+                              size_t most, int halved, size_t half, ldm_stream *s) {
     int list[LDM_MAX_SLOTS], n, open = -1, first = s->groups;
     for (int i = 0; i < p->steps; i++) {
         if (p->step[i].segment != segment) continue;
         const size_t own = step_weights(weight[i], bytes, stays, list, &n);
         if (!n) continue;
-        if (open < 0 || s->group[open].bytes + own > most) {
+        if (open < 0 || s->group[open].bytes + own > (open - first == halved ? half : most)) {
             open = s->groups++;
             s->group[open] = (ldm_stream_group){.segment = segment, .first = i, .slot = (open - first) % 2};
         }
@@ -57,10 +57,17 @@ static ldm_status cut_segment(const ldm_plan *p, int segment, int (*weight)[LDM_
     return LDM_OK;
 }
 
-static void clear(const ldm_plan *p, ldm_stream *s) {
-    for (int g = 0; g < s->groups; g++) free(s->group[g].item);
-    s->groups = 0;
-    for (int i = 0; i < p->steps; i++) s->of_step[i] = -1;
+/* The same, and if that makes an odd number of groups the last is cut in two: the last one and the first of the next round
+ * then have a slot each. */
+static ldm_status cut_evenly(const ldm_plan *p, int segment, int (*weight)[LDM_MAX_SLOTS], const size_t *bytes, const bool *stays,
+                             size_t most, ldm_stream *s) {
+    const int before = s->groups;
+    ldm_status st = cut_segment(p, segment, weight, bytes, stays, most, -1, 0, s);
+    const int made = s->groups - before;
+    if (st || made % 2 == 0 || s->group[s->groups - 1].first == s->group[s->groups - 1].last) return st;
+    const size_t half = s->group[s->groups - 1].bytes / 2;
+    while (s->groups > before) free(s->group[--s->groups].item);
+    return cut_segment(p, segment, weight, bytes, stays, most, made - 1, half, s);
 }
 
 ldm_status ldm_stream_cut(const ldm_plan *p, const ldm_device *d, int (*weight)[LDM_MAX_SLOTS], const size_t *bytes, int count,
@@ -92,21 +99,9 @@ ldm_status ldm_stream_cut(const ldm_plan *p, const ldm_device *d, int (*weight)[
         for (int k = 0; k < n; k++) stays[list[k]] = true;
         left -= own, s.resident += own;
     }
-    for (int segment = 0; segment < segments; segment++) {
-        const int before = s.groups;
-        TRY(cut_segment(p, segment, weight, bytes, stays, s.slot_bytes, &s));
-        const int made = s.groups - before;
-        if (made % 2 == 0 || made == 1 || segment != segments - 1) continue;
-        /* an even number, so that the last group and the first of the next round have a slot each */
-        size_t all = 0;
-        for (int g = before; g < s.groups; g++) all += s.group[g].bytes;
-        for (size_t most = s.slot_bytes; most > all / (size_t)(made + 1) && (s.groups - before) % 2; most -= most / 64 + 1) {
-            if (most < largest) break;
-            clear(p, &s);
-            for (int again = 0; again <= segment; again++)
-                TRY(cut_segment(p, again, weight, bytes, stays, again == segment ? most : s.slot_bytes, &s));
-        }
-    }
+    for (int i = 0; i < p->steps; i++) s.of_step[i] = -1;
+    for (int segment = 0; segment < segments; segment++)
+        TRY(cut_evenly(p, segment, weight, bytes, stays, s.slot_bytes, &s));
     *out = s;
     s = (ldm_stream){0};
 done:
