@@ -169,8 +169,8 @@ ldm_status ldm_sigmas_find(const char *name, ldm_sampler_options *o);
 const char *ldm_sampler_name(int i); /* NULL past the last */
 const char *ldm_sigmas_name(int i);
 
-/* A diffusers scheduler configuration: keys with their values as JSON has them, scalars as text, without those that are
- * null. Absent keys have the class's defaults, unknown ones are ignored, as diffusers does; what would change the result
+/* A diffusers scheduler configuration: keys with their values as JSON has them, scalars as text. Keys that are absent or null
+ * have the class's defaults, unknown ones are ignored, as diffusers does; what would change the result
  * and is not supported is refused by key (LDM_ERR_UNSUPPORTED). */
 typedef struct ldm_setting {
     const char *key, *value; /* "beta_start", "0.00085"; "clip_sample", "false"; "beta_schedule", "scaled_linear" */

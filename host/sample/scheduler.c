@@ -7,7 +7,7 @@
 
 static const char *given(const ldm_setting *s, int n, const char *key) {
     for (int i = 0; i < n; i++)
-        if (!strcmp(s[i].key, key)) return s[i].value;
+        if (!strcmp(s[i].key, key)) return strcmp(s[i].value, "null") ? s[i].value : NULL;
     return NULL;
 }
 
