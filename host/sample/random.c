@@ -102,24 +102,39 @@ static void philox(const uint32_t counter[4], uint64_t key, uint32_t out[4]) {
     memcpy(out, c, sizeof c);
 }
 
+/* x scale + scale / 2 as cuRAND's kernels have it: x rounded to f32, one rounding more. */
+static double centred(uint32_t x, float scale) { return (float)((double)(float)x * scale + (double)scale / 2); }
+
 /* The four normals of one draw: sine, then cosine, of words 0 and 1, then of 2 and 3. */
 static double cuda_normal(const uint32_t w[4], int which) {
-    double u = w[which / 2 * 2] * 0x1p-32 + 0x1p-33, v = 2 * M_PI * (w[which / 2 * 2 + 1] * 0x1p-32 + 0x1p-33);
+    const float turn = 0x1p-32f * (float)(2 * M_PI);
+    double u = centred(w[which / 2 * 2], 0x1p-32f), v = centred(w[which / 2 * 2 + 1], turn);
     return sqrt(-2 * log(u)) * (which % 2 ? cos(v) : sin(v));
 }
 
 /* PyTorch runs whole blocks of 256 threads, as many as fit the device; a thread goes on by the number of all of them, and
- * takes the four numbers of a draw one after the other. Returns the draws that a thread makes in this call. */
-static uint64_t fill_cuda(uint64_t seed, uint64_t drawn, int64_t most, float *dst, int64_t n) {
+ * takes the four numbers of a draw one after the other. */
+static int64_t threads_of(int64_t n, int64_t most) {
     int64_t threads = ldm_round_up(n, 256);
-    if (most > 0 && threads > most) threads = most;
+    return most > 0 && threads > most ? most : threads;
+}
+static uint64_t draws_of(int64_t n, int64_t threads) { return n > 0 ? (uint64_t)((n - 1) / (4 * threads) + 1) : 0; }
+
+/* The draw that element i takes one number of, number i / threads % 4. */
+static void draw_cuda(uint64_t seed, uint64_t drawn, int64_t threads, int64_t i, uint32_t w[4]) {
+    uint64_t at = drawn + (uint64_t)(i / threads / 4), thread = (uint64_t)(i % threads);
+    philox((uint32_t[]){(uint32_t)at, (uint32_t)(at >> 32), (uint32_t)thread, (uint32_t)(thread >> 32)}, seed, w);
+}
+
+/* Returns the draws that a thread makes in this call. */
+static uint64_t fill_cuda(uint64_t seed, uint64_t drawn, int64_t most, float *dst, int64_t n) {
+    int64_t threads = threads_of(n, most);
     for (int64_t i = 0; i < n; i++) {
-        uint64_t q = (uint64_t)(i / threads), at = drawn + q / 4, thread = (uint64_t)(i % threads);
         uint32_t w[4];
-        philox((uint32_t[]){(uint32_t)at, (uint32_t)(at >> 32), (uint32_t)thread, (uint32_t)(thread >> 32)}, seed, w);
-        dst[i] = (float)cuda_normal(w, (int)(q % 4));
+        draw_cuda(seed, drawn, threads, i, w);
+        dst[i] = (float)cuda_normal(w, (int)(i / threads % 4));
     }
-    return n > 0 ? (uint64_t)((n - 1) / (4 * threads) + 1) : 0;
+    return draws_of(n, threads);
 }
 
 /* ---- ldm --------------------------------------------------------------------------------------------------------- */
@@ -203,6 +218,29 @@ void ldm_rng_fill(ldm_rng *r, float *dst, int64_t n) {
         break;
     case LDM_RNG_LDM:
         for (int64_t i = 0; i < n; i++) dst[i] = (float)hashed_normal(r->seed, r->call, (uint64_t)i);
+        r->call++;
+    }
+}
+
+void ldm_rng_uniform(ldm_rng *r, float *dst, int64_t n) {
+    uint64_t drawn = r->call;
+    switch (r->kind.how) {
+    case LDM_RNG_TORCH_CPU:
+        uniform_f32(&r->cpu, dst, n);
+        return;
+    case LDM_RNG_TORCH_CUDA: {
+        int64_t threads = threads_of(n, r->threads);
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t w[4];
+            draw_cuda(r->seed, drawn, threads, i, w);
+            dst[i] = (float)centred(w[i / threads % 4], 0x1p-32f);
+            if (dst[i] == 1) dst[i] = 0; /* [0, 1) as torch.rand has it */
+        }
+        r->call += draws_of(n, threads);
+        return;
+    }
+    case LDM_RNG_LDM:
+        for (int64_t i = 0; i < n; i++) dst[i] = (float)(ldm_hash(r->seed, drawn, (uint64_t)i) >> 40) * 0x1p-24f;
         r->call++;
     }
 }

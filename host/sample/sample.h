@@ -199,5 +199,6 @@ typedef struct ldm_rng ldm_rng;
 ldm_status ldm_rng_create(ldm_rng_kind kind, uint64_t seed, ldm_rng **out);
 void ldm_rng_destroy(ldm_rng *r);                     /* NULL is fine */
 void ldm_rng_fill(ldm_rng *r, float *dst, int64_t n); /* one torch.randn call of n elements */
+void ldm_rng_uniform(ldm_rng *r, float *dst, int64_t n); /* one torch.rand call, [0, 1) */
 
 #endif
