@@ -39,5 +39,50 @@ expect "eval: nothing half-written" test ! -e odd.npz
 check "eval --npz on a full disk" 5 "cannot be written" bash -c "ulimit -f 8; trap '' XFSZ; exec \"$ldm\" eval a --npz full.npz"
 expect "eval: nothing of it" test -z "$(ls -A | grep full)"
 
+# ---- from prompts to pictures: what the authors' samplers made of the same noise
+emoji=$data/emoji-ldm
+model=(-m "$emoji/model.ckpt" --config "$emoji/config.yaml" --taesd "$data/taef2")
+gen=("$ldm" gen "${model[@]}" --steps 20 --cfg-scale 3)
+python3 -c "
+import json
+for n in ('ddim', 'plms'): open(n + '.txt', 'w').write('\n'.join(json.load(open('$emoji/expected/' + n + '.json'))['prompts']) + '\n')"
+check "DDIM" 0 "d-07-49.png" "${gen[@]}" --prompts ddim.txt --sampling-method ddim -s 42 -o 'd-%02d-%s.png' --save-latent d.npy
+check "DDIM: latents as the authors' within Winograd's bound" 0 "max absolute" "$ldm" diff d.npy "$emoji/expected/ddim-latent.npy" --max 2e-3
+check "DDIM, exact" 0 "e-0.png" "${gen[@]}" --prompts ddim.txt --sampling-method DDIM -s 42 -o e.png --save-latent e.npy --exact
+check "DDIM, exact: latents" 0 "max absolute" "$ldm" diff e.npy "$emoji/expected/ddim-latent.npy" --max 2e-4
+mkdir want got
+for i in 0 1 2 3 4 5 6 7; do cp "$emoji/expected/ddim-$i.png" want/$i.png && cp d-0$i-*.png got/$i.png; done
+check "DDIM: pictures" 0 '"worst": 1,|"equal": [4-8]' "$ldm" eval want got --json
+expect "DDIM: no byte of a picture is two away" python3 -c "import json; assert max(p['worst'] for p in json.load(open('out.txt'))['pictures']) <= 1"
+check "PLMS from standard input, exact" 0 "p-3.png" bash -c "$(printf '%q ' "${gen[@]}") --prompts - --sampling-method plms -s 7 -o p.png --save-latent p.npy --exact <plms.txt"
+check "PLMS: latents" 0 "max absolute" "$ldm" diff p.npy "$emoji/expected/plms-latent.npy" --max 2e-4
+check "another sampler" 0 "q-3.png" "${gen[@]}" --prompts plms.txt --sampling-method ddim -s 7 -o q.png --save-latent q.npy --exact
+check "... is told apart by twenty tolerances" 3 "largest difference" "$ldm" diff q.npy "$emoji/expected/plms-latent.npy" --max 4e-3
+
+# ---- the same again
+one=("${gen[@]}" -p "purple heart" -s 47 --sampling-method ddim)
+check "one of a batch alone" 0 '"start":"38d44d1251ff6a01' "${one[@]}" -o one.png --json
+expect "one of a batch alone: same file" cmp -s one.png d-05-47.png
+check "seed by -v" 0 "starting latent SHA-256 38d44d1251ff6a01" "${one[@]}" -o one.png -v
+check "from its starting noise" 0 "n-5.png" "${gen[@]}" --prompts ddim.txt --sampling-method ddim -s 42 -o n.png --init-latent "$emoji/expected/ddim-noise.npy" --save-latent n.npy
+check "from its starting noise: the latents" 0 "max absolute" "$ldm" diff n.npy "$emoji/expected/ddim-latent.npy" --max 2e-3
+check "--from" 0 "again.png" "$ldm" gen --from d-05-47.png -o again.png
+expect "--from: same file" cmp -s again.png d-05-47.png
+check "--from one of several that began from given noise" 0 "again.png" "$ldm" gen --from n-3.png -o again.png
+expect "--from given noise: same file" cmp -s again.png n-3.png
+check "--from, changed" 0 "again.png" "$ldm" gen --from=d-05-47.png -s 48 -o again.png
+expect "--from, changed: another picture" test "$(cmp d-05-47.png again.png | wc -l)" -eq 1
+check "--from a picture that says nothing" 2 "no text called 'parameters'" "$ldm" gen --from "$fixtures/source.png"
+check "--from with a model that is not here" 2 "was not seen here" env LDM_CACHE_DIR="$dir/none/cache" "$ldm" gen --from d-05-47.png -o x.png
+check "info says how it was made" 0 "Steps: 20, Sampler: DDIM, .*Seed: 47, Size: 64x64, Model hash: 299fd650b3" "$ldm" info d-05-47.png
+check "odd prompts" 0 "odd.png" "${gen[@]}" --steps 2 -p $'a, "b": \\ c\nNegative prompt: d\nSteps: 1, Seed: 2, Size: 3' -n 'caf'$'\u00e9 \U0001f431' -o odd.png
+check "odd prompts: --from" 0 "odd2.png" "$ldm" gen --from odd.png -o odd2.png
+expect "odd prompts: same file" cmp -s odd.png odd2.png
+check "a random seed is told" 0 "seed [0-9]+" "${gen[@]}" --steps 2 -p pizza -s -1 -o r.png
+check "several at once" 0 "m-7.png" "${gen[@]}" --prompts ddim.txt --sampling-method ddim --at-once 3 -o m.png --save-latent m.npy
+check "several at once: latents" 0 "max absolute" "$ldm" diff m.npy d.npy --max 2e-3
+check "several at once: --from" 0 "m2.png" "$ldm" gen --from m-7.png -o m2.png
+expect "several at once: same file" cmp -s m2.png m-7.png
+
 echo "gen: $passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]

@@ -24,6 +24,7 @@ APP_COMMAND(roundtrip);
 APP_COMMAND(run);
 APP_COMMAND(op);
 APP_COMMAND(diff);
+APP_COMMAND(gen);
 APP_COMMAND(sample);
 APP_COMMAND(verify);
 APP_COMMAND(selftest);

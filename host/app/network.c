@@ -11,8 +11,11 @@ struct poptOption app_plan_table[] = {
     {"dtype", 0, POPT_ARG_STRING, &dtype_text, 0, "storage of activations, and of weights unless --wtype says otherwise: f32 or f16", "T"},
     {"wtype", 0, POPT_ARG_STRING, &wtype_text, 0,
      "storage of the weights of linear and convolution layers: f32, f16, bf16 or q8_0 (blocks of 32 with an f16 scale)", "T"},
+    {"type", 0, POPT_ARG_STRING, &wtype_text, 0, "the same, as stable-diffusion.cpp calls it", "T"},
     {"no-fuse", 0, POPT_ARG_NONE, &no_fuse, 0, "run the network's own steps, without the plan's rewrites", NULL},
     POPT_TABLEEND};
+
+bool app_fuses(void) { return !no_fuse; }
 
 ldm_status app_storage(ldm_dtype *dtype, ldm_dtype *wdtype) {
     ldm_dtype t = LDM_F32, w;
@@ -100,8 +103,7 @@ ldm_status app_network_find(const app_network_options *o, app_network *net) {
     return of_system(net);
 }
 
-/* Names the result "y", in f32; an identity's result is a copy of its input. */
-static void output(ldm_plan *p, ldm_tensor t) {
+void app_plan_output(ldm_plan *p, ldm_tensor t) {
     t = ldm_plan_cast(p, t, LDM_F32);
     if (!p->status && ldm_plan_tensor(p, t)->kind == LDM_INPUT)
         t = ldm_plan_emit(p, (ldm_tensor[]){t}, 1, "cast:f32 count=%lld to=f32",
@@ -114,7 +116,7 @@ static ldm_status plan_text(const app_network_options *o, app_network *net) {
     if (st) return st;
     net->n = o->n ? o->n : 1, net->tokens = net->text.length;
     ldm_tensor ids = ldm_plan_input(net->plan, "ids", LDM_I32, ldm_shape_of(2, net->n, net->tokens));
-    output(net->plan, ldm_text_emit(net->plan, &net->text, ids, o->skip ? o->skip : net->text.skip));
+    app_plan_output(net->plan, ldm_text_emit(net->plan, &net->text, ids, o->skip ? o->skip : net->text.skip));
     return net->plan->status;
 }
 
@@ -156,14 +158,14 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net) {
         ldm_tensor y =
             ldm_unet_emit(p, u, ldm_plan_cast(p, x, o->dtype), ldm_plan_cast(p, temb, o->dtype), context, labels,
                           guidance);
-        output(p, y);
+        app_plan_output(p, y);
     } else if (net->part == APP_ENCODER) {
         ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, net->n, net->h, net->w, (int64_t)3));
-        output(p, ldm_stage_emit_encoder(p, &net->stage, ldm_plan_cast(p, x, o->dtype)));
+        app_plan_output(p, ldm_stage_emit_encoder(p, &net->stage, ldm_plan_cast(p, x, o->dtype)));
     } else {
         int64_t c = net->stage.kind == LDM_STAGE_IDENTITY ? 3 : net->stage.embed_dim;
         ldm_tensor z = ldm_plan_input(p, "z", LDM_F32, ldm_shape_of(4, net->n, net->h, net->w, c));
-        output(p, ldm_stage_emit_decoder(p, &net->stage, ldm_plan_cast(p, z, o->dtype)));
+        app_plan_output(p, ldm_stage_emit_decoder(p, &net->stage, ldm_plan_cast(p, z, o->dtype)));
     }
     return p->status;
 }
@@ -227,14 +229,13 @@ ldm_status app_network_finish(app_network *net, const ldm_device *d) {
     return st;
 }
 
-ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_exec **out) {
-    const ldm_device *d = ldm_cl_device(cl);
+ldm_status app_exec_create(app_network *net, ldm_cl *cl, const char *what, const char *impl, ldm_exec **out) {
     ldm_memory m;
-    ldm_status st = app_network_finish(net, d);
-    if (!st) st = ldm_exec_memory(net->plan, d, &net->source, &m);
+    ldm_status st = ldm_exec_memory(net->plan, ldm_cl_device(cl), &net->source, &m);
     if (st) return st;
-    ldm_note("device memory: weights %.1f MiB + activations %.1f MiB + scratch %.1f MiB, %.1f MiB read where the file has them",
-             (double)m.weights / 0x1p20, (double)m.activations / 0x1p20, (double)m.scratch / 0x1p20, (double)m.viewed / 0x1p20);
+    ldm_note("%s%sdevice memory: weights %.1f MiB + activations %.1f MiB + scratch %.1f MiB, %.1f MiB read where the file has them",
+             what ? what : "", what ? ": " : "", (double)m.weights / 0x1p20, (double)m.activations / 0x1p20,
+             (double)m.scratch / 0x1p20, (double)m.viewed / 0x1p20);
     ldm_build_stats before = ldm_cl_build_stats(cl);
     st = ldm_exec_create(cl, net->plan, &net->source, impl, out);
     ldm_build_stats after = ldm_cl_build_stats(cl);
@@ -242,6 +243,11 @@ ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_
         ldm_note("%d programs made ready in %.2f s, %d of them compiled", after.programs - before.programs,
                  after.seconds - before.seconds, after.compiled - before.compiled);
     return st;
+}
+
+ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_exec **out) {
+    ldm_status st = app_network_finish(net, ldm_cl_device(cl));
+    return st ? st : app_exec_create(net, cl, NULL, impl, out);
 }
 
 void app_image_to_map(const ldm_stage_config *s, const uint8_t *px, int64_t count, float *x) {

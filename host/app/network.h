@@ -43,6 +43,9 @@ ldm_status app_network_plan(const app_network_options *o, app_network *net);
 ldm_status app_network_weights(const app_network_options *o, app_network *net);
 void app_network_close(app_network *net); /* accepts {0} */
 
+/* Names a network's result "y", in f32; an identity's result is a copy of its input. */
+void app_plan_output(ldm_plan *p, ldm_tensor t);
+
 /* --dtype, --wtype and --no-fuse, of the commands that make plans. */
 extern struct poptOption app_plan_table[];
 #define APP_PLAN                                                                                                       \
@@ -50,12 +53,15 @@ extern struct poptOption app_plan_table[];
 
 /* What --dtype and --wtype say: f32, and weights as activations, by default. */
 ldm_status app_storage(ldm_dtype *dtype, ldm_dtype *wdtype);
+bool app_fuses(void); /* not --no-fuse */
 
 /* Fuses the plan unless --no-fuse was given, and lays out its memory for a device, within what that may use (budget.h), or
  * for the references (NULL). Says what had to be done for it. */
 ldm_status app_network_finish(app_network *net, const ldm_device *d);
 /* A plan with its weights on the device, ready to run. Prints the memory plan as a note. */
 ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_exec **out);
+/* The second half of it, for a plan that is finished; `what` [opt] begins the note. */
+ldm_status app_exec_create(app_network *net, ldm_cl *cl, const char *what, const char *impl, ldm_exec **out);
 
 /* What the steps of one op took in the last run; segment -1: of all segments. */
 typedef struct app_op_time {
