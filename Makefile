@@ -46,6 +46,7 @@ $(B)/tests/test_record: $(B)/host/app/record.o
 $(B)/tests/test_condition: $(B)/host/app/condition.o
 $(B)/tests/test_compare: $(B)/bench/compare.o
 $(B)/tests/test_shapes: $(B)/host/app/network.o
+$(B)/tests/test_tiling: $(B)/host/app/tiling.o
 ifneq ($(shell command -v protoc-c),) # without protobuf-c the test says that it was left out
 $(B)/gen/onnx.pb-c.c: tests/onnx.proto
 	@mkdir -p $(@D)
