@@ -3,6 +3,7 @@
  * names the tool. */
 #include "io/io.h"
 #include "model/model.h"
+#include "sample/loop.h"
 #include "test.h"
 #include <math.h>
 #include <unistd.h>
@@ -106,6 +107,66 @@ static void nothing(void) {
     CHECK(blame == LDM_ERR_NONFINITE && strstr(ldm_message(), "input x"), "blamed is '%s'", ldm_message());
 }
 
+/* ---- a loop ------------------------------------------------------------------------------------------------------ */
+
+typedef struct watched {
+    ldm_exec *exec;
+    int first; /* number of the first step after which the latent is not finite, 0 */
+} watched;
+
+static ldm_status after(void *user, int step, double seconds) {
+    watched *w = user;
+    float x[SIDE * SIDE * CHANNELS];
+    (void)seconds;
+    ldm_status st = ldm_loop_latent(w->exec, x);
+    for (int i = 0; !st && i < SIDE * SIDE * CHANNELS && !w->first; i++)
+        if (!isfinite(x[i])) w->first = step + 1, st = LDM_ERR_NONFINITE;
+    return st;
+}
+
+/* The step that overflows is found by its latent; made again from the start, its block is named. */
+static void loop(void) {
+    enum { STEPS = 4 };
+    ldm_schedule schedule;
+    ldm_sampler sampler = {0};
+    ldm_sampler_options so = ldm_sampler_defaults(LDM_DDIM, LDM_MANNER_AUTHORS);
+    ldm_unet_config u;
+    ldm_plan *p = NULL;
+    watched w = {0};
+    float x[SIDE * SIDE * CHANNELS], context[TOKENS * CONTEXT];
+    const scaled s = {"out.2.weight", 3e4f};
+    ldm_source source = {.load = load_scaled, .self = (void *)&s};
+    ldm_status st = LDM_OK;
+    so.steps = STEPS;
+    TRY(ldm_unet_config_parse(unet_text, &u));
+    TRY(ldm_schedule_linear(.0015, .0195, &schedule));
+    TRY(ldm_sampler_make(&schedule, &so, &sampler));
+    ldm_loop_options o = {.unet = u, .tokens = TOKENS, .n = 1, .h = SIDE, .w = SIDE, .dtype = LDM_F16, .wdtype = LDM_F32, .sampler = &sampler};
+    for (int i = 0; i < SIDE * SIDE * CHANNELS; i++) x[i] = ldm_uniform(8, 1, (uint64_t)i);
+    for (int i = 0; i < TOKENS * CONTEXT; i++) context[i] = ldm_uniform(8, 2, (uint64_t)i);
+    TRY(ldm_loop_plan(&o, &p));
+    TRY(ldm_plan_fuse(p));
+    TRY(ldm_plan_finish(p, ldm_cl_device(cl)->max_alloc, ldm_cl_device(cl)->base_align));
+    TRY(ldm_exec_create(cl, p, &source, NULL, &w.exec));
+    const ldm_loop_inputs in = {.x = x, .context = context, .scale = 1};
+    TRY(ldm_loop_start(&o, w.exec, &in));
+    st = ldm_loop_run(&o, w.exec, &(ldm_loop_hooks){.each = after, .user = &w});
+    CHECK(st == LDM_ERR_NONFINITE && w.first >= 1, "all steps are finite");
+    o.checked = w.first;
+    TRY(ldm_loop_start(&o, w.exec, &in));
+    st = ldm_loop_run(&o, w.exec, &(ldm_loop_hooks){.each = after, .user = &w});
+    char want[40];
+    snprintf(want, sizeof want, "step %d of %d: ", w.first, STEPS);
+    CHECK(st == LDM_ERR_NONFINITE && !strncmp(ldm_message(), want, strlen(want)) && strstr(ldm_message(), " of conv2d"), "blamed is '%s'", ldm_message());
+    printf("nonfinite: %s\n", ldm_message());
+    st = LDM_OK;
+done:
+    CHECK(!st, "%s", ldm_message());
+    ldm_exec_destroy(w.exec);
+    ldm_plan_destroy(p);
+    ldm_sampler_free(&sampler);
+}
+
 /* ---- the tool ---------------------------------------------------------------------------------------------------- */
 
 static const char *in_folder(const char *name) {
@@ -198,6 +259,7 @@ int main(int argc, char **argv) {
     if (cl) {
         CASE("the block that overflows is named") blames();
         CASE("nothing to blame; an input to blame") nothing();
+        CASE("a step of a loop") loop();
         CASE("the tool makes f16 again in f32") tool();
     }
     ldm_cl_close(cl);

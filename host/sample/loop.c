@@ -376,7 +376,9 @@ ldm_status ldm_loop_run(const ldm_loop_options *o, ldm_exec *e, const ldm_loop_h
             TRY(hooks->noise(hooks->user, v->step, noise));
             TRY(put(e, "noise", noise));
         }
-        TRY(ldm_exec_run(e, LDM_SEGMENT_STEP));
+        if (v->step + 1 == o->checked)
+            TRY(ldm_prefix(ldm_exec_run_checked(e, LDM_SEGMENT_STEP), "step %d of %d", v->step + 1, o->sampler->steps));
+        else TRY(ldm_exec_run(e, LDM_SEGMENT_STEP));
         TRY(ldm_exec_finish(e));
         TRY(ldm_check_interrupt());
         if (!v->ends) continue;

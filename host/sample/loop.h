@@ -24,6 +24,9 @@ typedef struct ldm_loop_options {
     bool keeps_x0;              /* the predicted picture can be read after every evaluation: ldm_loop_x0 */
     int64_t codebook;           /* entries of the first stage's codebook, where the sampler quantizes x0 */
     const ldm_sampler *sampler; /* borrowed; of unet.out_channels */
+    int checked; /* of a run, not of the plan: the number, from 1, of a step whose blocks are looked at one by one, when a run
+                    is made again from the same start because that step's result was not finite. LDM_ERR_NONFINITE then
+                    names the block. 0: none */
 } ldm_loop_options;
 
 /* Emits into a fresh plan (unfinished: ldm_plan_finish is the caller's). With a codebook the plan has the parameter
