@@ -241,8 +241,423 @@ static void witnesses(void) {
     json_decref(file);
 }
 
+/* ---- a Gaussian whose score is known ----------------------------------------------------------------------------- */
+
+/* x0 is normal about `mean`; the network is the exact E[eps | x] at the level of its time. */
+typedef struct gaussian {
+    const ldm_schedule *schedule;
+    double mean, deviation;
+    bool stored; /* the level as f32, as the authors' buffer has it */
+} gaussian;
+
+static double level(const gaussian *g, double t) {
+    double sigma = ldm_sigma_at(g->schedule, t), a = 1 / (1 + sigma * sigma);
+    return g->stored ? (float)a : a;
+}
+static double exact_eps(void *self, double x, double t) {
+    const gaussian *g = self;
+    double a = level(g, t);
+    return sqrt(1 - a) * (x - sqrt(a) * g->mean) / (a * g->deviation * g->deviation + 1 - a);
+}
+
+/* How far x / sqrt(a) is, at the last evaluation that begins a step, from the probability flow's exact solution through the
+ * first one. Nothing that the step to sigma 0 does counts. */
+static double flow_error(const ldm_schedule *schedule, const char *name, int steps) {
+    gaussian g = {schedule, .3, .5, false};
+    ldm_sampler_options o;
+    ldm_sampler s;
+    CHECK_OK(ldm_sampler_find(name, &o));
+    o.steps = steps;
+    g.stored = o.manner == LDM_MANNER_AUTHORS && o.method != LDM_DPMPP_2M;
+    CHECK_OK(ldm_sampler_make(schedule, &o, &s));
+    source from = {.net = exact_eps, .self = &g};
+    const double start[SIZE] = {-1.5, -.7, -.1, .4, 1.1, 2};
+    double worst = 0, first[SIZE];
+    int last = s.evals - 1; /* of those that begin a step */
+    while (!s.eval[last - 1].ends) last--;
+    /* the authors' DPM-Solver++ has no such step: it ends at alpha_bar[0] */
+    const bool to_end = o.method == LDM_DPMPP_2M && o.manner == LDM_MANNER_AUTHORS;
+    trace *got = calloc(1, sizeof *got);
+    /* the trace keeps MOST evaluations: the first from the whole table, the last from a table cut to end before it */
+    run(&s, &from, start, got);
+    memcpy(first, got->input[0], sizeof first);
+    ldm_sampler cut = s;
+    cut.evals = to_end ? s.evals : last;
+    run(&cut, &from, start, got);
+    for (int i = 0; i < SIZE; i++) {
+        const double a0 = level(&g, s.eval[0].t), a1 = level(&g, to_end ? 0 : s.eval[last].t), v = g.deviation * g.deviation;
+        /* final is in the sampler's own space: x / sqrt(a) for those over sigma */
+        double x0 = first[i] / sqrt(a0),
+               x1 = o.manner == LDM_MANNER_SIGMA ? got->final[i] : got->final[i] / sqrt(a1);
+        double want = g.mean + (x0 - g.mean) * sqrt((v + (1 - a1) / a1) / (v + (1 - a0) / a0));
+        worst = fmax(worst, fabs(x1 - want));
+    }
+    free(got);
+    ldm_sampler_free(&s);
+    return worst;
+}
+
+static void orders(void) {
+    static const struct {
+        const char *name;
+        int steps, more;
+        double least, most;
+    } rows[] = {{"ddim", 50, 100, .85, 1.15},
+                {"euler Karras", 40, 80, .85, 1.15},
+                {"heun Karras", 40, 80, 1.8, 2.3},
+                {"dpm2 Karras", 40, 80, 1.8, 2.3},
+                {"dpm++2m Karras", 40, 80, 1.8, 2.3},
+                {"dpm_solver", 333, 999, 1.8, 2.3},
+                {"plms", 250, 500, 1.7, 3.2},
+                {"lms Karras", 40, 80, 1.7, 4.2}};
+    ldm_schedule s;
+    CHECK_OK(ldm_schedule_linear(.00085, .012, &s));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) CASE(rows[i].name) {
+            double a = flow_error(&s, rows[i].name, rows[i].steps), b = flow_error(&s, rows[i].name, rows[i].more);
+            double order = log(a / b) / log((double)rows[i].more / rows[i].steps);
+            printf("%-15s error %.2g, %.2g: order %.2f\n", rows[i].name, a, b, order);
+            CHECK(order >= rows[i].least && order <= rows[i].most, "order %.3f, wanted %g to %g", order, rows[i].least,
+                  rows[i].most);
+        }
+}
+
+/* Mean and variance of what a table makes of normal noise with an affine network: the answer to each number drawn. */
+static void moments(const ldm_sampler *s, gaussian *g, double *mean, double *variance) {
+    double (*noise)[SIZE] = calloc((size_t)s->evals, sizeof *noise), start[SIZE] = {0};
+    trace *got = calloc(1, sizeof *got);
+    source from = {.net = exact_eps, .self = g, .noise = (const double (*)[SIZE])noise, .noises = s->evals};
+    run(s, &from, start, got);
+    *mean = got->final[0], *variance = 0;
+    for (int k = -1; k < s->evals; k += SIZE) { /* -1 is the start; SIZE numbers at a time */
+        memset(noise, 0, (size_t)s->evals * sizeof *noise);
+        memset(start, 0, sizeof start);
+        for (int i = 0; i < SIZE && k + i < s->evals; i++) {
+            if (k + i < 0) start[i] = 1;
+            else noise[k + i][i] = 1;
+        }
+        from.used = 0;
+        run(s, &from, start, got);
+        for (int i = 0; i < SIZE && k + i < s->evals; i++) *variance += pow(got->final[i] - *mean, 2);
+    }
+    free(noise), free(got);
+}
+
+static double relative(double a, double b) { return fabs(a - b) / fabs(b); }
+
+static void recursions(void) {
+    ldm_schedule schedule;
+    ldm_sampler_options o;
+    ldm_sampler s;
+    double mean, variance;
+    CHECK_OK(ldm_schedule_linear(.00085, .012, &schedule));
+    gaussian g = {&schedule, .3, .5, false};
+    const double v = g.deviation * g.deviation;
+    CASE("DDPM: mean and variance by arXiv 2006.11239, eq. 7") {
+        double m = 0, var = 1;
+        for (int t = 999; t >= 0; t--) {
+            const double a = schedule.alpha_bar[t], prev = t ? schedule.alpha_bar[t - 1] : 1, beta = schedule.beta[t];
+            const double k = sqrt(a) * v / (a * v + 1 - a); /* E[x0 | x] = mean + k (x - sqrt(a) mean) */
+            const double c0 = sqrt(prev) * beta / (1 - a), c1 = sqrt(1 - beta) * (1 - prev) / (1 - a);
+            m = c0 * (g.mean + k * (m - sqrt(a) * g.mean)) + c1 * m;
+            var = pow(c0 * k + c1, 2) * var + (t ? beta * (1 - prev) / (1 - a) : 0);
+        }
+        CHECK_OK(ldm_sampler_find("ddpm", &o));
+        CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
+        moments(&s, &g, &mean, &variance);
+        CHECK(relative(mean, m) < 1e-9 && relative(variance, var) < 1e-9, "mean %.12g, wanted %.12g; variance %.12g, %.12g",
+              mean, m, variance, var);
+        CHECK(fabs(mean - g.mean) < .01 && fabs(variance - v) < .01, "the data's are %g and %g", g.mean, v);
+        ldm_sampler_free(&s);
+    }
+    CASE("Euler a: mean and variance by its own two lines") {
+        enum { STEPS = 200 };
+        double m = 0, var = pow(schedule.alpha_bar[999], -1) - 1;
+        CHECK_OK(ldm_sampler_find("euler_a", &o));
+        o.steps = STEPS;
+        for (int i = 0; i < STEPS; i++) {
+            const double from = ldm_sigma_at(&schedule, 999 - 999.0 * i / (STEPS - 1)),
+                         to = i + 1 < STEPS ? ldm_sigma_at(&schedule, 999 - 999.0 * (i + 1) / (STEPS - 1)) : 0;
+            const double up = fmin(to, sqrt(to * to * (from * from - to * to) / (from * from))),
+                         down = sqrt(to * to - up * up);
+            /* x + (x - E[x0 | x]) / from (down - from), E[x0 | x] = mean + v / (v + from^2) (x - mean) */
+            const double k = v / (v + from * from), step = (down - from) / from, a = 1 + step * (1 - k);
+            m = a * m - step * (1 - k) * g.mean;
+            var = a * a * var + up * up;
+        }
+        CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
+        moments(&s, &g, &mean, &variance);
+        CHECK(relative(mean, m) < 1e-9 && relative(variance, var) < 1e-9, "mean %.12g, wanted %.12g; variance %.12g, %.12g",
+              mean, m, variance, var);
+        CHECK(fabs(mean - g.mean) < .02 && fabs(variance - v) < .02, "the data's are %g and %g, here %g and %g", g.mean, v,
+              mean, variance);
+        ldm_sampler_free(&s);
+    }
+}
+
+/* ---- lists, names, strengths ------------------------------------------------------------------------------------- */
+
+static void sigma_lists(void) {
+    ldm_schedule schedule;
+    CHECK_OK(ldm_schedule_linear(.00085, .012, &schedule));
+    static const struct {
+        const char *name;
+        double want[10];
+    } rows[] = {{"karras",
+                 {14.614641, 9.102928, 5.478392, 3.168603, 1.749417, .914072, .446918, .201398, .081910, .029167}},
+                {"discrete",
+                 {14.614641, 7.839883, 4.609174, 2.918307, 1.950161, 1.344928, .932358, .624977, .368658, .029167}},
+                {"sgm", {14.614641, 8.302803, 5.087763, 3.321083, 2.276463, 1.612886, 1.160578, .829860, .569285, .341674}},
+                {"exponential", {14.614641, 0, 0, 0, 0, 0, 0, 0, 0, .029167}}};
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) CASE(rows[r].name) {
+            ldm_sampler_options o;
+            ldm_sampler s;
+            CHECK_OK(ldm_sampler_find("euler", &o));
+            CHECK_OK(ldm_sigmas_find(rows[r].name, &o));
+            o.steps = 10;
+            CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
+            CHECK(relative(s.start_noise, rows[r].want[0]) < 1e-7, "starts with %.8g", s.start_noise);
+            for (int i = 0; i < s.evals; i++) {
+                double sigma = sqrt(pow(s.eval[i].in.c[0], -2) - 1);
+                if (rows[r].want[i] > 0)
+                    CHECK(fabs(sigma - rows[r].want[i]) < 6e-7, "[%d] = %.7f, wanted %.6f", i, sigma, rows[r].want[i]);
+                CHECK(fabs(ldm_sigma_at(&schedule, s.eval[i].t) - sigma) < 1e-9, "[%d] is told t = %g", i, s.eval[i].t);
+                if (r == 3 && i > 0) {
+                    double before = sqrt(pow(s.eval[i - 1].in.c[0], -2) - 1);
+                    CHECK(fabs(log(before / sigma) - log(14.614641 / .029167) / 9) < 1e-5, "[%d]: not even in ln", i);
+                }
+            }
+            ldm_sampler_free(&s);
+        }
+    CASE("times of lists") {
+        static const struct {
+            const char *name;
+            int steps;
+            double first, second, last;
+        } want[] = {{"sgm", 10, 999, 899, 99},
+                    {"sgm_uniform", 10, 999, 899.1, 99.9},
+                    {"simple", 10, 999, 899, 99},
+                    {"lcm", 4, 999, 759, 259},
+                    {"discrete", 4, 999, 666, 0}};
+        for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+            ldm_sampler_options o;
+            ldm_sampler s;
+            CHECK_OK(ldm_sampler_find("euler", &o));
+            CHECK_OK(ldm_sigmas_find(want[i].name, &o));
+            o.steps = want[i].steps;
+            CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
+            CHECK(fabs(s.eval[0].t - want[i].first) < 1e-6 && fabs(s.eval[1].t - want[i].second) < 1e-6 &&
+                      fabs(s.eval[s.evals - 1].t - want[i].last) < 1e-6,
+                  "%s: %g %g ... %g", want[i].name, s.eval[0].t, s.eval[1].t, s.eval[s.evals - 1].t);
+            ldm_sampler_free(&s);
+        }
+    }
+    CASE("a list of one's own") {
+        static const double list[] = {10, 5, 1, .1, 0}, rising[] = {10, 5, 5, .1}, bad[] = {10, NAN, 1};
+        ldm_sampler_options o;
+        ldm_sampler s;
+        CHECK_OK(ldm_sampler_find("euler", &o));
+        o.sigma = list;
+        for (o.sigma_count = 4; o.sigma_count <= 5; o.sigma_count++) { /* the 0 at the end may be left out */
+            CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
+            CHECK(s.steps == 4 && s.start_noise == 10 && fabs(s.eval[3].in.c[0] - 1 / sqrt(1.01)) < 1e-12, "%d steps",
+                  s.steps);
+            ldm_sampler_free(&s);
+        }
+        o.sigma = rising, o.sigma_count = 4;
+        CHECK(ldm_sampler_make(&schedule, &o, &s) == LDM_ERR_ARG, "a list that does not fall");
+        o.sigma = bad, o.sigma_count = 3;
+        CHECK(ldm_sampler_make(&schedule, &o, &s) == LDM_ERR_ARG, "NaN");
+        CHECK_OK(ldm_sampler_find("ddim", &o));
+        o.sigma = list, o.sigma_count = 5;
+        CHECK(ldm_sampler_make(&schedule, &o, &s) == LDM_ERR_ARG, "DDIM takes a list of sigmas");
+    }
+    CASE("DDIM's quadratic spacing: trunc(linspace(0, sqrt(800), S)^2) + 1") {
+        ldm_sampler_options o;
+        ldm_sampler s;
+        static const double want[] = {801, 719, 641, 568, 499, 435, 375, 320, 269, 222,
+                                      180, 142, 109, 80,  56,  36,  20,  9,   3,   1}; /* numpy */
+        CHECK_OK(ldm_sampler_find("ddim", &o));
+        o.quad = true, o.steps = 20;
+        CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
+        for (int i = 0; i < 20; i++) CHECK(s.eval[i].t == want[i], "[%d]: t = %g", i, s.eval[i].t);
+        ldm_sampler_free(&s);
+        o.steps = 54; /* whose last number, but for numpy's care, would be 800 */
+        CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
+        CHECK(s.eval[0].t == 801, "t = %g", s.eval[0].t);
+        ldm_sampler_free(&s);
+    }
+}
+
+static void strengths(void) {
+    ldm_schedule schedule;
+    CHECK_OK(ldm_schedule_linear(.00085, .012, &schedule));
+    CASE("img2img: three conventions of strength") {
+        static const struct {
+            const char *name;
+            ldm_strength how;
+            double strength;
+            int steps;
+            double first, noisy; /* time of the first step; of the noise that z0 gets */
+        } want[] = {
+            {"ddim", 0, .75, 7, 601, 701},                            /* the authors': noise one entry higher */
+            {"ddim", 0, .5, 5, 401, 501},
+            {"ddim", 0, 1, 10, 901, 901},                             /* where they fail: no entry is higher */
+            {"ddim", LDM_STRENGTH_DIFFUSERS, .75, 7, 601, 601},
+            {"DDIMScheduler", 0, .75, 7, 600, 600},
+            {"ddim", LDM_STRENGTH_SIGMA, .75, 8, 701, 701},
+            {"euler", 0, .75, 8, 777, 777},                           /* int(7.5) + 1 steps */
+            {"euler", 0, 1, 10, 999, 999},                            /* int(9.99) + 1 */
+            {"euler", 0, .05, 1, 0, 0},                               /* int(.5) + 1 */
+            {"EulerDiscreteScheduler", 0, .75, 7, 666, 666},
+        };
+        for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+            ldm_sampler_options o;
+            ldm_sampler s;
+            CHECK_OK(ldm_sampler_find(want[i].name, &o));
+            o.steps = 10, o.img2img = true, o.strength = want[i].strength, o.convention = want[i].how;
+            CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
+            const double sigma = ldm_sigma_at(&schedule, want[i].noisy);
+            CHECK(s.steps == want[i].steps && fabs(s.eval[0].t - want[i].first) < 1e-6, "row %zu: %d steps from t = %g", i,
+                  s.steps, s.eval[0].t);
+            CHECK(relative(s.start_noise / s.start_z, sigma) < 1e-6, "row %zu: noise %g to signal %g, wanted %g", i,
+                  s.start_noise, s.start_z, sigma);
+            ldm_sampler_free(&s);
+        }
+        ldm_sampler_options o;
+        ldm_sampler s;
+        CHECK_OK(ldm_sampler_find("ddim", &o));
+        o.steps = 10, o.img2img = true, o.strength = .05;
+        CHECK(ldm_sampler_make(&schedule, &o, &s) == LDM_ERR_ARG && strstr(ldm_message(), "0.1"), "%s", ldm_message());
+        o.strength = 1.5;
+        CHECK(ldm_sampler_make(&schedule, &o, &s) == LDM_ERR_ARG, "strength 1.5");
+    }
+}
+
+static void names(void) {
+    CASE("samplers by the names of three programs") {
+        static const struct {
+            const char *name;
+            ldm_method method;
+            ldm_manner manner;
+            ldm_sigmas sigmas;
+            double eta;
+        } want[] = {
+            {"euler", LDM_EULER, LDM_MANNER_SIGMA, 0, 0},
+            {"euler_a", LDM_EULER_A, LDM_MANNER_SIGMA, 0, 1},
+            {"Euler a", LDM_EULER_A, LDM_MANNER_SIGMA, 0, 1},
+            {"EULER", LDM_EULER, LDM_MANNER_SIGMA, 0, 0},
+            {"dpm++2m", LDM_DPMPP_2M, LDM_MANNER_SIGMA, 0, 0},
+            {"DPM++ 2M Karras", LDM_DPMPP_2M, LDM_MANNER_SIGMA, LDM_SIGMAS_KARRAS, 0},
+            {"DPM2 Karras", LDM_DPM2, LDM_MANNER_SIGMA, LDM_SIGMAS_KARRAS, 0},
+            {"LMS", LDM_LMS, LDM_MANNER_SIGMA, 0, 0},
+            {"PLMS", LDM_PLMS, LDM_MANNER_AUTHORS, 0, 0},
+            {"DDIM", LDM_DDIM, LDM_MANNER_AUTHORS, 0, 0},
+            {"DDIMScheduler", LDM_DDIM, LDM_MANNER_DIFFUSERS, 0, 0},
+            {"lcm", LDM_LCM, LDM_MANNER_SIGMA, LDM_SIGMAS_LCM, 0},
+            {"lcm_diffusers", LDM_LCM, LDM_MANNER_DIFFUSERS, 0, 0},
+            {"ddim_trailing", LDM_EULER_A, LDM_MANNER_SIGMA, LDM_SIGMAS_SIMPLE, 0},
+        };
+        ldm_sampler_options o;
+        for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+            CHECK_OK(ldm_sampler_find(want[i].name, &o));
+            CHECK(o.method == want[i].method && o.manner == want[i].manner && o.sigmas == want[i].sigmas &&
+                      o.eta == want[i].eta,
+                  "%s: method %d, manner %d, sigmas %d, eta %g", want[i].name, o.method, o.manner, o.sigmas, o.eta);
+        }
+        static const char *const others[] = {"dpm++2mv2", "tcd", "DPM++ 2M SDE", "UniPC", "ipndm"},
+                                *const wrong[] = {"", "eulerr", "ddi", "DPM++ 2M Carras", "PNDM Scheduler"};
+        for (int i = 0; i < 5; i++) {
+            CHECK(ldm_sampler_find(others[i], &o) == LDM_ERR_ARG && strstr(ldm_message(), "not supported yet") &&
+                      strstr(ldm_message(), "euler_a"),
+                  "%s: %s", others[i], ldm_message());
+            CHECK(ldm_sampler_find(wrong[i], &o) == LDM_ERR_ARG && strstr(ldm_message(), "wanted one of"), "%s: %s",
+                  wrong[i], ldm_message());
+        }
+        CHECK(ldm_sigmas_find("gits", &o) == LDM_ERR_ARG && strstr(ldm_message(), "karras"), "%s", ldm_message());
+        CHECK_OK(ldm_sampler_find("euler", &o));
+        CHECK(ldm_sigmas_find("trailing", &o) == LDM_ERR_ARG, "k-diffusion's Euler has no trailing spacing");
+    }
+    CASE("what cannot be is refused") {
+        ldm_schedule schedule;
+        ldm_sampler s;
+        CHECK_OK(ldm_schedule_linear(.00085, .012, &schedule));
+        static const struct {
+            const char *name, *list;
+            int steps;
+            double eta;
+        } rows[] = {{"euler", "karras", 0, 0},  {"euler", "karras", 1001, 0}, {"ddim", "karras", 10, 0},
+                    {"plms", NULL, 10, .5},     {"euler_a", NULL, 10, 2},     {"DDIMScheduler", NULL, 1001, 0},
+                    {"LCMScheduler", NULL, 51, 0}, {"EulerDiscreteScheduler", "simple", 10, 0}};
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+            ldm_sampler_options o;
+            CHECK_OK(ldm_sampler_find(rows[i].name, &o));
+            if (rows[i].list) CHECK_OK(ldm_sigmas_find(rows[i].list, &o));
+            o.steps = rows[i].steps, o.eta = rows[i].eta;
+            CHECK(ldm_sampler_make(&schedule, &o, &s) == LDM_ERR_ARG, "row %zu", i);
+        }
+        ldm_sampler_options o = ldm_sampler_defaults(LDM_EULER, LDM_MANNER_AUTHORS);
+        CHECK(ldm_sampler_make(&schedule, &o, &s) == LDM_ERR_ARG, "the authors have no Euler");
+    }
+    CASE("scheduler configurations: defaults class by class, and what is refused") {
+        ldm_sampler_options o;
+        ldm_schedule s;
+        CHECK_OK(ldm_scheduler_read("DDIMScheduler", NULL, 0, &o, &s));
+        CHECK(o.clip == 1 && o.alpha_to_one && o.spacing == LDM_SPACING_LEADING && fabs(s.beta[0] - 1e-4) < 1e-12 &&
+                  fabs(s.beta[500] - (1e-4 + (.02 - 1e-4) * 500 / 999)) < 1e-12,
+              "DDIM clips, goes to 1, and its betas are linear");
+        CHECK_OK(ldm_scheduler_read("PNDMScheduler", (ldm_setting[]){{"skip_prk_steps", "true"}}, 1, &o, &s));
+        CHECK(o.clip == 0 && !o.alpha_to_one, "PNDM does not");
+        CHECK_OK(ldm_scheduler_read("LCMScheduler", NULL, 0, &o, &s));
+        CHECK(fabs(s.alpha_bar[999] - 4.660099e-3) < 1e-8 && o.original_steps == 50, "LCM has Stable Diffusion's betas");
+        CHECK_OK(ldm_scheduler_read("EulerDiscreteScheduler",
+                                    (ldm_setting[]){{"clip_sample", "true"}, {"trained_betas", "null"}, {"_x", "1"}}, 3,
+                                    &o, &s));
+        CHECK(o.clip == 0 && o.spacing == LDM_SPACING_LINSPACE, "Euler has no clip_sample");
+        static const struct {
+            const char *name, *key, *value;
+            ldm_status status;
+        } bad[] = {{"PNDMScheduler", "skip_prk_steps", "false", LDM_ERR_UNSUPPORTED},
+                   {"DDIMScheduler", "thresholding", "true", LDM_ERR_UNSUPPORTED},
+                   {"DDIMScheduler", "beta_schedule", "sigmoid", LDM_ERR_UNSUPPORTED},
+                   {"DDIMScheduler", "num_train_timesteps", "500", LDM_ERR_UNSUPPORTED},
+                   {"DDIMScheduler", "prediction_type", "flow", LDM_ERR_UNSUPPORTED},
+                   {"DDIMScheduler", "beta_start", "small", LDM_ERR_FORMAT},
+                   {"DDIMScheduler", "steps_offset", "0.5", LDM_ERR_FORMAT},
+                   {"DDIMScheduler", "clip_sample", "yes", LDM_ERR_FORMAT},
+                   {"DDPMScheduler", "variance_type", "learned_range", LDM_ERR_UNSUPPORTED},
+                   {"DPMSolverMultistepScheduler", "algorithm_type", "sde-dpmsolver++", LDM_ERR_UNSUPPORTED},
+                   {"DPMSolverMultistepScheduler", "solver_order", "3", LDM_ERR_UNSUPPORTED},
+                   {"EulerDiscreteScheduler", "rescale_betas_zero_snr", "true", LDM_ERR_UNSUPPORTED},
+                   {"euler", "beta_start", "0.001", LDM_ERR_ARG},
+                   {"UniPCMultistepScheduler", "beta_start", "0.001", LDM_ERR_ARG}};
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            ldm_status st = ldm_scheduler_read(bad[i].name, &(ldm_setting){bad[i].key, bad[i].value}, 1, &o, &s);
+            CHECK(st == bad[i].status, "%s %s %s: status %d, %s", bad[i].name, bad[i].key, bad[i].value, st, ldm_message());
+        }
+    }
+    CASE("schedules from a checkpoint's buffers") {
+        ldm_schedule a, b;
+        CHECK_OK(ldm_schedule_linear(.0015, .0195, &a));
+        CHECK_OK(ldm_schedule_alphas(a.alpha_bar, LDM_TIMESTEPS, &b));
+        CHECK(fabs(b.beta[700] - a.beta[700]) < 1e-13 && b.alpha_bar[999] == a.alpha_bar[999], "from alphas_cumprod");
+        CHECK_OK(ldm_schedule_betas(a.beta, LDM_TIMESTEPS, &b));
+        CHECK(!memcmp(&a, &b, sizeof a), "from betas");
+        b.alpha_bar[5] = b.alpha_bar[4];
+        CHECK(ldm_schedule_alphas(b.alpha_bar, LDM_TIMESTEPS, &a) == LDM_ERR_ARG, "a list that does not fall");
+        CHECK(ldm_schedule_betas(a.beta, 500, &b) == LDM_ERR_ARG, "500 steps");
+        CHECK_OK(ldm_schedule_named("cosine", false, 0, 0, &a));
+        CHECK(fabs(a.beta[999] - .999) < 1e-12 && a.beta[0] < 5e-5, "cosine: %g ... %g", a.beta[0], a.beta[999]);
+    }
+}
+
 int main(int argc, char **argv) {
     test_begin(argc, argv, "samplers");
     witnesses();
+    orders();
+    recursions();
+    sigma_lists();
+    strengths();
+    names();
+    test_close_case();
     return test_end();
 }

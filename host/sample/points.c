@@ -46,7 +46,8 @@ static ldm_status ddim(const ldm_schedule *s, const ldm_sampler_options *o, ldm_
     if (st) return st;
     double before = (float)s->alpha_bar[0];
     for (int i = 0; i < n; i++) {
-        double root = S > 1 ? sqrt(LDM_TIMESTEPS * .8) / (S - 1) * i : 0;
+        const double top = sqrt(LDM_TIMESTEPS * .8);
+        double root = S == 1 ? 0 : i == S - 1 ? top : top / (S - 1) * i; /* numpy.linspace */
         int t = o->quad ? (int)(root * root) + 1 : i * stride + 1;
         double a = (float)s->alpha_bar[t];
         p->span[n - 1 - i] = (ldm_span){ldm_point_alpha(t, a), ldm_point_alpha(0, before)};
