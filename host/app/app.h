@@ -17,6 +17,7 @@ typedef struct app_command {
 #define APP_COMMAND(name) ldm_status cmd_##name(const app_command *self, int argc, const char **argv)
 APP_COMMAND(devices);
 APP_COMMAND(info);
+APP_COMMAND(convert);
 APP_COMMAND(plan);
 APP_COMMAND(encode);
 APP_COMMAND(decode);

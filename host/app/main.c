@@ -10,6 +10,7 @@
 static const app_command commands[] = {
     {"devices", "[--why PROBLEM]", "list devices, or say which implementation of an op runs and why", cmd_devices},
     {"info", "FILE", "say what a checkpoint is", cmd_info},
+    {"convert", "IN OUT", "write a checkpoint in another layout or dtype", cmd_convert},
     {"plan", "NET", "print a network as a table of steps", cmd_plan},
     {"encode", "-i IN.png -o OUT.npy", "picture to latent", cmd_encode},
     {"decode", "-i IN.npy -o OUT.png", "latent to picture", cmd_decode},

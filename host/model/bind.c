@@ -183,6 +183,8 @@ void ldm_binding_destroy(ldm_binding *b) {
     free(b);
 }
 
+ldm_dtype ldm_binding_dtype(const ldm_binding *b, ldm_tensor t) { return b->of[t].t[0]->dtype; }
+
 /* ---- loading --------------------------------------------------------------------------------------------------- */
 
 static const bound *bound_to(const ldm_binding *b, const ldm_tensor_info *info) {

@@ -246,5 +246,8 @@ ldm_status ldm_infer_text(const ldm_place *at, ldm_text_config *out) {
                                 : "openclip",
         dim(tokens, 0), width, layers, length,
         dim(T("%s", kinds[kind == LDM_TEXT_OPENCLIP && at->layout == LDM_DIFFUSERS ? LDM_TEXT_CLIP : kind].hidden), 0));
-    return ldm_prefix(ldm_text_config_parse(text, out), "%s", at->files->path);
+    ldm_status st = ldm_prefix(ldm_text_config_parse(text, out), "%s", at->files->path);
+    /* OpenCLIP-H without the last of its 24 layers, which nobody reads */
+    if (!st && kind == LDM_TEXT_OPENCLIP && layers == 23) out->skip = 1;
+    return st;
 }

@@ -51,6 +51,9 @@ bool ldm_place_origin(const ldm_places *p, ldm_part part, const char *name, int6
 /* bind.c: as ldm_bind, of a whole system. Borrows what the places point to, not the struct. */
 ldm_status ldm_bind_places(const ldm_plan *p, const ldm_places *places, const ldm_bind_options *o, ldm_binding **out);
 
+/* What a parameter that is bound has in the file: of its first tensor. */
+ldm_dtype ldm_binding_dtype(const ldm_binding *b, ldm_tensor t);
+
 /* Whether a name in a file is one that nobody misses: buffers, losses, other networks. */
 bool ldm_known_extra(const char *key);
 

@@ -107,12 +107,17 @@ static ldm_status read_scheduler(ldm_system *s, const char *path) {
     for (void *at = NULL; ldm_tree_next(t.root, &at, &key, &value);) n++;
     TRY(ldm_alloc(((size_t)n + 1) * sizeof *f->keys, (void **)&f->keys));
     n = 0;
-    for (void *at = NULL; ldm_tree_next(t.root, &at, &key, &value); n++) {
+    for (void *at = NULL; ldm_tree_next(t.root, &at, &key, &value);) {
         ldm_text words = {0};
         ldm_tree_words(value, &words);
+        if (words.s && !strcmp(words.s, "null")) {
+            ldm_text_free(&words);
+            continue;
+        }
         f->keys[n].value = words.s;
         TRY(copy(key, &f->keys[n].key));
         if (!words.s) TRY(copy("", &f->keys[n].value));
+        n++;
     }
     TRY(copy(f->said.scheduler_class, &f->scheduler));
     s->scheduler = f->scheduler, s->scheduler_config = f->keys;
@@ -296,14 +301,16 @@ static ldm_status resolve_text(ldm_system *s) {
     ldm_status st = LDM_OK;
     if (s->has[LDM_PART_TEXT]) {
         TRY(ldm_infer_text(&f->places.at[LDM_PART_TEXT], &seen));
+        const ldm_text_config *said = &f->said.text;
         s->text = seen;
-        if (f->said.text_known) { /* heads and the like are in no shape; the count of layers is the file's */
-            s->text = f->said.text;
-            if (s->text.width != seen.width || s->text.vocab != seen.vocab || s->text.length != seen.length ||
-                s->text.layers != seen.layers)
-                TRY(BAD("%s: describes another text encoder (%d layers of %d) than the weights are (%d layers of %d)",
-                        f->said_by, s->text.layers, s->text.width, seen.layers, seen.width));
-        }
+        /* heads and the like are in no shape; of CLIP the authors' files say only which, not how large */
+        const bool sized = f->said.text_known && (!f->said.condition_known || said->kind == LDM_TEXT_BERT);
+        if ((f->said.text_known && said->kind != seen.kind) ||
+            (sized && (said->width != seen.width || said->vocab != seen.vocab || said->length != seen.length || said->layers != seen.layers)))
+            TRY(BAD("%s: describes another text encoder (%d layers of %d) than the weights are (%d layers of %d)", f->said_by,
+                    said->layers, said->width, seen.layers, seen.width));
+        if (sized) s->text = *said;
+        else if (f->said.text_known && said->skip < seen.skip) s->text.skip = said->skip;
     } else if (f->said.text_known) {
         s->text = f->said.text;
     }

@@ -51,7 +51,7 @@ typedef struct ldm_fact { /* one line of `ldm info` */
 } ldm_fact;
 
 typedef struct ldm_key_value {
-    char *key, *value; /* numbers as text, lists with commas, "true", "false", "null" */
+    char *key, *value; /* numbers as text, lists with commas, "true", "false"; none that are null */
 } ldm_key_value;
 
 typedef struct ldm_system {
