@@ -220,7 +220,7 @@ static ldm_status diffusion(const ldm_tree *t, ldm_node *p, ldm_described *d) {
     int timesteps = 1000;
     c->linear_start = 1e-4, c->linear_end = 2e-2, c->scale_factor = 1, c->latent = 256, c->ema = true;
     TRY(unet(t, ldm_tree_at(p, "unet_config"), d));
-    TRY(stage(t, ldm_tree_at(p, "first_stage_config"), d));
+    if (ldm_tree_at(p, "first_stage_config")) TRY(stage(t, ldm_tree_at(p, "first_stage_config"), d));
     TRY(conditioner(t, ldm_tree_at(p, "cond_stage_config"), d));
     TRY(route(t, p, d));
     TRY(ldm_tree_number(t, p, "linear_start", &c->linear_start));

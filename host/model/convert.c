@@ -1,4 +1,5 @@
-/* convert.c -- see convert.h. The parameters of each network are those of its plan, so what is written is what is used. */
+/* convert.c -- see convert.h. The parameters of each network are those of its plan, so what is written is what is used.
+ */
 #include "model/convert.h"
 #include "model/system_internal.h"
 #include <dirent.h>
@@ -18,22 +19,31 @@ static ldm_tensor in(ldm_plan *p, const char *name, ldm_dtype t, int rank, int64
 /* Emits a part's network, the smallest of its kind. */
 static void emit(ldm_plan *p, const ldm_system *s, ldm_part part) {
     const ldm_unet_config *u = &s->config.unet;
-    const ldm_stage_config *stage = part == LDM_PART_TINY_ENCODER || part == LDM_PART_TINY_DECODER ? &s->tiny : &s->stage;
+    const ldm_stage_config *stage =
+        part == LDM_PART_TINY_ENCODER || part == LDM_PART_TINY_DECODER ? &s->tiny : &s->stage;
     const int64_t side = ldm_unet_multiple(u), f = ldm_stage_factor(stage);
     switch (part) {
     case LDM_PART_UNET:
-        ldm_unet_emit(p, u, in(p, "x", LDM_F32, 4, 1, side, side, u->in_channels), in(p, "t", LDM_F32, 2, 1, u->model_channels, 0, 0),
+        ldm_unet_emit(p, u, in(p, "x", LDM_F32, 4, 1, side, side, u->in_channels),
+                      in(p, "t", LDM_F32, 2, 1, u->model_channels, 0, 0),
                       u->use_spatial_transformer ? in(p, "c", LDM_F32, 3, 1, 1, u->context_dim, 0) : LDM_NONE,
                       u->num_classes ? in(p, "l", LDM_I32, 1, 1, 0, 0, 0) : LDM_NONE,
                       u->time_cond_proj_dim ? in(p, "w", LDM_F32, 2, 1, u->time_cond_proj_dim, 0, 0) : LDM_NONE);
         break;
     case LDM_PART_ENCODER:
-    case LDM_PART_TINY_ENCODER: ldm_stage_emit_encoder(p, stage, in(p, "x", LDM_F32, 4, 1, f, f, 3)); break;
+    case LDM_PART_TINY_ENCODER:
+        ldm_stage_emit_encoder(p, stage, in(p, "x", LDM_F32, 4, 1, f, f, 3));
+        break;
     case LDM_PART_DECODER:
-    case LDM_PART_TINY_DECODER: ldm_stage_emit_decoder(p, stage, in(p, "z", LDM_F32, 4, 1, 1, 1, ldm_stage_latent_channels(stage))); break;
-    case LDM_PART_TEXT: ldm_text_emit(p, &s->text, in(p, "i", LDM_I32, 2, 1, s->text.length, 0, 0), s->text.skip); break;
+    case LDM_PART_TINY_DECODER:
+        ldm_stage_emit_decoder(p, stage, in(p, "z", LDM_F32, 4, 1, 1, 1, ldm_stage_latent_channels(stage)));
+        break;
+    case LDM_PART_TEXT:
+        ldm_text_emit(p, &s->text, in(p, "i", LDM_I32, 2, 1, s->text.length, 0, 0), s->text.skip);
+        break;
     default:
-        if (s->config.n_classes) ldm_class_embedder_emit(p, s->config.n_classes, u->context_dim, in(p, "k", LDM_I32, 1, 1, 0, 0, 0));
+        if (s->config.n_classes)
+            ldm_class_embedder_emit(p, s->config.n_classes, u->context_dim, in(p, "k", LDM_I32, 1, 1, 0, 0, 0));
     }
 }
 
@@ -84,7 +94,8 @@ static ldm_status store(writer *w, ldm_dtype t, const char *name, const float *d
         for (int64_t i = 0; i < n; i++) {
             const uint16_t h = ((const uint16_t *)w->stored)[i];
             if (isfinite(data[i]) && !isfinite(t == LDM_F16 ? ldm_f16_to_f32(h) : ldm_bf16_to_f32(h)))
-                return ldm_fail(LDM_ERR_NONFINITE, "tensor %s: value %g at %lld is beyond the range of %s", name, (double)data[i], (long long)i, ldm_dtype_name(t));
+                return ldm_fail(LDM_ERR_NONFINITE, "tensor %s: value %g at %lld is beyond the range of %s", name,
+                                (double)data[i], (long long)i, ldm_dtype_name(t));
         }
     ldm_status st = ldm_st_data(w->out, w->stored);
     if (!st) st = ldm_check_interrupt();
@@ -99,7 +110,8 @@ static ldm_dtype kept(ldm_dtype t, int wanted) {
 }
 
 /* Shape of a tensor in a layout: diffusers' attentions of autoencoders and unconditional UNets are linear layers. */
-static ldm_shape shape_in(ldm_layout layout, ldm_part part, const ldm_system *s, const char *name, const ldm_tensor_info *info, int parts) {
+static ldm_shape shape_in(ldm_layout layout, ldm_part part, const ldm_system *s, const char *name,
+                          const ldm_tensor_info *info, int parts) {
     ldm_shape shape = info->shape;
     shape.dim[0] /= parts;
     const bool stage = part == LDM_PART_ENCODER || part == LDM_PART_DECODER;
@@ -122,8 +134,8 @@ static ldm_status declare(writer *w, const job *j, const char *name, const ldm_s
 }
 
 /* Declares all parameters of a plan under the target's names. */
-static ldm_status declare_part(writer *w, const ldm_system *s, const ldm_plan *p, const ldm_binding *b, ldm_part part, ldm_layout layout, int dtype,
-                               const char *prefix) {
+static ldm_status declare_part(writer *w, const ldm_system *s, const ldm_plan *p, const ldm_binding *b, ldm_part part,
+                               ldm_layout layout, int dtype, const char *prefix) {
     char name[LDM_ORIGIN_NAME + 64];
     for (int t = 0; t < p->tensors; t++) {
         const ldm_tensor_info *info = &p->tensor[t];
@@ -132,7 +144,9 @@ static ldm_status declare_part(writer *w, const ldm_system *s, const ldm_plan *p
         if (info->kind != LDM_PARAM) continue;
         if (!ldm_origin_of(part, layout, 0, &s->config.unet, &s->stage, info->name, info->shape.dim[0], &o))
             return ldm_fail(LDM_ERR_UNSUPPORTED, "%s: diffusers has no name for %s%s", s->path, info->name,
-                            part == LDM_PART_UNET && s->config.unet.resblock_updown ? " (resblock_updown: residual blocks that resample)" : "");
+                            part == LDM_PART_UNET && s->config.unet.resblock_updown
+                                ? " (resblock_updown: residual blocks that resample)"
+                                : "");
         const ldm_dtype now = ldm_binding_dtype(b, t);
         for (int k = 0; k < o.parts; k++) {
             const job j = {t, k, o.parts, o.run, kept(now == LDM_F64 && dtype < 0 ? LDM_F32 : now, dtype)};
@@ -153,11 +167,13 @@ static ldm_status write_part(writer *w, const ldm_plan *p, const ldm_source *sou
         const ldm_tensor_info *info = &p->tensor[j->param];
         const int64_t count = ldm_shape_count(&info->shape), rows = info->shape.dim[0], width = count / rows;
         TRY(room_for(w, (size_t)count));
-        if (loaded != j->param) TRY(source->load(source->self, info, w->data)); /* parts of one parameter follow each other */
+        if (loaded != j->param)
+            TRY(source->load(source->self, info, w->data)); /* parts of one parameter follow each other */
         loaded = j->param;
         const int64_t run = j->run ? j->run : rows / j->parts;
         for (int64_t r = 0, to = 0; j->parts > 1 && r < rows; r += run)
-            if (r / run % j->parts == j->part) memcpy(w->dealt + to * width, w->data + r * width, (size_t)(run * width) * sizeof *w->data), to += run;
+            if (r / run % j->parts == j->part)
+                memcpy(w->dealt + to * width, w->data + r * width, (size_t)(run * width) * sizeof *w->data), to += run;
         TRY(store(w, j->dtype, info->name, j->parts > 1 ? w->dealt : w->data, count / j->parts));
     }
 done:
@@ -166,8 +182,9 @@ done:
 
 /* One file with these parts of the system (a set of bits), each under a prefix. */
 static ldm_status write_file(ldm_system *s, int parts, ldm_layout layout, int dtype, const char *path) {
-    static const char *const prefixes[LDM_PARTS] = {"model.diffusion_model.", "first_stage_model.", "first_stage_model.", "", "",
-                                                    "cond_stage_model.",      "cond_stage_model."};
+    static const char *const prefixes[LDM_PARTS] = {
+        "model.diffusion_model.", "first_stage_model.", "first_stage_model.", "", "",
+        "cond_stage_model.",      "cond_stage_model."};
     ldm_status st = LDM_OK;
     ldm_plan *plan[LDM_PARTS] = {0};
     ldm_binding *binding[LDM_PARTS] = {0};
@@ -184,7 +201,8 @@ static ldm_status write_file(ldm_system *s, int parts, ldm_layout layout, int dt
         emit(plan[i], s, (ldm_part)i);
         TRY(plan[i]->status);
         TRY(ldm_system_source(s, plan[i], &binding[i], &source[i]));
-        TRY(declare_part(&w, s, plan[i], binding[i], (ldm_part)i, layout, dtype, layout == LDM_COMPVIS && whole ? prefixes[i] : ""));
+        TRY(declare_part(&w, s, plan[i], binding[i], (ldm_part)i, layout, dtype,
+                         layout == LDM_COMPVIS && whole ? prefixes[i] : ""));
     }
     const int all = w.n;
     for (int i = 0; i < LDM_PARTS; i++) {
@@ -232,8 +250,10 @@ static ldm_status copy_file(const ldm_ckpt *c, bool ema, int dtype, const char *
         const ldm_ckpt_tensor *t = ldm_ckpt_at(c, i), *from = chosen(c, t, ema);
         if (!from) continue;
         /* tables of the schedule and counters stay what they are */
-        const bool weight = strchr(t->name, '.') != NULL && strncmp(t->name, EMA "decay", 15) && strncmp(t->name, EMA "num_updates", 21);
-        TRY(declare(&w, &(job){.param = i, .parts = 1, .dtype = weight ? kept(from->dtype, dtype) : from->dtype}, t->name, &t->shape));
+        const bool weight = strchr(t->name, '.') != NULL && strncmp(t->name, EMA "decay", 15) &&
+                            strncmp(t->name, EMA "num_updates", 21);
+        TRY(declare(&w, &(job){.param = i, .parts = 1, .dtype = weight ? kept(from->dtype, dtype) : from->dtype},
+                    t->name, &t->shape));
     }
     for (int i = 0; i < w.n; i++) {
         const job *j = &w.jobs[i];
@@ -247,7 +267,9 @@ static ldm_status copy_file(const ldm_ckpt *c, bool ema, int dtype, const char *
             ldm_progress_to(&w.bar, w.done);
             continue;
         }
-        if (!float_type(t->dtype)) TRY(ldm_fail(LDM_ERR_UNSUPPORTED, "tensor %s: %s with gaps between its rows cannot be copied", t->name, ldm_dtype_name(t->dtype)));
+        if (!float_type(t->dtype))
+            TRY(ldm_fail(LDM_ERR_UNSUPPORTED, "tensor %s: %s with gaps between its rows cannot be copied", t->name,
+                         ldm_dtype_name(t->dtype)));
         TRY(room_for(&w, (size_t)n));
         TRY(ldm_ckpt_load_f32(t, w.data));
         TRY(store(&w, j->dtype, t->name, w.data, n));
@@ -273,12 +295,17 @@ static void yaml_stage(ldm_text *t, const ldm_stage_config *c) {
     if (c->kind == LDM_STAGE_IDENTITY) {
         ldm_text_add(t, "    first_stage_config: {target: ldm.models.autoencoder.IdentityFirstStage}\n");
     } else if (c->kind == LDM_STAGE_TAESD) {
-        ldm_text_add(t, "    first_stage_config: {target: taesd.TAESD, params: {latent_channels: %d}}\n", c->z_channels);
+        ldm_text_add(t, "    first_stage_config: {target: taesd.TAESD, params: {latent_channels: %d}}\n",
+                     c->z_channels);
     } else {
-        ldm_text_add(t, "    first_stage_config:\n      target: ldm.models.autoencoder.%s\n      params:\n        embed_dim: %d\n",
-                     c->kind == LDM_STAGE_KL ? "AutoencoderKL" : "VQModelInterface", c->embed_dim);
+        ldm_text_add(
+            t,
+            "    first_stage_config:\n      target: ldm.models.autoencoder.%s\n      params:\n        embed_dim: %d\n",
+            c->kind == LDM_STAGE_KL ? "AutoencoderKL" : "VQModelInterface", c->embed_dim);
         if (c->n_embed) ldm_text_add(t, "        n_embed: %d\n", c->n_embed);
-        ldm_text_add(t, "        ddconfig: {double_z: %s, z_channels: %d, resolution: 256, in_channels: 3, out_ch: 3, ch: %d, ch_mult: ",
+        ldm_text_add(t,
+                     "        ddconfig: {double_z: %s, z_channels: %d, resolution: 256, in_channels: 3, out_ch: 3, ch: "
+                     "%d, ch_mult: ",
                      truth(c->kind == LDM_STAGE_KL), c->z_channels, c->ch);
         list(t, c->ch_mult, c->levels, 1);
         ldm_text_add(t, ", num_res_blocks: %d, attn_resolutions: ", c->num_res_blocks);
@@ -292,67 +319,96 @@ static void yaml_condition(ldm_text *t, const ldm_system *s) {
     const ldm_text_config *x = &s->text;
     if (c->condition == LDM_COND_NONE) ldm_text_add(t, "    cond_stage_config: __is_unconditional__\n");
     else if (c->n_classes)
-        ldm_text_add(t, "    cond_stage_config: {target: ldm.modules.encoders.modules.ClassEmbedder, params: {n_classes: %d, embed_dim: %d}}\n",
+        ldm_text_add(t,
+                     "    cond_stage_config: {target: ldm.modules.encoders.modules.ClassEmbedder, params: {n_classes: "
+                     "%d, embed_dim: %d}}\n",
                      c->n_classes, c->unet.context_dim);
     else if (c->labels)
-        ldm_text_add(t, "    cond_stage_config: {target: ldm.modules.encoders.modules.SpatialRescaler, params: {n_stages: %d, in_channels: %d, out_channels: 3}}\n",
+        ldm_text_add(t,
+                     "    cond_stage_config: {target: ldm.modules.encoders.modules.SpatialRescaler, params: {n_stages: "
+                     "%d, in_channels: %d, out_channels: 3}}\n",
                      s->files->said.rescaler_stages, c->labels);
     else if (s->task == LDM_TASK_INPAINT_LDM) ldm_text_add(t, "    cond_stage_config: __is_first_stage__\n");
     else if (x->width && x->kind == LDM_TEXT_BERT)
-        ldm_text_add(t, "    cond_stage_config: {target: ldm.modules.encoders.modules.BERTEmbedder, params: {n_embed: %d, n_layer: %d, vocab_size: %d, max_seq_len: %d}}\n",
+        ldm_text_add(t,
+                     "    cond_stage_config: {target: ldm.modules.encoders.modules.BERTEmbedder, params: {n_embed: %d, "
+                     "n_layer: %d, vocab_size: %d, max_seq_len: %d}}\n",
                      x->width, x->layers, x->vocab, x->length);
     else if (x->width)
-        ldm_text_add(t, "    cond_stage_config: {target: ldm.modules.encoders.modules.%s%s}\n", x->kind == LDM_TEXT_CLIP ? "FrozenCLIPEmbedder" : "FrozenOpenCLIPEmbedder",
-                     x->kind == LDM_TEXT_CLIP ? "" : x->skip == 1 && x->layers != 23 ? ", params: {layer: last}" : ", params: {layer: penultimate}");
+        ldm_text_add(t, "    cond_stage_config: {target: ldm.modules.encoders.modules.%s%s}\n",
+                     x->kind == LDM_TEXT_CLIP ? "FrozenCLIPEmbedder" : "FrozenOpenCLIPEmbedder",
+                     x->kind == LDM_TEXT_CLIP          ? ""
+                     : x->skip == 1 && x->layers != 23 ? ", params: {layer: last}"
+                                                       : ", params: {layer: penultimate}");
     else ldm_text_add(t, "    cond_stage_config: {target: torch.nn.Identity}\n");
 }
 
 /* The authors' form of all that is known, so that nothing is to be guessed from the file alone. */
 static ldm_status write_yaml(const ldm_system *s, const char *path) {
-    static const char *const keys[] = {"null", "crossattn", "crossattn", "concat", "hybrid"}, *const predictions[] = {"eps", "v", "x0"};
+    static const char *const keys[] = {"null", "crossattn", "crossattn", "concat", "hybrid"}, *const predictions[] = {
+                                                                                                  "eps", "v", "x0"};
     const ldm_config *c = &s->config;
     const ldm_unet_config *u = &c->unet;
     ldm_text t = {0};
-    ldm_text_add(&t, "# %s, %s\nmodel:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n", c->name, c->about);
-    ldm_text_add(&t, "    linear_start: %.17g\n    linear_end: %.17g\n    timesteps: 1000\n    parameterization: \"%s\"\n", c->linear_start, c->linear_end,
-                 predictions[c->prediction]);
-    ldm_text_add(&t, "    image_size: %d\n    channels: %d\n    conditioning_key: %s\n    scale_factor: %.17g\n    use_ema: false\n", c->latent, u->out_channels,
-                 keys[c->condition], c->scale_factor);
+    ldm_text_add(&t, "# %s, %s\nmodel:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n", c->name,
+                 c->about);
+    ldm_text_add(&t,
+                 "    linear_start: %.17g\n    linear_end: %.17g\n    timesteps: 1000\n    parameterization: \"%s\"\n",
+                 c->linear_start, c->linear_end, predictions[c->prediction]);
+    ldm_text_add(
+        &t,
+        "    image_size: %d\n    channels: %d\n    conditioning_key: %s\n    scale_factor: %.17g\n    use_ema: false\n",
+        c->latent, u->out_channels, keys[c->condition], c->scale_factor);
     if (c->noise_levels) ldm_text_add(&t, "    low_scale_config: {params: {max_noise_level: %d}}\n", c->noise_levels);
-    ldm_text_add(&t, "    unet_config:\n      target: ldm.modules.diffusionmodules.openaimodel.UNetModel\n      params:\n        image_size: %d\n", c->latent);
-    ldm_text_add(&t, "        in_channels: %d\n        out_channels: %d\n        model_channels: %d\n        num_res_blocks: %d\n        attention_resolutions: ",
+    ldm_text_add(&t,
+                 "    unet_config:\n      target: ldm.modules.diffusionmodules.openaimodel.UNetModel\n      params:\n  "
+                 "      image_size: %d\n",
+                 c->latent);
+    ldm_text_add(&t,
+                 "        in_channels: %d\n        out_channels: %d\n        model_channels: %d\n        "
+                 "num_res_blocks: %d\n        attention_resolutions: ",
                  u->in_channels, u->out_channels, u->model_channels, u->num_res_blocks);
     list(&t, u->attention_resolutions, u->attentions, 1);
     ldm_text_add(&t, "\n        channel_mult: ");
     list(&t, u->channel_mult, u->levels, 1);
     if (u->num_heads) ldm_text_add(&t, "\n        num_heads: %d\n", u->num_heads);
     else ldm_text_add(&t, "\n        num_head_channels: %d\n", u->num_head_channels);
-    ldm_text_add(&t, "        use_scale_shift_norm: %s\n        resblock_updown: %s\n        legacy: false\n", truth(u->use_scale_shift_norm), truth(u->resblock_updown));
+    ldm_text_add(&t, "        use_scale_shift_norm: %s\n        resblock_updown: %s\n        legacy: false\n",
+                 truth(u->use_scale_shift_norm), truth(u->resblock_updown));
     if (u->use_spatial_transformer) {
-        ldm_text_add(&t, "        use_spatial_transformer: true\n        transformer_depth: %d\n        context_dim: %d\n        use_linear_in_transformer: %s\n",
+        ldm_text_add(&t,
+                     "        use_spatial_transformer: true\n        transformer_depth: %d\n        context_dim: %d\n  "
+                     "      use_linear_in_transformer: %s\n",
                      u->transformer_depth, u->context_dim, truth(u->use_linear_in_transformer));
-        if (u->disabled) ldm_text_add(&t, "        disable_self_attentions: "), list(&t, u->disable_self_attentions, u->disabled, 1), ldm_text_add(&t, "\n");
+        if (u->disabled)
+            ldm_text_add(&t, "        disable_self_attentions: "), list(&t, u->disable_self_attentions, u->disabled, 1),
+                ldm_text_add(&t, "\n");
     }
     if (u->num_classes) ldm_text_add(&t, "        num_classes: %d\n", u->num_classes);
-    yaml_stage(&t, &s->stage);
+    if (s->config.stage) yaml_stage(&t, &s->stage);
     yaml_condition(&t, s);
-    ldm_status st = t.s ? ldm_write_file(path, t.s, t.len) : ldm_fail(LDM_ERR_NOMEM, "%s: host memory is not there", path);
+    ldm_status st =
+        t.s ? ldm_write_file(path, t.s, t.len) : ldm_fail(LDM_ERR_NOMEM, "%s: host memory is not there", path);
     ldm_text_free(&t);
     return st;
 }
 
-static void json_blocks(ldm_text *t, const char *key, int levels, const bool *attends, bool backwards, const char *with, const char *without) {
+static void json_blocks(ldm_text *t, const char *key, int levels, const bool *attends, bool backwards, const char *with,
+                        const char *without) {
     ldm_text_add(t, "  \"%s\": [", key);
-    for (int i = 0; i < levels; i++) ldm_text_add(t, "%s\"%s\"", i ? ", " : "", attends[backwards ? levels - 1 - i : i] ? with : without);
+    for (int i = 0; i < levels; i++)
+        ldm_text_add(t, "%s\"%s\"", i ? ", " : "", attends[backwards ? levels - 1 - i : i] ? with : without);
     ldm_text_add(t, "],\n");
 }
 
 /* The width of all heads of an unconditional UNet; 0 if there are several. Its middle attends too. */
 static int head_width(const ldm_unet_config *u) {
-    const int last = u->channel_mult[u->levels - 1] * u->model_channels, width = u->num_head_channels ? u->num_head_channels : last / u->num_heads;
+    const int last = u->channel_mult[u->levels - 1] * u->model_channels,
+              width = u->num_head_channels ? u->num_head_channels : last / u->num_heads;
     for (int l = 0; l < u->levels && !u->num_head_channels; l++)
         for (int i = 0; i < u->attentions; i++)
-            if (u->attention_resolutions[i] == 1 << l && u->channel_mult[l] * u->model_channels / u->num_heads != width) return 0;
+            if (u->attention_resolutions[i] == 1 << l && u->channel_mult[l] * u->model_channels / u->num_heads != width)
+                return 0;
     return width;
 }
 
@@ -362,32 +418,43 @@ static void json_unet(ldm_text *t, const ldm_system *s) {
     bool attends[LDM_MAX_LEVELS] = {false};
     for (int l = 0; l < u->levels; l++)
         for (int i = 0; i < u->attentions; i++) attends[l] = attends[l] || u->attention_resolutions[i] == 1 << l;
-    ldm_text_add(t, "{\n  \"_class_name\": \"%s\",\n  \"act_fn\": \"silu\",\n  \"block_out_channels\": ", cross ? "UNet2DConditionModel" : "UNet2DModel");
+    ldm_text_add(t, "{\n  \"_class_name\": \"%s\",\n  \"act_fn\": \"silu\",\n  \"block_out_channels\": ",
+                 cross ? "UNet2DConditionModel" : "UNet2DModel");
     list(t, u->channel_mult, u->levels, u->model_channels);
     ldm_text_add(t, ",\n");
-    json_blocks(t, "down_block_types", u->levels, attends, false, cross ? "CrossAttnDownBlock2D" : "AttnDownBlock2D", "DownBlock2D");
-    json_blocks(t, "up_block_types", u->levels, attends, true, cross ? "CrossAttnUpBlock2D" : "AttnUpBlock2D", "UpBlock2D");
+    json_blocks(t, "down_block_types", u->levels, attends, false, cross ? "CrossAttnDownBlock2D" : "AttnDownBlock2D",
+                "DownBlock2D");
+    json_blocks(t, "up_block_types", u->levels, attends, true, cross ? "CrossAttnUpBlock2D" : "AttnUpBlock2D",
+                "UpBlock2D");
     if (cross) { /* the number of heads, whatever it is called */
         ldm_text_add(t, "  \"attention_head_dim\": ");
         if (u->num_heads) ldm_text_add(t, "%d", u->num_heads);
         else {
             int heads[LDM_MAX_LEVELS];
-            for (int l = 0; l < u->levels; l++) heads[l] = u->channel_mult[l] * u->model_channels / u->num_head_channels;
+            for (int l = 0; l < u->levels; l++)
+                heads[l] = u->channel_mult[l] * u->model_channels / u->num_head_channels;
             list(t, heads, u->levels, 1);
         }
-        ldm_text_add(t, ",\n  \"cross_attention_dim\": %d,\n  \"transformer_layers_per_block\": %d,\n  \"use_linear_projection\": %s,\n", u->context_dim, u->transformer_depth,
-                     truth(u->use_linear_in_transformer));
+        ldm_text_add(t,
+                     ",\n  \"cross_attention_dim\": %d,\n  \"transformer_layers_per_block\": %d,\n  "
+                     "\"use_linear_projection\": %s,\n",
+                     u->context_dim, u->transformer_depth, truth(u->use_linear_in_transformer));
         ldm_text_add(t, "  \"only_cross_attention\": ");
-        for (int l = 0; u->disabled && l < u->levels; l++) ldm_text_add(t, "%s%s", l ? ", " : "[", truth(u->disable_self_attentions[l]));
-        ldm_text_add(t, u->disabled ? "],\n" : "false,\n");
+        for (int l = 0; l < u->levels; l++)
+            ldm_text_add(t, "%s%s", l ? ", " : "[", truth(u->disable_self_attentions[l]));
+        ldm_text_add(t, "],\n");
         if (u->time_cond_proj_dim) ldm_text_add(t, "  \"time_cond_proj_dim\": %d,\n", u->time_cond_proj_dim);
     } else {
         ldm_text_add(t, "  \"attention_head_dim\": %d,\n", head_width(u));
     }
     if (u->num_classes) ldm_text_add(t, "  \"num_class_embeds\": %d,\n", u->num_classes);
-    ldm_text_add(t, "  \"downsample_padding\": 1,\n  \"flip_sin_to_cos\": true,\n  \"freq_shift\": 0,\n  \"in_channels\": %d,\n  \"layers_per_block\": %d,\n", u->in_channels,
-                 u->num_res_blocks);
-    ldm_text_add(t, "  \"norm_eps\": 1e-05,\n  \"norm_num_groups\": 32,\n  \"out_channels\": %d,\n  \"sample_size\": %d\n}\n", u->out_channels, s->config.latent);
+    ldm_text_add(t,
+                 "  \"downsample_padding\": 1,\n  \"flip_sin_to_cos\": true,\n  \"freq_shift\": 0,\n  \"in_channels\": "
+                 "%d,\n  \"layers_per_block\": %d,\n",
+                 u->in_channels, u->num_res_blocks);
+    ldm_text_add(
+        t, "  \"norm_eps\": 1e-05,\n  \"norm_num_groups\": 32,\n  \"out_channels\": %d,\n  \"sample_size\": %d\n}\n",
+        u->out_channels, s->config.latent);
 }
 
 static void json_stage(ldm_text *t, const ldm_system *s) {
@@ -396,37 +463,49 @@ static void json_stage(ldm_text *t, const ldm_system *s) {
     bool attends[LDM_MAX_LEVELS] = {false};
     for (int l = 0; l < c->levels; l++)
         for (int i = 0; i < c->attentions; i++) attends[l] = attends[l] || c->attn_resolutions[i] == 256 >> l;
-    ldm_text_add(t, "{\n  \"_class_name\": \"%s\",\n  \"act_fn\": \"silu\",\n  \"block_out_channels\": ", vq ? "VQModel" : "AutoencoderKL");
+    ldm_text_add(t, "{\n  \"_class_name\": \"%s\",\n  \"act_fn\": \"silu\",\n  \"block_out_channels\": ",
+                 vq ? "VQModel" : "AutoencoderKL");
     list(t, c->ch_mult, c->levels, c->ch);
     ldm_text_add(t, ",\n");
     json_blocks(t, "down_block_types", c->levels, attends, false, "AttnDownEncoderBlock2D", "DownEncoderBlock2D");
     json_blocks(t, "up_block_types", c->levels, attends, true, "AttnUpDecoderBlock2D", "UpDecoderBlock2D");
     if (vq) ldm_text_add(t, "  \"num_vq_embeddings\": %d,\n  \"vq_embed_dim\": %d,\n", c->n_embed, c->embed_dim);
-    ldm_text_add(t, "  \"in_channels\": 3,\n  \"latent_channels\": %d,\n  \"layers_per_block\": %d,\n  \"mid_block_add_attention\": %s,\n  \"norm_num_groups\": 32,\n", c->z_channels,
-                 c->num_res_blocks, truth(!c->attn_none));
-    ldm_text_add(t, "  \"out_channels\": 3,\n  \"sample_size\": %d,\n  \"scaling_factor\": %.17g\n}\n", s->config.latent * ldm_stage_factor(c), s->config.scale_factor);
+    ldm_text_add(t,
+                 "  \"in_channels\": 3,\n  \"latent_channels\": %d,\n  \"layers_per_block\": %d,\n  "
+                 "\"mid_block_add_attention\": %s,\n  \"norm_num_groups\": 32,\n",
+                 c->z_channels, c->num_res_blocks, truth(!c->attn_none));
+    ldm_text_add(t, "  \"out_channels\": 3,\n  \"sample_size\": %d,\n  \"scaling_factor\": %.17g\n}\n",
+                 s->config.latent * ldm_stage_factor(c), s->config.scale_factor);
 }
 
 static void json_text(ldm_text *t, const ldm_text_config *c) {
     if (c->kind == LDM_TEXT_BERT)
         ldm_text_add(t,
-                     "{\n  \"architectures\": [\"LDMBertModel\"],\n  \"model_type\": \"ldmbert\",\n  \"activation_function\": \"gelu\",\n  \"d_model\": %d,\n"
-                     "  \"encoder_attention_heads\": %d,\n  \"encoder_ffn_dim\": %d,\n  \"encoder_layers\": %d,\n  \"num_hidden_layers\": %d,\n  \"head_dim\": %d,\n"
+                     "{\n  \"architectures\": [\"LDMBertModel\"],\n  \"model_type\": \"ldmbert\",\n  "
+                     "\"activation_function\": \"gelu\",\n  \"d_model\": %d,\n"
+                     "  \"encoder_attention_heads\": %d,\n  \"encoder_ffn_dim\": %d,\n  \"encoder_layers\": %d,\n  "
+                     "\"num_hidden_layers\": %d,\n  \"head_dim\": %d,\n"
                      "  \"max_position_embeddings\": %d,\n  \"pad_token_id\": 0,\n  \"vocab_size\": %d\n}\n",
                      c->width, c->heads, c->hidden, c->layers, c->layers, c->head_width, c->length, c->vocab);
     else
         ldm_text_add(t,
-                     "{\n  \"architectures\": [\"CLIPTextModel\"],\n  \"model_type\": \"clip_text_model\",\n  \"hidden_act\": \"%s\",\n  \"hidden_size\": %d,\n"
-                     "  \"intermediate_size\": %d,\n  \"layer_norm_eps\": 1e-05,\n  \"max_position_embeddings\": %d,\n  \"num_attention_heads\": %d,\n"
-                     "  \"num_hidden_layers\": %d,\n  \"bos_token_id\": 49406,\n  \"eos_token_id\": 49407,\n  \"pad_token_id\": 1,\n  \"vocab_size\": %d\n}\n",
-                     c->quick_gelu ? "quick_gelu" : "gelu", c->width, c->hidden, c->length, c->heads, c->layers, c->vocab);
+                     "{\n  \"architectures\": [\"CLIPTextModel\"],\n  \"model_type\": \"clip_text_model\",\n  "
+                     "\"hidden_act\": \"%s\",\n  \"hidden_size\": %d,\n"
+                     "  \"intermediate_size\": %d,\n  \"layer_norm_eps\": 1e-05,\n  \"max_position_embeddings\": %d,\n "
+                     " \"num_attention_heads\": %d,\n"
+                     "  \"num_hidden_layers\": %d,\n  \"bos_token_id\": 49406,\n  \"eos_token_id\": 49407,\n  "
+                     "\"pad_token_id\": 1,\n  \"vocab_size\": %d\n}\n",
+                     c->quick_gelu ? "quick_gelu" : "gelu", c->width, c->hidden, c->length, c->heads, c->layers,
+                     c->vocab);
 }
 
 static void json_scheduler(ldm_text *t, const ldm_system *s) {
     static const char *const predictions[] = {"epsilon", "v_prediction", "sample"};
     ldm_text_add(t,
-                 "{\n  \"_class_name\": \"DDIMScheduler\",\n  \"beta_start\": %.17g,\n  \"beta_end\": %.17g,\n  \"beta_schedule\": \"scaled_linear\",\n"
-                 "  \"clip_sample\": false,\n  \"num_train_timesteps\": 1000,\n  \"prediction_type\": \"%s\",\n  \"set_alpha_to_one\": false,\n"
+                 "{\n  \"_class_name\": \"DDIMScheduler\",\n  \"beta_start\": %.17g,\n  \"beta_end\": %.17g,\n  "
+                 "\"beta_schedule\": \"scaled_linear\",\n"
+                 "  \"clip_sample\": false,\n  \"num_train_timesteps\": 1000,\n  \"prediction_type\": \"%s\",\n  "
+                 "\"set_alpha_to_one\": false,\n"
                  "  \"steps_offset\": 1,\n  \"timestep_spacing\": \"leading\"\n}\n",
                  s->config.linear_start, s->config.linear_end, predictions[s->config.prediction]);
 }
@@ -460,28 +539,38 @@ static void remove_folder(const char *path, int depth) {
     rmdir(path);
 }
 
+static ldm_status copy_text(const char *from, const char *to) {
+    char *data = NULL;
+    size_t size;
+    ldm_status st = ldm_read_file(from, 64 << 20, &data, &size);
+    if (!st) st = ldm_write_file(to, data, size);
+    free(data);
+    return st;
+}
+
 static ldm_status copy_tokenizer(const char *from, const char *folder) {
-    static const char *const names[] = {"vocab.json", "merges.txt", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
+    static const char *const names[] = {"vocab.json",
+                                        "merges.txt",
+                                        "vocab.txt",
+                                        "tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json"};
     char path[4400], to[4400];
     ldm_status st = LDM_OK;
     snprintf(to, sizeof to, "%s/tokenizer", folder);
     TRY(make_folder(to));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *data = NULL;
-        size_t size;
         snprintf(path, sizeof path, "%s/%s", from, names[i]);
-        if (!ldm_is_file(path)) continue;
-        TRY(ldm_read_file(path, 64 << 20, &data, &size));
         snprintf(to, sizeof to, "%s/tokenizer/%s", folder, names[i]);
-        st = ldm_write_file(to, data, size);
-        free(data);
-        if (st) goto done;
+        if (ldm_is_file(path)) TRY(copy_text(path, to));
     }
 done:
     return st;
 }
 
-static ldm_status write_model(ldm_system *s, const char *folder, const char *part, const char *file, int parts, int dtype, void (*config)(ldm_text *, const ldm_system *)) {
+static ldm_status write_model(ldm_system *s, const char *folder, const char *part, const char *file, int parts,
+                              int dtype, void (*config)(ldm_text *, const ldm_system *)) {
     char path[4400];
     ldm_text t = {0};
     ldm_status st = LDM_OK;
@@ -515,9 +604,12 @@ static ldm_status fill_folder(ldm_system *s, int dtype, const char *folder) {
     ldm_status st = LDM_OK;
     if (s->task == LDM_TASK_UNCONDITIONAL || s->task == LDM_TASK_SUPER_RESOLUTION) stage_name = "vqvae";
     TRY(write_model(s, folder, "unet", weights, 1 << LDM_PART_UNET, dtype, json_unet));
-    if (stage) TRY(write_model(s, folder, stage_name, weights, 1 << LDM_PART_ENCODER | 1 << LDM_PART_DECODER, dtype, json_stage));
+    if (stage)
+        TRY(write_model(s, folder, stage_name, weights, 1 << LDM_PART_ENCODER | 1 << LDM_PART_DECODER, dtype,
+                        json_stage));
     if (s->has[LDM_PART_TEXT])
-        TRY(write_model(s, folder, bert ? "bert" : "text_encoder", "model.safetensors", 1 << LDM_PART_TEXT, dtype, json_text_of));
+        TRY(write_model(s, folder, bert ? "bert" : "text_encoder", "model.safetensors", 1 << LDM_PART_TEXT, dtype,
+                        json_text_of));
     if (s->tokenizer) TRY(copy_tokenizer(s->tokenizer, folder));
     snprintf(path, sizeof path, "%s/scheduler", folder);
     TRY(make_folder(path));
@@ -525,9 +617,16 @@ static ldm_status fill_folder(ldm_system *s, int dtype, const char *folder) {
     TRY(put_text(folder, "scheduler", "scheduler_config.json", &t));
     ldm_text_add(&t, "{\n  \"_class_name\": \"%s\",\n  \"scheduler\": [\"diffusers\", \"DDIMScheduler\"],\n", pipeline);
     if (stage) ldm_text_add(&t, "  \"%s\": [\"diffusers\", \"%s\"],\n", stage_name, vq ? "VQModel" : "AutoencoderKL");
-    if (bert) ldm_text_add(&t, "  \"bert\": [\"latent_diffusion\", \"LDMBertModel\"],\n  \"tokenizer\": [\"transformers\", \"BertTokenizer\"],\n");
-    else if (s->has[LDM_PART_TEXT]) ldm_text_add(&t, "  \"text_encoder\": [\"transformers\", \"CLIPTextModel\"],\n  \"tokenizer\": [\"transformers\", \"CLIPTokenizer\"],\n");
-    ldm_text_add(&t, "  \"unet\": [\"diffusers\", \"%s\"]\n}\n", s->config.unet.use_spatial_transformer ? "UNet2DConditionModel" : "UNet2DModel");
+    else
+        ldm_text_add(&t, "  \"_scale_factor\": %.17g,\n", s->config.scale_factor); /* which the autoencoder would say */
+    if (bert)
+        ldm_text_add(&t, "  \"bert\": [\"latent_diffusion\", \"LDMBertModel\"],\n  \"tokenizer\": [\"transformers\", "
+                         "\"BertTokenizer\"],\n");
+    else if (s->has[LDM_PART_TEXT])
+        ldm_text_add(&t, "  \"text_encoder\": [\"transformers\", \"CLIPTextModel\"],\n  \"tokenizer\": "
+                         "[\"transformers\", \"CLIPTokenizer\"],\n");
+    ldm_text_add(&t, "  \"unet\": [\"diffusers\", \"%s\"]\n}\n",
+                 s->config.unet.use_spatial_transformer ? "UNet2DConditionModel" : "UNet2DModel");
     TRY(put_text(folder, "", "model_index.json", &t));
 done:
     ldm_text_free(&t);
@@ -537,13 +636,13 @@ done:
 /* What has no place in a diffusers folder, said before anything is written. */
 static ldm_status refuse(const ldm_system *s) {
     const ldm_unet_config *u = &s->config.unet;
-    const char *what = u->resblock_updown                                ? "resblock_updown (residual blocks that resample)"
-                       : u->use_scale_shift_norm                         ? "use_scale_shift_norm"
+    const char *what = u->resblock_updown        ? "resblock_updown (residual blocks that resample)"
+                       : u->use_scale_shift_norm ? "use_scale_shift_norm"
                        : s->config.n_classes && s->has[LDM_PART_CONDITION] ? "its class embedder"
-                       : s->config.labels                                ? "its rescaler of label maps"
-                       : s->stage.kind == LDM_STAGE_TAESD && s->files->said.stage_known ? "a tiny autoencoder as its first stage"
-                                                                         : NULL;
-    if (!u->use_spatial_transformer && !head_width(u)) what = "attention of a number of heads without a context (diffusers knows widths)";
+                       : s->config.labels                                  ? "its rescaler of label maps"
+                                                                           : NULL;
+    if (!what && !u->use_spatial_transformer && !head_width(u))
+        what = "attention of a number of heads without a context (diffusers knows widths)";
     if (!what) return LDM_OK;
     return ldm_fail(LDM_ERR_UNSUPPORTED, "%s: %s has no place in diffusers' layout: %s", s->path, s->config.name, what);
 }
@@ -584,12 +683,16 @@ ldm_status ldm_convert(ldm_system *s, const ldm_convert_options *o, const char *
     const size_t n = strlen(out);
     if (f->synthetic) return ldm_fail(LDM_ERR_ARG, "convert: there are no files to convert");
     for (int i = 0; i < LDM_PARTS; i++) parts |= s->has[i] << i;
-    if (from == to && f->sets == 1 && f->set[0]->count == 1) return copy_file(f->set[0]->ckpt[0], s->config.ema, o->dtype, out);
+    const char *dot = strrchr(out, '.'), *slash = strrchr(out, '/');
+    snprintf(yaml, sizeof yaml, "%.*s.yaml", dot && (!slash || dot > slash) ? (int)(dot - out) : (int)n, out);
+    if (from == to && f->sets == 1 && f->set[0]->count == 1) {
+        const bool said = f->said_by && f->said.condition_known; /* a .yaml, which goes with the file */
+        st = copy_file(f->set[0]->ckpt[0], s->config.ema, o->dtype, out);
+        return st || !said ? st : copy_text(f->said_by, yaml);
+    }
     if (s->task == LDM_TASK_NONE) return write_file(s, parts, to, o->dtype, out); /* a part alone */
     if (to == LDM_DIFFUSERS) return to_folder(s, o->dtype, out);
     parts &= ~(1 << LDM_PART_TINY_ENCODER | 1 << LDM_PART_TINY_DECODER); /* a CompVis file has no place for them */
-    if ((st = write_file(s, parts, LDM_COMPVIS, o->dtype, out)) || !s->config.stage) return st;
-    const char *dot = strrchr(out, '.'), *slash = strrchr(out, '/');
-    snprintf(yaml, sizeof yaml, "%.*s.yaml", dot && (!slash || dot > slash) ? (int)(dot - out) : (int)n, out);
+    if ((st = write_file(s, parts, LDM_COMPVIS, o->dtype, out))) return st;
     return write_yaml(s, yaml);
 }

@@ -225,7 +225,7 @@ ldm_status ldm_infer_text(const ldm_place *at, ldm_text_config *out) {
                                         "model.transformer.resblocks.%d.ln_1.weight",
                                         "model.transformer.resblocks.0.mlp.c_fc.weight", 1}};
     static const int order[] = {LDM_TEXT_BERT, LDM_TEXT_CLIP, LDM_TEXT_OPENCLIP};
-    char text[160], name[LDM_ORIGIN_NAME];
+    char text[240], name[LDM_ORIGIN_NAME];
     int kind = -1, layers = 0;
     for (int i = 0; i < 3 && kind < 0; i++)
         if (T("%s", kinds[order[i]].tokens)) kind = order[i];
@@ -246,6 +246,9 @@ ldm_status ldm_infer_text(const ldm_place *at, ldm_text_config *out) {
                                 : "openclip",
         dim(tokens, 0), width, layers, length,
         dim(T("%s", kinds[kind == LDM_TEXT_OPENCLIP && at->layout == LDM_DIFFUSERS ? LDM_TEXT_CLIP : kind].hidden), 0));
+    /* heads of 64 in all that were released; one head where that cannot be */
+    if (kind != LDM_TEXT_BERT && width % 64)
+        snprintf(text + strlen(text), sizeof text - strlen(text), " heads=1 head_width=%d", width);
     ldm_status st = ldm_prefix(ldm_text_config_parse(text, out), "%s", at->files->path);
     /* OpenCLIP-H without the last of its 24 layers, which nobody reads */
     if (!st && kind == LDM_TEXT_OPENCLIP && layers == 23) out->skip = 1;

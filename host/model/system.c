@@ -155,6 +155,11 @@ static ldm_status open_folder(ldm_system *s, const char *folder) {
         if (!take(s, files, known[i].parts)) TRY(unknown(files, known[i].name));
         TRY(read_part_config(s, path));
     }
+    if (!s->files->said.scale && ldm_tree_at(t.root, "_scale_factor")) { /* ours, of a folder without an autoencoder */
+        TRY(ldm_tree_number(&t, t.root, "_scale_factor", &s->files->said.config.scale_factor));
+        if (!(s->files->said.config.scale_factor > 0)) TRY(BAD("%s: _scale_factor is not above 0", path));
+        s->files->said.scale = true;
+    }
     snprintf(path, sizeof path, "%s/scheduler/scheduler_config.json", folder);
     if (ldm_is_file(path)) TRY(read_scheduler(s, path));
     snprintf(path, sizeof path, "%s/tokenizer", folder);
@@ -306,9 +311,10 @@ static ldm_status resolve_text(ldm_system *s) {
         /* heads and the like are in no shape; of CLIP the authors' files say only which, not how large */
         const bool sized = f->said.text_known && (!f->said.condition_known || said->kind == LDM_TEXT_BERT);
         if ((f->said.text_known && said->kind != seen.kind) ||
-            (sized && (said->width != seen.width || said->vocab != seen.vocab || said->length != seen.length || said->layers != seen.layers)))
-            TRY(BAD("%s: describes another text encoder (%d layers of %d) than the weights are (%d layers of %d)", f->said_by,
-                    said->layers, said->width, seen.layers, seen.width));
+            (sized && (said->width != seen.width || said->vocab != seen.vocab || said->length != seen.length ||
+                       said->layers != seen.layers)))
+            TRY(BAD("%s: describes another text encoder (%d layers of %d) than the weights are (%d layers of %d)",
+                    f->said_by, said->layers, said->width, seen.layers, seen.width));
         if (sized) s->text = *said;
         else if (f->said.text_known && said->skip < seen.skip) s->text.skip = said->skip;
     } else if (f->said.text_known) {
@@ -603,7 +609,8 @@ static ldm_status resolve_scale(ldm_system *s, bool tiny_is_stage, bool tiny_bes
         if (!(v > 0) || !isfinite(v)) return BAD("%s: scale_factor is %g, wanted above 0", s->path, (double)v);
         s->config.scale_factor = v, sure = LDM_SURE_FILE, why = "a buffer of the file";
     } else if (d->scale) {
-        s->config.scale_factor = d->config.scale_factor, sure = LDM_SURE_FILE, why = s->files->said_by;
+        s->config.scale_factor = d->config.scale_factor, sure = LDM_SURE_FILE;
+        why = s->files->folder ? "the folder's autoencoder" : s->files->said_by;
         if (s->config.scale_by_std && s->files->sets)
             return BAD("%s: no number called scale_factor; the model is trained with one of its own (scale_by_std)",
                        s->path);
