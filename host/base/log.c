@@ -56,6 +56,7 @@ void ldm_catch_signals(void) {
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is a write that fails */
 }
 
 ldm_status ldm_check_interrupt(void) {

@@ -619,12 +619,10 @@ static ldm_status fill_folder(ldm_system *s, int dtype, const char *folder) {
     if (stage) ldm_text_add(&t, "  \"%s\": [\"diffusers\", \"%s\"],\n", stage_name, vq ? "VQModel" : "AutoencoderKL");
     else
         ldm_text_add(&t, "  \"_scale_factor\": %.17g,\n", s->config.scale_factor); /* which the autoencoder would say */
-    if (bert)
-        ldm_text_add(&t, "  \"bert\": [\"latent_diffusion\", \"LDMBertModel\"],\n  \"tokenizer\": [\"transformers\", "
-                         "\"BertTokenizer\"],\n");
-    else if (s->has[LDM_PART_TEXT])
-        ldm_text_add(&t, "  \"text_encoder\": [\"transformers\", \"CLIPTextModel\"],\n  \"tokenizer\": "
-                         "[\"transformers\", \"CLIPTokenizer\"],\n");
+    if (bert) ldm_text_add(&t, "  \"bert\": [\"latent_diffusion\", \"LDMBertModel\"],\n");
+    else if (s->has[LDM_PART_TEXT]) ldm_text_add(&t, "  \"text_encoder\": [\"transformers\", \"CLIPTextModel\"],\n");
+    if (s->tokenizer)
+        ldm_text_add(&t, "  \"tokenizer\": [\"transformers\", \"%s\"],\n", bert ? "BertTokenizer" : "CLIPTokenizer");
     ldm_text_add(&t, "  \"unet\": [\"diffusers\", \"%s\"]\n}\n",
                  s->config.unet.use_spatial_transformer ? "UNet2DConditionModel" : "UNet2DModel");
     TRY(put_text(folder, "", "model_index.json", &t));
