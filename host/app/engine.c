@@ -1,5 +1,6 @@
 /* engine.c -- see engine.h. */
 #include "app/engine.h"
+#include "plan/budget.h"
 #include <string.h>
 
 static void unlist(app_pool *pool, const app_engine *e) {
@@ -40,6 +41,31 @@ static void make_room(app_pool *pool, size_t need) {
     }
 }
 
+/* What is running keeps its memory. */
+static size_t held_bytes(const app_pool *pool) {
+    ldm_memory m;
+    const app_engine *e = pool->held;
+    return e && e->exec && !ldm_exec_memory(e->plan, ldm_cl_device(pool->cl), &e->source, &m) ? ldm_memory_bytes(&m) : 0;
+}
+
+ldm_status app_engine_probe(app_pool *pool, ldm_plan *plan, size_t budget, size_t *bytes, bool *in_groups) {
+    const ldm_device *d = ldm_cl_device(pool->cl);
+    ldm_binding *binding = NULL;
+    ldm_source source;
+    ldm_memory m = {0};
+    ldm_status st = ldm_system_source(pool->system, plan, &binding, &source);
+    bool repeats = false;
+    plan->as_given = d->low_memory;
+    if (!st && app_fuses()) st = ldm_plan_fuse(plan);
+    for (int i = 0; i < plan->steps; i++) repeats = repeats || plan->step[i].segment > 0;
+    if (!st) st = ldm_plan_fit(plan, d, &source, budget, repeats, &m);
+    if (st == LDM_ERR_NOMEM) st = LDM_OK, m = (ldm_memory){0};
+    *bytes = ldm_memory_bytes(&m), *in_groups = m.groups > 0;
+    ldm_binding_destroy(binding);
+    ldm_plan_destroy(plan);
+    return st;
+}
+
 ldm_status app_engine_make(app_pool *pool, app_engine *e, const char *what, ldm_plan *plan) {
     ldm_status st = LDM_OK;
     const ldm_device *d = ldm_cl_device(pool->cl);
@@ -49,7 +75,8 @@ ldm_status app_engine_make(app_pool *pool, app_engine *e, const char *what, ldm_
     app_network net = {.plan = plan};
     TRY(ldm_system_source(pool->system, plan, &e->binding, &e->source));
     net.source = e->source;
-    TRY(app_network_finish(&net, d));
+    const size_t held = held_bytes(pool);
+    TRY(app_network_fit(&net, d, d->global_bytes > held ? d->global_bytes - held : 0));
     TRY(ldm_exec_memory(plan, d, &e->source, &m));
     make_room(pool, m.weights + m.activations + m.scratch);
     TRY(app_exec_create(&net, pool->cl, what, NULL, &e->exec));

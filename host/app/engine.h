@@ -28,6 +28,9 @@ typedef struct app_pool {
  * are dropped, longest unused first, as far as the device's memory asks for it. LDM_ERR_NOMEM with what the plan needs if it
  * does not fit alone. */
 ldm_status app_engine_make(app_pool *pool, app_engine *e, const char *what, ldm_plan *plan);
+/* What `plan`, which it takes, would need on the device within `budget` bytes: *in_groups of weights that come and go; *bytes 0
+ * if it cannot be had so small. */
+ldm_status app_engine_probe(app_pool *pool, ldm_plan *plan, size_t budget, size_t *bytes, bool *in_groups);
 void app_engine_use(app_pool *pool, app_engine *e); /* it was used just now */
 void app_engine_drop(app_pool *pool, app_engine *e); /* frees what it has; it can be made again */
 void app_pool_drop(app_pool *pool);                  /* all of them */

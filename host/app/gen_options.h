@@ -27,7 +27,7 @@ typedef struct app_gen_options {
     /* how many, and where to */
     int batch, at_once, count, first, json, verbose; /* first: number of the first picture */
     char *output, *out_dir, *save_latent;
-    int vae_tiling;
+    int vae_tiling, in_turn;
     char *vae_tile_size;
     char *preview, *preview_path;
     int preview_interval;

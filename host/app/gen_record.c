@@ -92,6 +92,9 @@ static ldm_status arguments(const app_record *r, const app_picture *m, char **ou
     snprintf(seed, sizeof seed, "%lld", (long long)m->seed);
     add(&l, "--seed", seed);
     add(&l, "--rng", g->rng);
+    add_flag(&l, "--in-turn", r->in_turn);
+    add_flag(&l, "--vae-tiling", g->vae_tiling);
+    if (g->vae_tiling) add(&l, "--vae-tile-size", g->vae_tile_size);
     if (g->at_once > 1) add_number(&l, "--at-once", g->at_once);
     ldm_dtype dtype, wdtype;
     if (!l.st && !(l.st = app_storage(&dtype, &wdtype))) {

@@ -13,6 +13,7 @@ typedef struct app_record {
     const ldm_device *device;
     const ldm_sampler *sampler;
     const ldm_sampler_options *options;
+    bool in_turn; /* guidance is two batches of one */
     char model[LDM_SHA256_HEX]; /* "" for synthetic weights */
 } app_record;
 

@@ -301,6 +301,7 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     ldm_schedule schedule;
     bool has_schedule = false;
     app_pipeline_options o = {0};
+    app_tiling tiling;
     int64_t h, w;
     int c;
     TRY(find_files(g));
@@ -320,6 +321,10 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     o.cfg_scale = g->cfg_scale, o.cfg_rescale = g->cfg_rescale;
     o.clip_skip = g->clip_skip == APP_UNSET ? 0 : g->clip_skip;
     o.w = g->width, o.h = g->height, o.at_once = g->at_once;
+    o.in_turn = g->in_turn;
+    if (g->vae_tile_size && !g->vae_tiling) TRY(ldm_fail(LDM_ERR_ARG, "--vae-tile-size goes with --vae-tiling"));
+    TRY(app_parse_tiling(g->vae_tile_size, &tiling));
+    o.tiling = g->vae_tiling ? &tiling : NULL;
     o.keeps_x0 = j.preview.kind != APP_PREVIEW_NONE;
     app_inputs_give(&j.in, g, j.system, &o);
     say_of_seeds(g, j.system);
@@ -328,6 +333,7 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     o.cl = j.cl;
     TRY(app_pipeline_open(&o, &j.pipeline));
     TRY(app_record_begin(g, j.system, ldm_cl_device(j.cl), &j.record));
+    j.record.in_turn = app_pipeline_in_turn(j.pipeline);
     j.record.sampler = app_pipeline_sampler(j.pipeline), j.record.options = &o.sampler;
     if (was) app_record_differences(&j.record, was);
     if (j.record.sampler->steps != g->steps && !o.sampler.img2img)

@@ -211,6 +211,10 @@ static void note_storage(const ldm_plan *p) {
 }
 
 ldm_status app_network_finish(app_network *net, const ldm_device *d) {
+    return app_network_fit(net, d, d ? d->global_bytes : SIZE_MAX);
+}
+
+ldm_status app_network_fit(app_network *net, const ldm_device *d, size_t budget) {
     ldm_plan *p = net->plan;
     ldm_memory m;
     p->as_given = d && d->low_memory;
@@ -220,7 +224,7 @@ ldm_status app_network_finish(app_network *net, const ldm_device *d) {
     if (!d) return ldm_plan_finish(p, SIZE_MAX / 4, 64);
     bool repeats = net->part == APP_UNET && net->unet.model_channels > 0;
     for (int i = 0; i < p->steps; i++) repeats = repeats || p->step[i].segment > 0;
-    st = ldm_plan_fit(p, d, net->source.load ? &net->source : NULL, d->global_bytes, repeats, &m);
+    st = ldm_plan_fit(p, d, net->source.load ? &net->source : NULL, budget, repeats, &m);
     if (!st && m.striped)
         ldm_note("%d steps are made in strips, the same bits: their maps, %.1f MiB at most, lie in host memory", m.striped,
                  (double)m.host / 0x1p20);

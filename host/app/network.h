@@ -58,6 +58,8 @@ bool app_fuses(void); /* not --no-fuse */
 /* Fuses the plan unless --no-fuse was given, and lays out its memory for a device, within what that may use (budget.h), or
  * for the references (NULL). Says what had to be done for it. */
 ldm_status app_network_finish(app_network *net, const ldm_device *d);
+/* The same in so many bytes of the device. */
+ldm_status app_network_fit(app_network *net, const ldm_device *d, size_t budget);
 /* A plan with its weights on the device, ready to run. Prints the memory plan as a note. */
 ldm_status app_network_exec(app_network *net, ldm_cl *cl, const char *impl, ldm_exec **out);
 /* The second half of it, for a plan that is finished; `what` [opt] begins the note. */

@@ -3,6 +3,7 @@
 #include "app/condition.h"
 #include "app/gen_options.h"
 #include "app/latent.h"
+#include "plan/budget.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,7 +113,9 @@ static ldm_status plan_part(app_pipeline *p, part which, ldm_plan **out) {
         ldm_tensor x = ldm_plan_input(plan, "in", LDM_F32, ldm_shape_of(4, (int64_t)1, p->lh, p->lw, (int64_t)s->config.labels));
         y = ldm_rescaler_emit(plan, 0, (int)p->loop.concat, ldm_plan_cast(plan, x, plan->dtype));
     } else {
-        ldm_tensor z = ldm_plan_input(plan, "in", LDM_F32, ldm_shape_of(4, (int64_t)1, p->lh, p->lw, (int64_t)p->channels));
+        int64_t h = p->lh, w = p->lw;
+        if (which == DECODER && p->o.tiling) app_tile_size(p->o.tiling, p->lh, p->lw, &h, &w);
+        ldm_tensor z = ldm_plan_input(plan, "in", LDM_F32, ldm_shape_of(4, (int64_t)1, h, w, (int64_t)p->channels));
         y = ldm_stage_emit_decoder(plan, stage, ldm_plan_cast(plan, z, plan->dtype));
     }
     app_plan_output(plan, y);
@@ -165,6 +168,26 @@ ldm_status app_pipeline_encode(app_pipeline *p, const float *map, float **moment
     return st;
 }
 
+/* One tile of a latent through the decoder. */
+static ldm_status decode_tile(void *user, const float *z, float *map) {
+    int64_t count;
+    float *y = NULL;
+    ldm_status st = run_part(user, DECODER, z, &y, &count);
+    if (!st) memcpy(map, y, (size_t)count * sizeof *map);
+    free(y);
+    return st;
+}
+
+static ldm_status decode_in_tiles(app_pipeline *p, const float *z, float **map) {
+    int f = ldm_stage_factor(&p->s->stage);
+    float *whole = NULL;
+    ldm_status st = ldm_alloc((size_t)(p->lh * p->lw * f * f * 3) * sizeof *whole, (void **)&whole);
+    if (!st) st = app_decode_tiles(p->o.tiling, z, p->lh, p->lw, p->channels, f, decode_tile, p, whole);
+    if (st) free(whole);
+    else *map = whole;
+    return st;
+}
+
 ldm_status app_pipeline_decode_map(app_pipeline *p, bool tiny, const float *latent, float **map) {
     int64_t count = p->lh * p->lw * p->channels;
     double scale = tiny ? p->s->tiny_scale : p->s->stage_scale;
@@ -172,7 +195,7 @@ ldm_status app_pipeline_decode_map(app_pipeline *p, bool tiny, const float *late
     ldm_status st = ldm_alloc((size_t)count * sizeof *z, (void **)&z);
     if (st) return st;
     for (int64_t i = 0; i < count; i++) z[i] = latent[i] / (float)scale;
-    st = run_part(p, tiny ? TINY : DECODER, z, map, &count);
+    st = p->o.tiling && !tiny ? decode_in_tiles(p, z, map) : run_part(p, tiny ? TINY : DECODER, z, map, &count);
     free(z);
     return st;
 }
@@ -266,6 +289,7 @@ typedef struct group {
     char (*start)[LDM_SHA256_HEX];
     ldm_progress bar;
     const app_pipeline_hooks *hooks;
+    int failed; /* the step, from 1, after which x was not finite */
 } group;
 
 static const app_picture *member(const group *g, int i) { return &g->picture[i < g->n ? i : g->n - 1]; }
@@ -411,7 +435,8 @@ static ldm_status after_step(void *user, int step, double seconds) {
     (void)seconds;
     snprintf(what, sizeof what, "step %d of %d: latent", step + 1, p->sampler.steps);
     ldm_status st = ldm_loop_latent(e, g->x);
-    if (!st) st = app_name_block(app_check_finite(g->x, g->all * g->one, what), e, LDM_SEGMENT_STEP);
+    if (!st) st = app_check_finite(g->x, g->all * g->one, what);
+    if (st == LDM_ERR_NONFINITE) g->failed = step + 1;
     if (!st && g->hooks->step && p->o.keeps_x0 && !(st = ldm_loop_x0(&p->loop, e, g->x0)))
         st = g->hooks->step(g->hooks->user, p, step, g->x0);
     ldm_progress_to(&g->bar, step + 1);
@@ -450,12 +475,17 @@ static ldm_status sample_group(app_pipeline *p, const app_picture *pictures, int
     ldm_status st = LDM_OK;
     group g = {0};
     double start = ldm_now();
-    for (int again = 0;; again = 1) {
+    for (int again = 0;;) { /* a step that is not finite: made again to name its block, then once more in f32 */
         TRY(group_make(p, pictures, n, &g));
         g.hooks = hooks;
         st = group_once(&g);
-        if (again || !app_retry_in_f32(st, &p->dtype[LOOP], &p->wdtype[LOOP])) break;
-        app_engine_drop(&p->pool, &p->engine[LOOP]);
+        if (st == LDM_ERR_NONFINITE && !p->loop.checked && g.failed) {
+            p->loop.checked = g.failed;
+        } else {
+            p->loop.checked = 0;
+            if (again++ || !app_retry_in_f32(st, &p->dtype[LOOP], &p->wdtype[LOOP])) break;
+            app_engine_drop(&p->pool, &p->engine[LOOP]);
+        }
         group_free(&g);
     }
     TRY(st);
@@ -648,6 +678,52 @@ static void describe_loop(app_pipeline *p) {
                                  .sampler = &p->sampler};
 }
 
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+static ldm_status probe(app_pipeline *p, part which, size_t budget, size_t *bytes, bool *in_groups) {
+    ldm_plan *plan = NULL;
+    ldm_status st = plan_part(p, which, &plan);
+    return ldm_prefix(st ? st : app_engine_probe(&p->pool, plan, budget, bytes, in_groups), "%s", part_names[which]);
+}
+
+/* What a part takes as it is, and where that is more than there is, at least: without and with weights in groups. */
+static ldm_status needs_of(app_pipeline *p, part which, size_t budget, size_t *bytes, size_t *less, size_t *least) {
+    bool in_groups;
+    size_t small;
+    ldm_status st = probe(p, which, SIZE_MAX, bytes, &in_groups);
+    if (st || *bytes <= budget) return st;
+    st = probe(p, which, budget, &small, &in_groups);
+    if (less) *less = in_groups ? *bytes : small;
+    if (in_groups || !less) *least = small;
+    return st;
+}
+
+/* Everything is planned before anything is allocated; what is done to keep to the device's memory is said. */
+static ldm_status plan_memory(app_pipeline *p) {
+    const size_t budget = ldm_cl_device(p->o.cl)->global_bytes;
+    ldm_needs n = {0};
+    ldm_budget b;
+    ldm_text text = {0};
+    ldm_status st = LDM_OK;
+    if (of_text(p->s) && !p->o.context) TRY(needs_of(p, TEXT, budget, &n.text, NULL, &n.text_streamed));
+    TRY(needs_of(p, DECODER, budget, &n.decoder, &n.decoder_strips, &n.decoder_streamed));
+    p->loop.in_turn = p->guided && p->o.in_turn;
+    TRY(needs_of(p, LOOP, budget, &n.network, NULL, &n.network_streamed));
+    if (p->guided && !p->o.in_turn && n.text + n.network + n.decoder > budget) {
+        p->loop.in_turn = true;
+        TRY(needs_of(p, LOOP, budget, &n.network_in_turn, NULL, &n.network_streamed));
+    }
+    TRY(ldm_budget_choose(&n, budget, &b));
+    p->loop.in_turn = p->guided && (p->o.in_turn || b.in_turn);
+    ldm_budget_describe(&b, budget, &text);
+    ldm_note("memory: %s", text.s ? text.s : "");
+done:
+    ldm_text_free(&text);
+    return st;
+}
+
+bool app_pipeline_in_turn(const app_pipeline *p) { return p->loop.in_turn; }
+
 ldm_status app_pipeline_check(const app_pipeline_options *o) {
     ldm_status st = LDM_OK;
     const ldm_system *s = o->system;
@@ -689,6 +765,7 @@ ldm_status app_pipeline_open(const app_pipeline_options *o, app_pipeline **out) 
     }
     if (p->loop.concat && !p->hole && !p->mixed && !o->noised && !o->concat)
         TRY(ldm_fail(LDM_ERR_ARG, "%s: %s", s->config.name ? s->config.name : "this model", wants(s->task)));
+    TRY(plan_memory(p));
     *out = p, p = NULL;
 done:
     app_pipeline_close(p);

@@ -6,6 +6,7 @@
 #define LDM_APP_PIPELINE_H
 
 #include "app/engine.h"
+#include "app/tiling.h"
 #include "io/io.h"
 #include "sample/loop.h"
 #include "text/text.h"
@@ -22,6 +23,8 @@ typedef struct app_pipeline_options {
     int64_t w, h;                /* of the picture, in pixels */
     int at_once;                 /* pictures that run together */
     ldm_dtype dtype, wdtype;
+    bool in_turn;                /* guidance as two batches of one, also where both fit together */
+    const app_tiling *tiling;    /* decoding in tiles, blended; NULL: the picture at once, or in exact strips where memory asks for it */
     bool keeps_x0;               /* predictions can be looked at while it runs */
     const ldm_image *init;       /* img2img and inpainting: w x h; NULL: none */
     const float *mask;           /* [h,w], 1: repaint; NULL: none */
@@ -63,6 +66,7 @@ ldm_status app_pipeline_check(const app_pipeline_options *o);
 /* Checks that too, encodes what is given and makes the sampler's table; networks are made when they are first run. */
 ldm_status app_pipeline_open(const app_pipeline_options *o, app_pipeline **out);
 void app_pipeline_close(app_pipeline *p); /* NULL is fine */
+bool app_pipeline_in_turn(const app_pipeline *p); /* guidance is two batches of one: asked for, or for the memory's sake */
 const ldm_sampler *app_pipeline_sampler(const app_pipeline *p);
 const ldm_stage_config *app_pipeline_stage(const app_pipeline *p); /* its decoder's */
 void app_pipeline_size(const app_pipeline *p, int64_t *lh, int64_t *lw, int *channels); /* of a latent */

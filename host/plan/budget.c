@@ -111,7 +111,7 @@ ldm_status ldm_budget_choose(const ldm_needs *n, size_t budget, ldm_budget *out)
     }
     *out = b;
     if (b.peak <= budget) return LDM_OK;
-    return ldm_fail(LDM_ERR_NOMEM, "the model takes %.1f MiB at least, with all that saves memory; available are %.1f MiB",
+    return ldm_fail(LDM_ERR_NOMEM, "the plan needs %.1f MiB with all that saves memory, available are %.1f MiB",
                     (double)b.peak / 0x1p20, (double)budget / 0x1p20);
 }
 

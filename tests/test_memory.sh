@@ -1,0 +1,57 @@
+#!/bin/bash
+# test_memory.sh -- memory as a user meets it: what --max-memory chooses is said, results are the same bytes where that is promised,
+# a picture made in a budget can be repeated without it, and what cannot be done ends with status 6 and leaves nothing.
+# Prints FAIL lines and the closing line that tests/run adds up. LDM names the tool.
+cd "$(dirname "$0")/.." || exit 1
+ldm=$PWD/${LDM:-build/release/ldm}
+data=$PWD/tests/data
+dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
+check=$PWD/tests/check.sh
+cd "$dir" || exit 1
+suite=memory.sh one_sentence=
+. "$check"
+same() { check "$1" 0 "" cmp "$2" "$3"; }
+differ() { check "$1" 1 "" cmp "$2" "$3"; }
+
+# ---- one network: plans
+check "sd15 in 2.0 GB stays" 0 "peak device memory: .* = 1[0-9]{3}\.[0-9] MiB" "$ldm" plan sd15 --wtype f16 --max-memory 1907M
+check "sd15 in 0.7 GB comes in groups" 0 "of weights come from host memory in [0-9]+ groups" "$ldm" plan sd15 --wtype f16 --max-memory 667M
+check "... and the peak is said" 0 "peak device memory: .* = 6[0-9]{2}\.[0-9] MiB" "$ldm" plan sd15 --wtype f16 --max-memory 667M
+check "kl-f8 at 1024 x 1024 in strips" 0 "steps are made in strips" "$ldm" plan kl-f8:decoder -H 128 --max-memory 1300M
+check "sd15 in 100 MB" 6 "two slots" "$ldm" plan sd15 --wtype f16 --max-memory 100M
+
+# ---- one network: the same bytes
+check "encode" 0 "" "$ldm" encode --taesd "$data/taef2" -i "$data/photos/coffee.png" -o z.npy
+check "encode in strips and groups" 0 "steps are made in strips, the same bits" "$ldm" encode --taesd "$data/taef2" -i "$data/photos/coffee.png" -o z2.npy --max-memory 20M
+same "encode in a budget" z.npy z2.npy
+check "decode" 0 "" "$ldm" decode --taesd "$data/taef2" -i z.npy -o a.png
+check "decode in strips" 0 "steps are made in strips, the same bits" "$ldm" decode --taesd "$data/taef2" -i z.npy -o b.png --max-memory 40M
+same "decode in a budget" a.png b.png
+check "encode in nothing" 6 "the plan needs" "$ldm" encode --taesd "$data/taef2" -i "$data/photos/coffee.png" -o z3.npy --max-memory 2M
+check "... leaves nothing" 1 "" test -e z3.npy
+
+# ---- a pipeline
+model=(-m "$data/emoji-ldm/model.ckpt" --taesd "$data/taef2")
+gen=("$ldm" gen "${model[@]}" -p apple --steps 4 -s 1)
+peak() { sed -n 's/^memory: .*peak \([0-9]*\)\.\([0-9]\) MiB.*/\1.\2/p' err.txt; }
+check "gen" 0 "memory: everything at once" "${gen[@]}" --save-latent l.npy -o p.png
+check "gen, guidance in turn" 0 "" "${gen[@]}" --in-turn --save-latent t.npy -o t.png
+budget=$(awk -v p="$(peak)" 'BEGIN { print p + 0.1 }')M # of the line above: no more than guidance in turn takes
+check "gen: guidance goes first" 0 "memory: guidance as two batches of one; peak" "${gen[@]}" --max-memory "$budget" --save-latent l1.npy -o p1.png
+same "guidance in turn is what was chosen" t.npy l1.npy
+check "gen: the text encoder goes" 0 "memory: .*the text encoder freed before the network" "${gen[@]}" --max-memory 60M --save-latent l2.npy -o p2.png
+same "freeing changes nothing" "$(grep -q "two batches" err.txt && echo t.npy || echo l.npy)" l2.npy
+check "gen: the network goes" 0 "memory: .*the network freed before the decoder" "${gen[@]}" --max-memory 40M --save-latent l3.npy -o p3.png
+same "freeing changes nothing, again" "$(grep -q "two batches" err.txt && echo t.npy || echo l.npy)" l3.npy
+check "a picture made in a budget is repeated without it" 0 "" "$ldm" gen --from p1.png "${model[@]}" --save-latent l4.npy -o p4.png
+same "repeated" t.npy l4.npy
+check "gen in too little" 6 "the plan needs" "${gen[@]}" --max-memory 8M -o none.png
+check "... leaves nothing" 1 "" test -e none.png
+check "tiles" 0 "" "${gen[@]}" -W 128 -H 128 --vae-tiling --vae-tile-size 8 --save-latent l5.npy -o p5.png
+check "no tiles" 0 "" "${gen[@]}" -W 128 -H 128 --save-latent l6.npy -o p6.png
+same "tiles are of the latent" l5.npy l6.npy
+differ "tiles are another picture" p5.png p6.png
+check "tile size" 1 "tile size 'big'" "${gen[@]}" --vae-tiling --vae-tile-size big -o none.png
+check "tile size alone" 1 "goes with --vae-tiling" "${gen[@]}" --vae-tile-size 32 -o none.png
+echo "memory.sh: $passed passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ]
