@@ -4,7 +4,8 @@
  *
  * A work-item makes up to TILES tiles of TILE_PIXELS pixels of one output row, `each` panels of 2 LANES outputs. The rows
  * of input that it needs are copied once into a strip of floats with the padding written out, so a sum runs through a
- * row of taps without a branch and leaves its registers only as an output. Local size 1.
+ * row of taps without a branch and leaves its registers only as an output, whose lines were asked for before: a large map
+ * is mostly waiting for them. Local size 1.
  *
  * MUTANTS: 1 last product dropped, 2 first channel doubled, 3 halo off by one in y, 4 halo off by one in x, 5 stride + 1,
  *   6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 filter flipped, 11 channels swapped,
@@ -68,6 +69,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_thin(
             const lanes b0 = start ? VLOAD(start + o) : (lanes)0.0f, b1 = start ? VLOAD(start + o + LANES) : (lanes)0.0f;
             lanes acc[TP][2];
             EACH_PIXEL(i) acc[i][0] = b0, acc[i][1] = b1;
+            __global real *to = y + ((long)row * q + ox) * k + o;
+            EACH_PIXEL(i) {
+                SOON(to + (long)i * k, 1);
+                SOON(to + (long)i * k + LANES, 1);
+            }
             for (int ry = 0; ry < r; ry++) {
                 const float *at = strip + (ry * wide + t * TP * step) * c;
                 for (int e = 0; e < s * c; e++, wt += PANEL) {
@@ -87,7 +93,6 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_thin(
                     }
                 }
             }
-            __global real *to = y + ((long)row * q + ox) * k + o;
             if (whole && !vec && !residual && act == ACT_NONE && ox + TP <= (MUTANT == 17 ? 0 : q)) {
                 EACH_PIXEL(i) STOREV(KEPTV(acc[i][0]), to, (long)i * k), STOREV(KEPTV(acc[i][1]), to, (long)i * k + LANES);
                 continue;
