@@ -70,14 +70,15 @@ conv2d_winograd(__global real *restrict y, __global float *restrict scratch, __g
             for (int from = 0; from < cs; from += CHUNK, more = 1) {
                 const int count = min(CHUNK, cs - from);
                 if (MUTANT == 5 && more) break;
-                for (int t = 0; t < rows; t++) { /* past the end the last tile again */
-                    __global const real *row[PLACES];
+                __global const real *row[2][PLACES];
+                for (int t = 0; t <= rows; t++) { /* past the end the last tile again */
                     const int at = min(first + t, all - 1), iy = at / right % down * OUT - pt + (MUTANT == 3);
                     const int ix = at % right * OUT - pl + (MUTANT == 4);
                     const long map = (long)(at / (down * right)) * h * wd;
                     for (int i = 0; i < PLACES; i++)
-                        row[i] = from + input_row(xs, zeros, map, iy + i / SIDE, ix + i % SIDE, h, wd, cs, up);
-                    turn_in(row, count, v + t * CHUNK, v_plane);
+                        row[t & 1][i] = from + input_row(xs, zeros, map, iy + i / SIDE, ix + i % SIDE, h, wd, cs, up);
+                    soon_in(row[t & 1], count);
+                    if (t) turn_in(row[~t & 1], count, v + (t - 1) * CHUNK, v_plane);
                 }
                 for (int i = 0; i < PLACES; i++)
                     for (int j = 0; j < wide; j++) {

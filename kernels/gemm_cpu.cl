@@ -93,6 +93,14 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
 #else
 #define INPUT(i, e) row[i][e]
 #endif
+            if (from + count == k) /* the lines of the outputs are on their way while the last sums are made */
+                EACH_ROW(i) {
+                    const long r = yb + min(first + t * TR + i, m - 1), at = act == ACT_GEGLU ? r * (n / 2) + panel * LANES : r * n + panel * PANEL;
+                    SOON(y + at, 1);
+                    if (act != ACT_GEGLU) SOON(y + at + LANES, 1);
+                    if (residual) SOON(residual + at, 0);
+                    if (residual) SOON(residual + at + LANES, 0);
+                }
             for (int e = 0; e < count - (MUTANT == 1 && from + count == k); e++) {
                 const lanes w0 = WEIGHTS(wt, e, 0), w1 = WEIGHTS(wt, e, MUTANT != 13);
                 NEXT(wt, e, count);

@@ -127,6 +127,8 @@ kernel void group_norm_apply_rows(global real *y, global const real *x, global c
     for (int p = 0; p < count; p++) {
         const size_t row = (size_t)p * c;
         for (int k = 0; k < wide; k += 16) {
+            SOON(y + row + 2 * c + k, 1);
+            SOON(x + row + 2 * c + k, 0);
             float16 v = FMA(LOAD16(x, row + k) - vload16(0, coef + k), vload16(0, coef + padded + k),
                             vload16(0, coef + 2 * padded + k));
             if (silu_too) v = silu16(v);
