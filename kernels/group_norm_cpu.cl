@@ -10,6 +10,8 @@
  *   group_norm_stats_merge    one work-item a group: blocks in order, mean first, then
  *                             sum of squares = sum_b (squares_b + count_b (mean_b - mean)^2); and its channels' coef
  *   group_norm_apply_rows     one work-item a block of rows
+ *   group_norm_whole          one work-item `span` channels, whole groups and whole vectors, of a map that stays in cache: all of
+ *                             it in one launch, means first, then squares about them, sums of CHAIN rows at a time
  * The blocks depend on c only and are merged in order: results repeat bit for bit on any number of cores.
  *
  * MUTANTS: 1 eps outside the square root, 2 variance over N-1, 3 variance in one pass, 4 wrong group, 5 scale without
@@ -137,6 +139,64 @@ kernel void group_norm_apply_rows(global real *y, global const real *x, global c
         for (int k = wide; k < c; k++) {
             float v = FMA(LOAD(x, row + k) - coef[k], coef[padded + k], coef[2 * padded + k]);
             STORE(silu_too ? silu(v) : v, y, row + k);
+        }
+    }
+}
+
+#define CHAIN 32     /* rows summed before they are added to the others */
+#define MOST_SPAN 16 /* vectors of a span, at most */
+
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+group_norm_whole(global real *y, global const real *x, global const float *gamma, global const float *beta,
+                 global const real *ss, int hw, int c, int groups, int span, float eps, int has_ss, int silu_too) {
+    const int first = get_global_id(0) * span, n = get_global_id(1), width = c / groups;
+    const float area = (float)hw * width;
+    float16 sum16[MOST_SPAN], a16[MOST_SPAN], b16[MOST_SPAN];
+    float *sum = (float *)sum16, *a = (float *)a16, *b = (float *)b16;
+    x += (size_t)n * hw * c + first;
+    y += (size_t)n * hw * c + first;
+    for (int pass = 0; pass < 2; pass++) { /* a: mean, then the squares about it */
+        for (int k = 0; k < span; k += 16) {
+            const float16 mean = pass ? a16[k >> 4] : (float16)0.0f;
+            float16 all = 0;
+            for (int from = 0; from < hw; from += CHAIN) {
+                float16 part = 0;
+                for (int p = from; p < min(from + CHAIN, hw - (MUTANT == 9 && !pass && hw > 1)); p++) {
+                    const float16 v = LOAD16(x, (size_t)p * c + k);
+                    part = pass ? FMA(AWAY(v, mean), AWAY(v, mean), part) : part + v;
+                }
+                all += part;
+            }
+            sum16[k >> 4] = all;
+        }
+        for (int g = 0; g < span; g += width) {
+            float total = 0;
+            for (int i = 0; i < width; i++) total += sum[g + i];
+#if MUTANT == 3
+            if (pass) total = max(total - area * a[g] * a[g], 0.0f);
+#endif
+            const float of_all = pass ? inverse_sigma(total, area, eps) : total / area;
+            for (int i = 0; i < width; i++)
+                if (pass) b[g + i] = of_all;
+                else a[g + i] = of_all;
+        }
+    }
+    for (int i = 0; i < span; i++) { /* sum: the mean; y = (x - sum) a + b */
+        const int k = MUTANT == 4 ? (first + i + 1) % c : first + i;
+        sum[i] = a[i];
+        a[i] = b[i] * gamma[k], b[i] = beta[k];
+        if (has_ss) {
+            const float scale = (MUTANT != 5) + LOAD(ss, (size_t)n * 2 * c + k);
+            a[i] *= scale;
+            b[i] = FMA(b[i], scale, LOAD(ss, (size_t)n * 2 * c + c + k));
+        }
+    }
+    for (int k = 0; k < span; k += 16) {
+        const float16 mean = sum16[k >> 4], factor = a16[k >> 4], shift = b16[k >> 4];
+        for (int p = 0; p < hw; p++) {
+            float16 v = FMA(LOAD16(x, (size_t)p * c + k) - mean, factor, shift);
+            if (silu_too) v = silu16(v);
+            STORE16(MUTANT == 7 && REAL_IS_HALF ? CUT16(v) : v, y, (size_t)p * c + k);
         }
     }
 }

@@ -1,6 +1,6 @@
 /* group_norm.c -- the op `group_norm`: what it means, its cost, its cases, its rows. Kernels: kernels/group_norm*.cl,
- * reference: reference/ref_group_norm.c. Every row is two halves, statistics into scratch and apply, cut so that the
- * statistics of a map do not depend on how it is applied. */
+ * reference: reference/ref_group_norm.c. Rows of large maps are two halves, statistics into scratch and apply, cut so
+ * that the statistics of a map do not depend on how it is applied. */
 #include "ops/row.h"
 #include <math.h>
 
@@ -164,6 +164,40 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
+enum { WHOLE_SPAN = 256, WHOLE_BYTES = 256 << 10 }; /* channels of a work-item (MOST_SPAN vectors), bytes of its part of the map */
+
+/* Channels that are whole groups and whole vectors. */
+static int64_t whole_span(const ldm_problem *p) {
+    int64_t width = p->dim[C] / p->dim[GROUPS], span = width;
+    while (span % 16) span += width;
+    return span;
+}
+
+static const char *whole_supports(const ldm_problem *p, const ldm_device *d) {
+    const int64_t span = whole_span(p);
+    if (span > WHOLE_SPAN || p->dim[C] % span) return "groups do not come in whole vectors of at most 256 channels";
+    if (p->dim[HW] * span * (int64_t)sizeof(float) > WHOLE_BYTES) return "a group of the map takes more than 256 KiB";
+    return ldm_row_fits(elements(p));
+}
+
+static const char *whole_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
+    return p->dim[N] * p->dim[C] / whole_span(p) < d->units ? "fewer parts than compute units" : NULL;
+}
+
+static ldm_status whole_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim, span = whole_span(p);
+    ldm_row_kernel(p, r, "group_norm_cpu.cl", "group_norm_whole");
+    ldm_rec_slot(r, SLOT_Y);
+    for (int i = SLOT_X; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+    for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
+    ldm_rec_int(r, span);
+    ldm_rec_float(r, p->flt[0]);
+    ldm_rec_int(r, p->flags & SCALESHIFT ? 1 : 0);
+    ldm_rec_int(r, d[ACT]);
+    ldm_rec_range2(r, d[C] / span, d[N], 1, 1);
+    return r->status;
+}
+
 /* How group_norm_gpu.cl cuts a map: groups into pieces of `width` channels, `per` pieces a work-group, blocks of rows.
  * By the sizes and GROUP only. */
 typedef struct cut {
@@ -276,6 +310,13 @@ static const ldm_impl impls[] = {
      .record = gpu_record,
      .grain = gpu_grain,
      .record_phase = gpu_phase},
+    {.name = "group_norm_whole",
+     .idea = "a map that stays in cache: whole groups a work-item, one launch",
+     .family = LDM_CPU,
+     .supports = whole_supports,
+     .prefers = whole_prefers,
+     .record = whole_record,
+     .grain = plain_grain},
     {.name = "group_norm_cpu",
      .idea = "blocks of rows in cache, 16 channels at a time, blocks merged in order",
      .family = LDM_CPU,
