@@ -30,6 +30,10 @@ same "decode in a budget" a.png b.png
 check "encode in nothing" 6 "the plan needs" "$ldm" encode --taesd "$data/taef2" -i "$data/photos/coffee.png" -o z3.npy --max-memory 2M
 check "... leaves nothing" 1 "" test -e z3.npy
 
+# ---- what it costs
+check "time ratio" 0 "in 16M [0-9.]+ ms, with all the memory there is [0-9.]+ ms: [0-9.]+ times as long, the same bits" "$ldm" run taef2:decoder --in z=z.npy \
+    --synthetic 1 --whole --max-memory 16M
+
 # ---- a pipeline
 model=(-m "$data/emoji-ldm/model.ckpt" --taesd "$data/taef2")
 gen=("$ldm" gen "${model[@]}" -p apple --steps 4 -s 1)
@@ -41,8 +45,11 @@ check "gen: guidance goes first" 0 "memory: guidance as two batches of one; peak
 same "guidance in turn is what was chosen" t.npy l1.npy
 check "gen: the text encoder goes" 0 "memory: .*the text encoder freed before the network" "${gen[@]}" --max-memory 60M --save-latent l2.npy -o p2.png
 same "freeing changes nothing" "$(grep -q "two batches" err.txt && echo t.npy || echo l.npy)" l2.npy
-check "gen: the network goes" 0 "memory: .*the network freed before the decoder" "${gen[@]}" --max-memory 40M --save-latent l3.npy -o p3.png
-same "freeing changes nothing, again" "$(grep -q "two batches" err.txt && echo t.npy || echo l.npy)" l3.npy
+check "gen: the network goes" 0 "memory: .*the network freed before the decoder" "${gen[@]}" -v --max-memory 40M --save-latent l3.npy -o p3.png
+kept=$(grep -q "two batches" err.txt && echo t.npy || echo l.npy)
+allocated=$(sed -n 's/^device memory: \([0-9.]*\) MiB were allocated at most/\1/p' err.txt)
+same "freeing changes nothing, again" "$kept" l3.npy
+check "gen: no more is allocated than may be" 0 "" awk -v a="$allocated" 'BEGIN { exit !(a > 10 && a <= 40) }'
 check "a picture made in a budget is repeated without it" 0 "" "$ldm" gen --from p1.png "${model[@]}" --save-latent l4.npy -o p4.png
 same "repeated" t.npy l4.npy
 check "gen in too little" 6 "the plan needs" "${gen[@]}" --max-memory 8M -o none.png

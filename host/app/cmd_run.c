@@ -166,6 +166,7 @@ typedef struct evaluation {
     const inputs *in;
     const char *impl, *dump, *folder;
     int repeat;
+    double seconds; /* of the fastest run */
     ldm_exec *exec; /* made here, owned by the caller, also after a failure; so is y */
     float *y;
 } evaluation;
@@ -186,7 +187,9 @@ static ldm_status evaluate(app_network *net, ldm_cl *cl, evaluation *v) {
         else TRY(ldm_exec_run(v->exec, 0));
         TRY(ldm_exec_finish(v->exec));
         TRY(ldm_check_interrupt());
-        if (!ldm_quiet) printf("run %d: %.1f ms\n", i + 1, (ldm_now() - start) * 1e3);
+        const double seconds = ldm_now() - start;
+        if (!i || seconds < v->seconds) v->seconds = seconds;
+        if (!ldm_quiet) printf("run %d: %.1f ms\n", i + 1, seconds * 1e3);
     }
     const ldm_tensor y = ldm_plan_find(net->plan, "y");
     const int64_t count = ldm_shape_count(&ldm_plan_tensor(net->plan, y)->shape);
@@ -194,6 +197,32 @@ static ldm_status evaluate(app_network *net, ldm_cl *cl, evaluation *v) {
     TRY(ldm_exec_read(v->exec, y, v->y));
     TRY(app_name_block(app_check_finite(v->y, count, "output"), v->exec, 0));
 done:
+    return st;
+}
+
+/* The same again with all the memory there is: whether the bits are the same, and what keeping to the budget costs. */
+static ldm_status compare_whole(const app_network_options *o, const evaluation *v) {
+    ldm_status st = LDM_OK;
+    app_network net = {0};
+    ldm_cl *cl = NULL;
+    evaluation w = {.in = v->in, .impl = v->impl, .repeat = v->repeat};
+    char *budget = app_device.max_memory;
+    app_device.max_memory = NULL;
+    TRY(app_network_plan(o, &net));
+    TRY(app_network_weights(o, &net));
+    TRY(app_open_device(&cl));
+    TRY(evaluate(&net, cl, &w));
+    const int64_t count = ldm_shape_count(&ldm_plan_tensor(net.plan, ldm_plan_find(net.plan, "y"))->shape);
+    const bool same = !memcmp(v->y, w.y, (size_t)count * sizeof *w.y);
+    printf("in %s %.1f ms, with all the memory there is %.1f ms: %.3f times as long, %s\n", budget ? budget : "the same", v->seconds * 1e3,
+           w.seconds * 1e3, v->seconds / w.seconds, same ? "the same bits" : "other bits");
+    if (!same) st = ldm_fail(LDM_ERR_MISMATCH, "the result in %s has other bits than without a budget", budget ? budget : "the same memory");
+done:
+    app_device.max_memory = budget;
+    ldm_exec_destroy(w.exec);
+    ldm_cl_close(cl);
+    app_network_close(&net);
+    free(w.y);
     return st;
 }
 
@@ -235,7 +264,7 @@ APP_COMMAND(run) {
     char **ins = NULL, *config = NULL, *model = NULL, *out = NULL, *executor = NULL, *dump = NULL,
          *profile = NULL, *impl = NULL, *save = NULL;
     long long synthetic = -1;
-    int repeat = 1, skip = 0;
+    int repeat = 1, skip = 0, whole = 0;
     struct poptOption table[] = {
         {"in", 0, POPT_ARG_ARGV, &ins, 0,
          "an input: x, t, context, class or guidance (UNet), x (encoder), z (decoder), NCHW; ids (text encoder); may be repeated", "NAME=FILE.npy"},
@@ -250,6 +279,7 @@ APP_COMMAND(run) {
         {"impl", 0, POPT_ARG_STRING, &impl, 0, "force implementations, e.g. conv2d=conv2d_plain,gemm=gemm_plain",
          "LIST"},
         {"repeat", 0, POPT_ARG_INT, &repeat, 0, "run so often and print the times", "N"},
+        {"whole", 0, POPT_ARG_NONE, &whole, 0, "run once more without --max-memory: time ratio, and whether the bits are the same", NULL},
         {"dump", 0, POPT_ARG_STRING, &dump, 0,
          "write inputs and outputs of a scope's steps into the folder given as the second word", "SCOPE"},
         {"profile", 0, POPT_ARG_STRING, &profile, 0, "write a trace (chrome://tracing, Perfetto), print time per op",
@@ -270,7 +300,7 @@ APP_COMMAND(run) {
     bool reference = executor && !strcmp(executor, "reference");
     if (executor && !reference && strcmp(executor, "cl"))
         TRY(ldm_fail(LDM_ERR_ARG, "--executor %s: wanted cl or reference", executor));
-    if (!out && !profile && !dump && !save) TRY(ldm_fail(LDM_ERR_ARG, "--out FILE.npy is missing"));
+    if (!out && !profile && !dump && !save && !whole) TRY(ldm_fail(LDM_ERR_ARG, "--out FILE.npy is missing"));
     if (!dump != !words[1])
         TRY(ldm_fail(LDM_ERR_ARG, "--dump SCOPE and a folder go together: ldm run NET --dump SCOPE FOLDER"));
     if (repeat < 1) TRY(ldm_fail(LDM_ERR_ARG, "--repeat %d: wanted 1 or more", repeat));
@@ -315,6 +345,11 @@ APP_COMMAND(run) {
     const ldm_shape *ys = &ldm_plan_tensor(net.plan, ldm_plan_find(net.plan, "y"))->shape;
     if (out) TRY(write_tensor(out, ys, y));
     if (profile) TRY(app_write_profile(net.plan, e, profile));
+    if (whole) {
+        ldm_exec_destroy(e);
+        e = NULL;
+        TRY(compare_whole(&o, &v));
+    }
 done:
     free(y);
     ldm_exec_destroy(e);

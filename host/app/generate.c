@@ -344,6 +344,7 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     }
     TRY(app_pipeline_run(j.pipeline, j.picture, j.pictures, &(app_pipeline_hooks){done_picture, after_step, &j}));
     TRY(save_latents(&j));
+    if (g->verbose) ldm_note("device memory: %.1f MiB were allocated at most", (double)ldm_cl_peak_bytes(j.cl) / 0x1p20);
 done:
     free((void *)o.sampler.sigma);
     job_free(&j);
