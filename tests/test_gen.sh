@@ -84,5 +84,37 @@ check "several at once: latents" 0 "max absolute" "$ldm" diff m.npy d.npy --max 
 check "several at once: --from" 0 "m2.png" "$ldm" gen --from m-7.png -o m2.png
 expect "several at once: same file" cmp -s m2.png m-7.png
 
+# ---- names of other programs
+check "sigma samplers by other names" 0 "k.png" "${gen[@]}" -p rocket --steps 3 --sampling-method "DPM++ 2M Karras" --rng cuda -o k.png
+check "... told in the usual words" 0 "Sampler: DPM\+\+ 2M, Schedule type: Karras, .*RNG: NV" "$ldm" info k.png
+check "... and back" 0 "k2.png" "$ldm" gen --from k.png -o k2.png
+expect "... and back: same file" cmp -s k.png k2.png
+
+# ---- many, meanwhile, not to the end
+check "a folder of samples" 0 "000004.png" "${gen[@]}" --prompts ddim.txt --steps 2 --out-dir many --count 5
+rm many/000002.png && touch -d '2001-01-01' many/000001.png
+check "a folder of samples, continued" 0 "4 of 5 pictures are there" "${gen[@]}" --prompts ddim.txt --steps 2 --out-dir many --count 5
+expect "what was there is kept" test "$(date -r many/000001.png +%Y)" -eq 2001 -a -s many/000002.png
+check "a folder of samples: one of them alone" 0 "o2.png" "${gen[@]}" -p "woman astronaut: light skin tone" --steps 2 -s 44 -o o2.png
+expect "a folder of samples: same file" cmp -s o2.png many/000002.png
+check "preview by projection" 0 "v.png" "${gen[@]}" -p "red apple" -o v.png --preview proj --preview-path v-proj.png --preview-interval 5
+check "preview by the decoder" 0 "v.png" "${gen[@]}" -p "red apple" -o v.png --preview vae --preview-path v-vae.png
+mkdir pa pb pc && cp v-vae.png pa/0.png && cp v-proj.png pb/0.png && cp v.png pc/0.png
+psnr() { "$ldm" eval --json "$1" "$2" | python3 -c "import json, sys; print(json.load(sys.stdin)['mean']['psnr'] or 99)"; }
+expect "the last preview by the decoder is nearly the picture" python3 -c "import sys; sys.exit(not $(psnr pa pc) > 30)"
+expect "a preview by projection looks like it" python3 -c "import sys; sys.exit(not $(psnr pb pc) > 12)"
+check "a sheet" 0 "5 pictures" "$ldm" sheet -o sheet.png --columns 3 --scale 2 many/*.png
+check "a sheet of two sizes" 2 "but the pictures before it" "$ldm" sheet -o sheet2.png v.png "$fixtures/source.png"
+mkdir int && cd int || exit 1
+"${gen[@]}" --prompts ../ddim.txt --sampling-method ddim --steps 50 -b 50 -o s.png >out.txt 2>err.txt &
+pid=$!
+for i in $(seq 100); do [ -s out.txt ] && break; sleep 0.2; done
+kill -INT $pid
+wait $pid
+expect "SIGINT ends with 130" test $? -eq 130
+expect "SIGINT leaves whole files" "$ldm" sheet -q -o ../int.png s-*.png
+expect "SIGINT leaves no other file" test -z "$(find . -name '*.tmp.*')"
+cd ..
+
 echo "gen: $passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]

@@ -343,7 +343,7 @@ static void grammar(void) {
     CASE("round trips") {
         static const char *const texts[] = {"", "a cat", "a, b: c \"d\" \\ e", "\xe7\x8c\xab \xf0\x9f\x90\xb1 caf\xc3\xa9", "two\nlines",
                                             " blanks at the ends ", "a\n\nb", "x\nNegative prompt: not negative", "a: 1, bb: 2, cc: 3",
-                                            "end\n", "\"quoted\"", "\ttab", "Steps: 1, Seed: 2, Size: 3\nx", "\"", "\\", "Exact prompt: x"};
+                                            "end\n", "\"quoted\"", "\ttab", "a blank at the end ", "Steps: 1, Seed: 2, Size: 3\nx", "\"", "\\", "Exact prompt: x"};
         enum { N = sizeof texts / sizeof *texts };
         for (int i = 0; i < N; i++)
             for (int k = 0; k < N; k++) round_trip(texts[i], texts[k], texts[(i + 3 * k) % N]);

@@ -33,6 +33,7 @@ APP_COMMAND(bench);
 APP_COMMAND(ablate);
 APP_COMMAND(tune);
 APP_COMMAND(eval);
+APP_COMMAND(sheet);
 APP_COMMAND(tokenize);
 
 /* ---- options -------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ static const app_command commands[] = {
     {"tune", "[NET]", "search the fastest implementation and parameters of each problem of a network", cmd_tune},
     {"eval", "A/ B/ | FOLDER --npz FILE.npz", "PSNR and SSIM between two folders of pictures; a folder as FID tools read it", cmd_eval},
     {"tokenize", "[--clip|--openclip|--bert|-m FOLDER] PROMPT ...", "what a text encoder is given of a prompt: tokens and ids", cmd_tokenize},
+    {"sheet", "-o OUT.png PICTURE...", "pictures of one size side by side on one", cmd_sheet},
     {"ablate", "[-o FILE.json]", "the compression ablation f = 1 ... 32", cmd_ablate},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -159,9 +159,14 @@ static ldm_status run_part(app_pipeline *p, part which, const float *in, float *
     return run_once(p, which, in, y, count);
 }
 
+bool app_pipeline_encodes(const app_pipeline *p) {
+    ldm_stage_kind kind = p->s->stage.kind;
+    return kind == LDM_STAGE_IDENTITY || app_has(p->s, kind == LDM_STAGE_TAESD ? LDM_PART_TINY_ENCODER : LDM_PART_ENCODER);
+}
+
 ldm_status app_pipeline_encode(app_pipeline *p, const float *map, float **moments) {
     int64_t count;
-    if (!app_has(p->s, LDM_PART_ENCODER) && p->s->stage.kind != LDM_STAGE_IDENTITY)
+    if (!app_pipeline_encodes(p))
         return ldm_fail(LDM_ERR_FORMAT, "%s: has no encoder, which pictures given need", p->s->path ? p->s->path : "the model");
     ldm_status st = run_part(p, ENCODER, map, moments, &count);
     app_engine_drop(&p->pool, &p->engine[ENCODER]); /* once a run */
@@ -185,6 +190,14 @@ static ldm_status decode_in_tiles(app_pipeline *p, const float *z, float **map) 
     if (!st) st = app_decode_tiles(p->o.tiling, z, p->lh, p->lw, p->channels, f, decode_tile, p, whole);
     if (st) free(whole);
     else *map = whole;
+    return st;
+}
+
+ldm_status app_pipeline_latent(app_pipeline *p, const float *map, float *latent) {
+    float *moments = NULL;
+    ldm_status st = app_pipeline_encode(p, map, &moments);
+    if (!st) app_posterior(&p->s->stage, moments, p->lh * p->lw, p->channels, NULL, p->s->stage_scale, latent);
+    free(moments);
     return st;
 }
 
@@ -230,6 +243,7 @@ static void warn_of_prompt(const char *text, int length, const ldm_tokenized *t)
 static ldm_status tokenizer_of(app_pipeline *p) {
     const ldm_system *s = p->s;
     if (p->tokenizer) return LDM_OK;
+    if (s->tokenizer) return ldm_tokenizer_folder(s->tokenizer, &p->tokenizer);
     return ldm_tokenizer_builtin(s->text.kind == LDM_TEXT_BERT ? LDM_TOKENIZER_BERT : LDM_TOKENIZER_CLIP, &p->tokenizer);
 }
 

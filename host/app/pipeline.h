@@ -77,6 +77,9 @@ ldm_status app_pipeline_run(app_pipeline *p, const app_picture *pictures, int co
 /* Parts of it. A picture of w x h through the encoder, once: *moments [lh,lw,2c or c] as the stage gives them, freed with
  * free(). */
 ldm_status app_pipeline_encode(app_pipeline *p, const float *map, float **moments);
+bool app_pipeline_encodes(const app_pipeline *p); /* it can */
+/* The same as a latent, the mean where the stage gives a distribution: [lh,lw,c]. */
+ldm_status app_pipeline_latent(app_pipeline *p, const float *map, float *latent);
 /* A latent through the decoder, or the tiny one for previews, as a picture. */
 ldm_status app_pipeline_decode(app_pipeline *p, bool tiny, const float *latent, ldm_image *out);
 /* The same before it becomes bytes, [h,w,3] in the stage's range: *map freed with free(). */

@@ -1,5 +1,5 @@
 /* preview.c -- see preview.h. The matrix is a least-squares fit of colours, averaged over the pixels of a latent element, to
- * latents: smooth random ones, decoded by the model itself. */
+ * latents: clouds of colour, encoded and decoded by the model itself; where it has no encoder, smooth random latents. */
 #include "app/preview.h"
 #include <math.h>
 #include <stdlib.h>
@@ -74,6 +74,20 @@ static void add_rows(const float *z, const float *map, int64_t h, int64_t w, int
         }
 }
 
+/* Clouds that reach all colours, in the stage's range. */
+static void clouds(uint64_t seed, const ldm_stage_config *stage, int64_t h, int64_t w, float *map) {
+    int f = ldm_stage_factor(stage);
+    for (int64_t y = 0; y < h * f; y++)
+        for (int64_t x = 0; x < w * f; x++)
+            for (int k = 0; k < 3; k++) {
+                float v = 0.5f;
+                for (int octave = 0; octave < OCTAVES; octave++)
+                    v += 0.6f * ldm_uniform(seed, (uint64_t)(octave * 3 + k), (uint64_t)((y / f >> octave) * w + (x / f >> octave)));
+                v = v < 0 ? 0 : v > 1 ? 1 : v;
+                map[(y * w * f + x) * 3 + k] = stage->kind == LDM_STAGE_TAESD ? v : 2 * v - 1;
+            }
+}
+
 static ldm_status fit(app_preview *v, app_pipeline *p) {
     ldm_status st = LDM_OK;
     int64_t h, w;
@@ -81,13 +95,18 @@ static ldm_status fit(app_preview *v, app_pipeline *p) {
     app_pipeline_size(p, &h, &w, &c);
     const ldm_stage_config *stage = app_pipeline_stage(p);
     int n = c + 1, f = ldm_stage_factor(stage);
-    float *z = NULL, *map = NULL;
+    float *z = NULL, *map = NULL, *cloud = NULL;
     double *a = NULL, *b = NULL;
+    bool encodes = app_pipeline_encodes(p);
     TRY(ldm_alloc((size_t)(h * w * c) * sizeof *z, (void **)&z));
     TRY(ldm_alloc((size_t)(n * n) * sizeof *a, (void **)&a));
     TRY(ldm_alloc((size_t)n * 3 * sizeof *b, (void **)&b));
     for (int k = 0; k < FIT_LATENTS; k++) {
-        smooth_latent((uint64_t)k, h, w, c, z);
+        if (encodes) {
+            if (!cloud) TRY(ldm_alloc((size_t)(h * w * f * f * 3) * sizeof *cloud, (void **)&cloud));
+            clouds((uint64_t)k, stage, h, w, cloud);
+            TRY(app_pipeline_latent(p, cloud, z));
+        } else smooth_latent((uint64_t)k, h, w, c, z);
         TRY(app_pipeline_decode_map(p, false, z, &map));
         for (int64_t i = 0; i < h * w * f * f * 3; i++) {
             float value = stage->kind == LDM_STAGE_TAESD ? map[i] : (map[i] + 1) / 2;
@@ -101,7 +120,7 @@ static ldm_status fit(app_preview *v, app_pipeline *p) {
     TRY(ldm_alloc((size_t)n * 3 * sizeof *v->matrix, (void **)&v->matrix));
     for (int i = 0; i < 3 * n; i++) v->matrix[i] = (float)b[i];
 done:
-    free(z), free(map), free(a), free(b);
+    free(z), free(map), free(cloud), free(a), free(b);
     return st;
 }
 

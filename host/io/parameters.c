@@ -64,7 +64,8 @@ const char *ldm_parameters_get(const ldm_parameters *p, const char *key) {
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 static void add_value(ldm_text *t, const char *value) {
-    if (!strpbrk(value, ",:\n\r") && *value != '"' && !is_space(*value)) {
+    size_t n = strlen(value);
+    if (!strpbrk(value, ",:\n\r") && *value != '"' && !is_space(*value) && !(n && is_space(value[n - 1]))) {
         ldm_text_add(t, "%s", value);
         return;
     }
