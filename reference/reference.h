@@ -107,6 +107,14 @@ void ref_upsample(ref_out o, int64_t n, int64_t h, int64_t w, int64_t c, const f
 void ref_avg_pool(ref_out o, int64_t n, int64_t h, int64_t w, int64_t c, const float *x);         /* 2x2: [n,h/2,w/2,c] */
 void ref_embedding(ref_out o, int64_t rows, int64_t entries, int64_t c, const float *ids, const float *table); /* [rows,c] */
 
+/* The window [n,kh,kw,c] of x [n,h,w,c] whose upper left corner is (y0, x0); and one blended into a map of overlapping windows:
+ * y [n,h,w,c] = onto [opt, 0] + share x inside the window. Windows begin at every `stride` pixels, the last flush with the far
+ * border; a share is the window's weight over the sum of all windows' weights at the pixel. */
+void ref_window(ref_out o, int64_t n, int64_t h, int64_t w, int64_t c, int64_t kh, int64_t kw, int64_t y0, int64_t x0,
+                const float *x);
+void ref_place(ref_out o, int64_t n, int64_t h, int64_t w, int64_t c, int64_t kh, int64_t kw, int64_t y0, int64_t x0,
+               int64_t stride, const float *x, const float *onto);
+
 /* Nearest codeword by squared distance, ties to the lowest index: y[r,:] = book[argmin_j |x_r - book_j|^2, :].
  * The bound is not per element: a kernel is right if its codeword's true distance is within the bound of the minimum, so
  * ref_vq_distance gives the true squared distances of a row and their error bound. taming VectorQuantizer2. */

@@ -75,8 +75,8 @@ done:
 }
 
 /* x_shape [n,c,h,w]; tokens of context, or a class embedder of `classes` rows, or neither. */
-static ldm_status unet_open(const fixture *f, const int64_t *x_shape, int tokens, int classes, bool device, ldm_dtype t,
-                            network *n) {
+static ldm_status unet_open(const fixture *f, const int64_t *x_shape, int tokens, int classes, ldm_windows windows,
+                            bool device, ldm_dtype t, network *n) {
     ldm_unet_config c;
     ldm_status st = LDM_OK;
     *n = (network){.temb = LDM_NONE, .context = LDM_NONE, .ids = LDM_NONE, .labels = LDM_NONE, .guidance = LDM_NONE};
@@ -96,7 +96,7 @@ static ldm_status unet_open(const fixture *f, const int64_t *x_shape, int tokens
     if (c.time_cond_proj_dim)
         n->guidance =
             ldm_plan_input(n->plan, "guidance", t, ldm_shape_of(2, x_shape[0], (int64_t)c.time_cond_proj_dim));
-    n->y = ldm_unet_emit(n->plan, &c, n->x, n->temb, context, n->labels, n->guidance);
+    n->y = ldm_unet_emit_windows(n->plan, &c, windows, n->x, n->temb, context, n->labels, n->guidance);
     st = network_finish(n, f->weights, false, device);
 done:
     return st;
@@ -164,7 +164,10 @@ static ldm_status evaluate(const fixture *f, const json_t *run, ldm_ckpt *weight
             TRY(read_input(f, run, "class_ids", &ids));
             classes = (int)ldm_ckpt_find(weights, "cond_stage_model.embedding.weight")->shape.dim[0];
         }
-        TRY(unet_open(f, x.shape.dim, tokens, classes, device, t, &n));
+        const json_t *w = json_object_get(run, "windows");
+        ldm_windows windows = {json_integer_value(json_object_get(w, "size")),
+                               json_integer_value(json_object_get(w, "stride"))};
+        TRY(unet_open(f, x.shape.dim, tokens, classes, windows, device, t, &n));
         TRY(write_time(&n, time.data, x.shape.dim[0]));
         if (n.context != LDM_NONE) TRY(ldm_exec_write(n.exec, n.context, context.data));
         if (n.ids != LDM_NONE) TRY(ldm_exec_write(n.exec, n.ids, ids.data));
@@ -364,7 +367,7 @@ static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm
     TRY(ldm_npy_read_f32(path_of(sample, text(sample->json, "null_context")), &context[0]));
     TRY(ldm_npy_read_f32(path_of(sample, text(sample->json, "context")), &context[1]));
     int64_t tokens = context[0].shape.dim[1], context_each = tokens * context[0].shape.dim[2];
-    TRY(unet_open(&f, x_shape, conditional ? (int)tokens : 0, 0, device, t, &net));
+    TRY(unet_open(&f, x_shape, conditional ? (int)tokens : 0, 0, (ldm_windows){0}, device, t, &net));
     if (conditional) {
         TRY(ldm_alloc((size_t)(batch * context_each) * sizeof(float), &mem[0]));
         for (int i = 0; i < batch; i++)
@@ -386,7 +389,8 @@ static ldm_status trajectory(const fixture *sample, const json_t *run, const ldm
     double a = schedule.alpha_bar[(int)step[0].t];
     if (ddim) a = (float)a;
     for (int i = 0; i < images; i++) {
-        TRY(ldm_rng_create((ldm_rng_kind){0}, (uint64_t)json_integer_value(json_array_get(seeds, (size_t)i)), &noise[i]));
+        TRY(ldm_rng_create((ldm_rng_kind){0}, (uint64_t)json_integer_value(json_array_get(seeds, (size_t)i)),
+                           &noise[i]));
         ldm_rng_fill(noise[i], drawn, each);
         for (int64_t k = 0; k < each; k++) x[i * each + k] = (float)(sqrt(a) * z[k] + sqrt(1 - a) * drawn[k]);
     }

@@ -373,6 +373,20 @@ static void moves(void) {
         EXPECT("odd edge left out", 0, 2.5);
         CHECK(bound[0] > 0, "a mean is rounded");
     }
+    CASE("window, place: shares of one pixel are one, the nearer to its middle the larger") {
+        float m[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+        ref_window(all_f32(), 1, 3, 4, 1, 2, 3, 1, 1, m);
+        EXPECT("rows 1 and 2, columns 1 to 3", 0, 6, 7, 8, 10, 11, 12);
+        /* 2 x 5 windows in 2 x 8 at a stride of 2: columns 0, 2 and, flush, 3. By rows all weights are least, 0.01 */
+        float ones[10] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+        ref_place(all_f32(), 1, 2, 8, 1, 2, 5, 0, 2, 2, ones, NULL);
+        EXPECT("equal weights", 1e-15, 0, 0, .5, 1 / 3., 1 / 3., .5, .5, 0, 0, 0, .5, 1 / 3., 1 / 3., .5, .5, 0);
+        /* 3 x 3 in 3 x 5 at 2: the middle row's weights are .01 .5 .01; they meet in column 2 */
+        float had[15] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+        ref_place(all_f32(), 1, 3, 5, 1, 3, 3, 0, 0, 2, ones, had);
+        EXPECT("onto", 1e-15, 2, 3, 3.5, 4, 5, 7, 8, 8.5, 9, 10, 12, 13, 13.5, 14, 15);
+        CHECK(bound[3] == 0 && bound[0] > 0, "outside nothing is rounded");
+    }
     CASE("embedding") {
         float ids[3] = {2, 0, 2}, table[6] = {1, 2, 3, 4, 5, 6};
         ref_embedding(all_f32(), 3, 3, 2, ids, table);

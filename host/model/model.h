@@ -47,6 +47,15 @@ ldm_tensor ldm_unet_emit(ldm_plan *p, const ldm_unet_config *c, ldm_tensor x, ld
                          ldm_tensor labels, ldm_tensor guidance);
 int ldm_unet_multiple(const ldm_unet_config *c); /* 2^(levels-1) */
 
+/* Windows of size x size (or less where x is smaller), a new one every `stride` pixels and the last flush with the border. */
+typedef struct ldm_windows {
+    int64_t size, stride; /* size 0: no windows */
+} ldm_windows;
+/* The same network on each window of x in turn, with the same conditions, blended to a whole map of f32 (the authors' patched
+ * sampling). Sizes of windows must be multiples of ldm_unet_multiple, those of x need not be. */
+ldm_tensor ldm_unet_emit_windows(ldm_plan *p, const ldm_unet_config *c, ldm_windows windows, ldm_tensor x,
+                                 ldm_tensor temb, ldm_tensor context, ldm_tensor labels, ldm_tensor guidance);
+
 /* ---- first stages: ldm/modules/diffusionmodules/model.py Encoder, Decoder; ldm/models/autoencoder.py ----------- */
 
 typedef enum ldm_stage_kind { LDM_STAGE_IDENTITY, LDM_STAGE_KL, LDM_STAGE_VQ, LDM_STAGE_TAESD } ldm_stage_kind;

@@ -134,7 +134,7 @@ static ldm_tensor network(emitter *e, ldm_tensor x, ldm_tensor concat, ldm_tenso
     x = ldm_plan_cast(p, ldm_plan_reshape(p, x, ldm_shape_of(4, e->batch, o->h, o->w, channels)), o->dtype);
     ldm_tensor temb = ldm_plan_cast(p, e->temb, o->dtype), half[2] = {LDM_NONE, LDM_NONE};
     for (int i = 0; i < (o->guided && o->in_turn ? 2 : 1) && !p->status; i++)
-        half[i] = ldm_plan_cast(p, ldm_unet_emit(p, &o->unet, x, temb, e->context[i], e->labels, e->guidance),
+        half[i] = ldm_plan_cast(p, ldm_unet_emit_windows(p, &o->unet, o->windows, x, temb, e->context[i], e->labels, e->guidance),
                                 LDM_F32);
     if (!o->guided || p->status) return half[0];
     ldm_tensor out = o->in_turn ? twice(e, half[0], half[1], e->count) : half[0];

@@ -19,6 +19,7 @@ typedef struct ldm_loop_options {
     bool guided;                /* the network sees 2n: first the unconditional half, then the conditional one */
     bool in_turn;               /* ... n at a time, one half after the other: half the activations */
     bool rescaled;              /* the guided prediction is drawn towards the conditional one's deviation */
+    ldm_windows windows;        /* the network sees a large latent window by window; {0}: whole */
     int64_t concat;             /* channels of a map that follows x into the network: unet.in_channels less x's */
     bool masked;                /* blends with a known latent where a mask says so */
     bool keeps_x0;              /* the predicted picture can be read after every evaluation: ldm_loop_x0 */

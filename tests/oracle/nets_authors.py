@@ -1,8 +1,10 @@
 """nets_authors.py -- the fixtures' networks built from the authors' own classes (CompVis/latent-diffusion, a checkout that
 the user brings: CLONE=path). Only the network definitions are imported; what their packages import besides is stubbed here.
 """
+import ast
 import contextlib
 import importlib
+import os
 import subprocess
 import sys
 import types
@@ -49,6 +51,34 @@ def unet(c, state, dtype):
                 return model(x.to(dtype), t, context=context)
         finally:
             m.timestep_embedding = theirs
+
+    return call
+
+
+def windowed(net, clone, size, stride, dtype):
+    """Their patched sampling (ddpm.py, apply_model with `split_input_params`): the methods that cut and blend are taken out of the
+    file, as its imports are many; what calls them is short."""
+    path = os.path.join(clone, "ldm/models/diffusion/ddpm.py")
+    wanted = ("meshgrid", "delta_border", "get_weighting", "get_fold_unfold")
+    methods = [n for c in ast.parse(open(path).read()).body if isinstance(c, ast.ClassDef) and c.name == "LatentDiffusion"
+               for n in c.body if isinstance(n, ast.FunctionDef) and n.name in wanted]
+    cls = ast.ClassDef("Patched", [], [], methods, [])
+    scope = {"torch": torch}
+    exec(compile(ast.fix_missing_locations(ast.Module([cls], [])), path, "exec"), scope)
+    me = scope["Patched"]()
+    me.split_input_params = {"clip_min_weight": 0.01, "clip_max_weight": 0.5, "tie_braker": False}
+
+    def call(x, t, **more):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)  # of the weights
+        try:
+            fold, unfold, normalization, weighting = me.get_fold_unfold(x.to(dtype), (size, size), (stride, stride))
+            z = unfold(x.to(dtype))
+            z = z.view(z.shape[0], -1, size, size, z.shape[-1])
+            o = torch.stack([net(z[..., i], t, **more) for i in range(z.shape[-1])], axis=-1) * weighting
+            return fold(o.view(o.shape[0], -1, o.shape[-1])) / normalization
+        finally:
+            torch.set_default_dtype(before)
 
     return call
 

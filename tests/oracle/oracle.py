@@ -41,7 +41,7 @@ UNETS = {
     "unet_concat": dict(
         config="in_channels=7 out_channels=3 model_channels=32 channel_mult=1,1 num_res_blocks=1 "
         "attention_resolutions=8 num_heads=8",
-        size=(12, 8), times=(0, 999)),
+        size=(12, 8), times=(0, 999), windows=dict(size=8, stride=4), large=(16, 12)),
     # class embedding as one token, two transformer blocks in a row, one head, two residual blocks a level
     "unet_class": dict(
         config="in_channels=3 out_channels=3 model_channels=32 channel_mult=1,1 num_res_blocks=2 "
@@ -95,7 +95,7 @@ GAINS = [("to_q", 2.0), ("to_k", 2.0), ("qkv", 1.6), (".q.", 2.0), (".k.", 2.0),
 class Oracle:
     def __init__(self, out, clone, photograph, taef2):
         self.out, self.photograph, self.taef2 = out, photograph, taef2
-        self.commit = authors.bring(clone) if clone else None
+        self.commit, self.clone = authors.bring(clone) if clone else None, clone
         self.unets, self.autoencoders = {}, {}
 
     def made_by(self, by, agreement):
@@ -159,6 +159,16 @@ class Oracle:
                 moves[what] = round((moved - y64).abs().max().item() / tolerance, 1)
             assert min(moves.values()) >= 20, (name, moves)
         f.run("unet", inputs, plain, y64, **({"moves_in_tolerances": moves} if moves else {}))
+        if "windows" in spec: # a larger map, window by window
+            w = spec["windows"]
+            x = torch.randn(2, c["in_channels"], *spec["large"], generator=g).double()
+            net = {d: authors.windowed(authors.unet(c, state, d), self.clone, **w, dtype=d) for d in (torch.float32, torch.float64)}
+            y64, plain = net[torch.float64](x, t), [net[torch.float32](v, t) for v in nudged(x, seed)]
+            whole = authors.unet(c, state, torch.float64)(x, t)
+            tolerance = 2 * errors(plain, y64)["f32_max_error"] + 2.0**-22 * y64.abs().max().item()
+            moved = round((whole - y64).abs().max().item() / tolerance, 1)
+            assert moved >= 20, (name, moved)
+            f.run("unet", {"x": x, "t": t.float()}, plain, y64, windows=w, moves_in_tolerances={"no windows": moved})
         f.save()
         self.unets[name] = (hf.unet if by_diffusers else authors.unet, c, state)
 
