@@ -75,7 +75,7 @@ tests: $(TESTS)
 # the bench is tested where Google Benchmark is
 BENCH_TESTED := $(if $(shell pkg-config --exists benchmark && echo yes),$(B)/ldm-bench)
 test: all tests fuzzers asan-some $(BENCH_TESTED) ## build and run every test; ends with "N passed, N failed, N skipped"
-	@tests/run $(TESTS) $(wildcard tests/test_*.sh) $(ASAN_SOME) $(FUZZ_TESTS) $(FUZZERS)
+	@tests/run $(TESTS) $(wildcard tests/test_*.sh) $(ASAN_SOME) $(FUZZ_TESTS) $(FUZZERS) $(FUZZ_CONFIG)
 
 include bench/bench.mk
 include tests/fuzz.mk
@@ -104,7 +104,7 @@ asan-test: asan ## every test program and the tool's tests under the sanitizers 
 	@LDM=build/asan/ldm tests/run $(TEST_SRC:tests/%.c=build/asan/tests/%) tests/test_cli.sh
 
 # the quick ones, in every `make test`: models, readers, plans, both executors, every row of the ops with ONNX vectors
-ASAN_SOME := $(patsubst %,build/asan/tests/test_%,bind loop models onnx reference sample shapes)
+ASAN_SOME := $(patsubst %,build/asan/tests/test_%,bind layouts loop models onnx reference sample shapes system)
 asan-some:
 	$(MAKE) CONFIG=asan $(ASAN_SOME)
 

@@ -4,12 +4,14 @@ FUZZ_B      := build/fuzz
 FUZZ_SAN    := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARN) -O1 -g $(FUZZ_SAN) -fno-omit-frame-pointer -Ihost -I.
 FUZZ_WRAP   := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=strdup
-FUZZ_LIBS   := $(shell pkg-config --libs libpng libjpeg libexif zlib jansson libutf8proc) -lm
+FUZZ_LIBS   := $(shell pkg-config --libs libpng libjpeg libexif zlib jansson yaml-0.1 libutf8proc) -lm
 FUZZ_LIB    := $(patsubst %.c,$(FUZZ_B)/%.o,$(wildcard host/base/*.c host/ckpt/*.c host/io/*.c host/text/*.c))
-FUZZERS     := $(patsubst %,$(FUZZ_B)/fuzz_%,ckpt pickle npy png jpeg parameters text layout tokenizer)
+FUZZERS     := $(patsubst %,$(FUZZ_B)/fuzz_%,ckpt pickle tree npy png jpeg parameters text layout tokenizer)
 FUZZ_TESTS  := $(patsubst %,$(FUZZ_B)/test_%,base files malformed malformed_torch pictures text)
-FUZZ_LONG   := $(patsubst %,$(FUZZ_B)/long_%,ckpt pickle npy png jpeg parameters text layout tokenizer)
+FUZZ_LONG   := $(patsubst %,$(FUZZ_B)/long_%,ckpt pickle tree npy png jpeg parameters text layout tokenizer)
 FUZZ_TIME   ?= 600
+# configurations of networks need all of the library, which the sanitizers' build has
+FUZZ_CONFIG := $(FUZZ_B)/fuzz_config
 
 $(FUZZ_B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -25,14 +27,17 @@ $(FUZZ_B)/long_%: tests/fuzz_%.c $(wildcard host/base/*.c host/ckpt/*.c host/io/
 	@mkdir -p $(@D)
 	clang $(FUZZ_CFLAGS) -Wno-unknown-warning-option -fsanitize=fuzzer -DFUZZ_LONG -o $@ $^ $(FUZZ_LIBS)
 
+$(FUZZ_CONFIG): $(FUZZ_B)/tests/fuzz_config.o $(FUZZ_B)/tests/fuzz_driver.o | asan-some
+	$(CC) $(FUZZ_SAN) -fopenmp $(FUZZ_WRAP) -o $@ $^ build/asan/libldm.a $(LIBS)
+
 .PHONY: fuzz fuzz-long fuzzers
-fuzzers: $(FUZZERS) $(FUZZ_TESTS)
+fuzzers: $(FUZZERS) $(FUZZ_TESTS) $(FUZZ_CONFIG)
 
 fuzz: fuzzers ## the readers' tests and fuzzers under sanitizers, a fixed number of inputs
-	@tests/run $(FUZZ_TESTS) $(FUZZERS)
+	@tests/run $(FUZZ_TESTS) $(FUZZERS) $(FUZZ_CONFIG)
 
 fuzz-long: $(FUZZ_LONG) $(FUZZERS) ## the same targets under clang's libFuzzer, FUZZ_TIME seconds each; corpus in build/fuzz/corpus
-	@for t in ckpt pickle npy png jpeg parameters text layout tokenizer; do mkdir -p $(FUZZ_B)/corpus/$$t && \
+	@for t in ckpt pickle tree npy png jpeg parameters text layout tokenizer; do mkdir -p $(FUZZ_B)/corpus/$$t && \
 	for i in 0 1 2 3 4 5; do FUZZ_SAVE=$(FUZZ_B)/corpus/$$t/seed$$i $(FUZZ_B)/fuzz_$$t 1 $$i >/dev/null || exit 1; done && \
 	$(FUZZ_B)/long_$$t -max_total_time=$(FUZZ_TIME) -timeout=5 -rss_limit_mb=1024 -max_len=8192 -print_final_stats=1 \
 	-artifact_prefix=$(FUZZ_B)/$$t- $(FUZZ_B)/corpus/$$t || exit 1; done

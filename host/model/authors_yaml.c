@@ -155,7 +155,7 @@ static ldm_status bert(const ldm_tree *t, ldm_node *p, ldm_described *d) {
     TRY(ldm_tree_int(t, p, "vocab_size", 1, BIG, &vocab));
     TRY(ldm_tree_int(t, p, "max_seq_len", 1, 4096, &length));
     snprintf(text, sizeof text, "kind=bert width=%d layers=%d vocab=%d length=%d", width, layers, vocab, length);
-    if (ldm_text_config_parse(text, &d->text)) TRY(BAD("%s: a BERTEmbedder without n_embed and n_layer", t->path));
+    TRY(ldm_described_text(t, text, &d->text));
     d->text_known = true, d->config.tokens = length;
 done:
     return st;

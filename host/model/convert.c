@@ -21,7 +21,7 @@ static void emit(ldm_plan *p, const ldm_system *s, ldm_part part) {
     const ldm_unet_config *u = &s->config.unet;
     const ldm_stage_config *stage =
         part == LDM_PART_TINY_ENCODER || part == LDM_PART_TINY_DECODER ? &s->tiny : &s->stage;
-    const int64_t side = ldm_unet_multiple(u), f = ldm_stage_factor(stage);
+    const int64_t side = u->levels ? ldm_unet_multiple(u) : 1, f = ldm_stage_factor(stage);
     switch (part) {
     case LDM_PART_UNET:
         ldm_unet_emit(p, u, in(p, "x", LDM_F32, 4, 1, side, side, u->in_channels),

@@ -28,4 +28,7 @@ ldm_status ldm_described_authors(const ldm_tree *t, ldm_described *out);
  * LDMBertModel and their like, or a scheduler's; adds to *d. */
 ldm_status ldm_described_part(const ldm_tree *t, ldm_described *d);
 
+/* ldm_text_config_parse of what a file said: LDM_ERR_FORMAT with its name. */
+ldm_status ldm_described_text(const ldm_tree *t, const char *text, ldm_text_config *out);
+
 #endif

@@ -249,6 +249,13 @@ static ldm_status tiny(const ldm_tree *t, ldm_described *d) {
     return st;
 }
 
+ldm_status ldm_described_text(const ldm_tree *t, const char *text, ldm_text_config *out) {
+    char why[300];
+    if (ldm_text_config_parse(text, out) == LDM_OK) return LDM_OK;
+    snprintf(why, sizeof why, "%s", ldm_message());
+    return BAD("%s: a text encoder that cannot be: %s", t->path, why);
+}
+
 static ldm_status clip(const ldm_tree *t, ldm_described *d) {
     ldm_status st = LDM_OK;
     int width = 512, layers = 12, count = 8, hidden = 2048, vocab = 49408, length = 77;
@@ -272,7 +279,7 @@ static ldm_status clip(const ldm_tree *t, ldm_described *d) {
     snprintf(text, sizeof text,
              "kind=%s width=%d layers=%d heads=%d head_width=%d hidden=%d vocab=%d length=%d skip=1 pad=%d",
              open ? "openclip" : "clip", width, layers, count, width / count, hidden, vocab, length, open ? 0 : 49407);
-    TRY(ldm_text_config_parse(text, &d->text));
+    TRY(ldm_described_text(t, text, &d->text));
     d->text_known = true, d->config.tokens = length;
 done:
     return st;
@@ -294,7 +301,7 @@ static ldm_status bert(const ldm_tree *t, ldm_described *d) {
     if (strcmp(act, "gelu")) TRY(BAD("%s: activation_function is %.40s, wanted gelu", t->path, act));
     snprintf(text, sizeof text, "kind=bert width=%d layers=%d heads=%d head_width=%d hidden=%d vocab=%d length=%d",
              width, layers, count, each, hidden, vocab, length);
-    TRY(ldm_text_config_parse(text, &d->text));
+    TRY(ldm_described_text(t, text, &d->text));
     d->text_known = true, d->config.tokens = length;
 done:
     return st;

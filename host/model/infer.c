@@ -249,8 +249,8 @@ ldm_status ldm_infer_text(const ldm_place *at, ldm_text_config *out) {
     /* heads of 64 in all that were released; one head where that cannot be */
     if (kind != LDM_TEXT_BERT && width % 64)
         snprintf(text + strlen(text), sizeof text - strlen(text), " heads=1 head_width=%d", width);
-    ldm_status st = ldm_prefix(ldm_text_config_parse(text, out), "%s", at->files->path);
+    if (ldm_text_config_parse(text, out)) return strange(at, "a text encoder whose sizes cannot be");
     /* OpenCLIP-H without the last of its 24 layers, which nobody reads */
-    if (!st && kind == LDM_TEXT_OPENCLIP && layers == 23) out->skip = 1;
-    return st;
+    if (kind == LDM_TEXT_OPENCLIP && layers == 23) out->skip = 1;
+    return LDM_OK;
 }
