@@ -301,11 +301,9 @@ static void test_nonfinite(void) {
 }
 
 static void test_taef2(void) {
-    const ldm_stage_config *s = ldm_stage_find("taef2"), *found = NULL;
-    const ldm_config *none = NULL;
+    const ldm_stage_config *s = ldm_stage_find("taef2");
     for (int half = 0; half < 2; half++) {
         ldm_ckpt *c = NULL;
-        ldm_text words = {0};
         CHECK_OK(ldm_ckpt_open(half ? "tests/data/taef2/taef2_decoder.pth" : "tests/data/taef2/taef2_encoder.pth", &c));
         if (!c) continue;
         ldm_plan *right = stage_plan(s, !half), *wrong = stage_plan(s, half),
@@ -313,120 +311,9 @@ static void test_taef2(void) {
         CHECK_OK(bind(right, c, (ldm_bind_options){0}));
         expect(bind(wrong, c, (ldm_bind_options){0}), "missing");
         expect(bind(plain, c, (ldm_bind_options){0}), half ? "3.pool.0.weight" : "11.pool.0.weight");
-        CHECK_OK(ldm_identify(c, &none, &found, &words));
-        CHECK(!none && found == s && !strcmp(words.s, "first stage taef2"), "%s", words.s);
-        ldm_text_free(&words);
         ldm_plan_destroy(right), ldm_plan_destroy(wrong), ldm_plan_destroy(plain);
         ldm_ckpt_close(c);
     }
-}
-
-/* ---- identification -------------------------------------------------------------------------------------------- */
-
-/* Entries as one-byte numbers that nobody stored: a header, then a hole. */
-static ldm_ckpt *hollow(void) {
-    ldm_text t = {0};
-    char shape[128];
-    uint64_t at = 0;
-    ldm_text_add(&t, "{");
-    for (int i = 0; i < n_entries; i++) {
-        uint64_t n = (uint64_t)ldm_shape_count(&entries[i].shape);
-        ldm_text_add(&t, "%s\"%s\":{\"dtype\":\"U8\",\"shape\":%s,\"data_offsets\":[%llu,%llu]}", i ? "," : "",
-                     entries[i].name, ldm_shape_text(&entries[i].shape, shape, sizeof shape), (unsigned long long)at,
-                     (unsigned long long)(at + n));
-        at += n;
-    }
-    ldm_text_add(&t, "}");
-    while (t.len % 8) ldm_text_add(&t, " ");
-    uint64_t len = t.len;
-    FILE *f = fopen(path, "wb");
-    CHECK(f && fwrite(&len, 8, 1, f) == 1 && fwrite(t.s, t.len, 1, f) == 1 && fflush(f) == 0 &&
-              ftruncate(fileno(f), (off_t)(8 + len + at)) == 0,
-          "%s could not be written", path);
-    if (f) fclose(f);
-    ldm_text_free(&t);
-    ldm_ckpt *c = NULL;
-    CHECK_OK(ldm_ckpt_open(path, &c));
-    n_entries = 0;
-    return c;
-}
-
-static void add_system(const ldm_config *k) {
-    const ldm_unet_config *u = &k->unet;
-    ldm_plan *p = NULL;
-    int64_t side = ldm_unet_multiple(u);
-    CHECK_OK(ldm_plan_create(LDM_F32, LDM_F32, &p));
-    ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, (int64_t)1, side, side, (int64_t)u->in_channels));
-    ldm_tensor temb = ldm_plan_input(p, "temb", LDM_F32, ldm_shape_of(2, (int64_t)1, (int64_t)u->model_channels)),
-               context = LDM_NONE;
-    if (u->use_spatial_transformer)
-        context =
-            ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, (int64_t)1, (int64_t)1, (int64_t)u->context_dim));
-    ldm_unet_emit(p, u, x, temb, context, LDM_NONE, LDM_NONE);
-    CHECK_OK(p->status);
-    add_plan(p, "model.diffusion_model.", 0);
-    if (k->condition == LDM_COND_CLASS)
-        add("cond_stage_model.embedding.weight", ldm_shape_of(2, (int64_t)k->n_classes, (int64_t)u->context_dim), 0);
-    ldm_plan_destroy(p);
-    const ldm_stage_config *s = ldm_stage_find(k->stage);
-    for (int half = 0; half < 2 && s->kind != LDM_STAGE_IDENTITY; half++) {
-        p = stage_plan(s, half);
-        add_plan(p, "first_stage_model.", 0);
-        ldm_plan_destroy(p);
-    }
-    add("scale_factor", ldm_shape_of(0), 0);
-    add("some_trainer.state", ldm_shape_of(1, (int64_t)4), 0);
-}
-
-static void test_identify(void) {
-    static const struct {
-        const char *name, *also; /* NULL: the only candidate */
-    } table[] = {
-        {"lsun_churches256", NULL}, {"cin256-v2", NULL},     {"text2img256", NULL},
-        {"txt2img-1p4B", NULL},     {"bsr_sr", NULL},        {"inpainting_big", NULL},
-        {"rdm768", NULL},           {"sd15", NULL},          {"sd15-inpainting", NULL},
-        {"sd2-depth", NULL},        {"sd2", "sd2-base"},     {"layout2img-openimages256", NULL},
-        {"cin-ldm-1", NULL},        {"cin-ldm-32", NULL},    {"celeba256", "ffhq256"},
-        {"cin256", "cin-ldm-8"},    {"celeba-ldm-16", NULL}, {"semantic_synthesis256", "semantic_synthesis512"}};
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        const ldm_config *k = ldm_config_find(table[i].name), *config = NULL;
-        const ldm_stage_config *stage = NULL;
-        ldm_text words = {0};
-        add_system(k);
-        ldm_ckpt *c = hollow();
-        if (!c) continue;
-        CHECK_OK(ldm_identify(c, &config, &stage, &words));
-        CHECK(words.s && strstr(words.s, k->name), "%s: '%s'", k->name, words.s);
-        CHECK(config == (table[i].also ? NULL : k), "%s: '%s'", k->name, words.s);
-        CHECK(!table[i].also || strstr(words.s, table[i].also), "%s: '%s'", k->name, words.s);
-        CHECK(!strcmp(stage ? stage->name : "identity", k->stage), "%s: '%s'", k->name, words.s);
-        ldm_text_free(&words);
-        ldm_ckpt_close(c);
-    }
-    for (const ldm_stage_config *const *s = ldm_stage_list(); *s; s++) {
-        const ldm_config *config = NULL;
-        const ldm_stage_config *stage = NULL;
-        if ((*s)->kind == LDM_STAGE_IDENTITY || (*s)->kind == LDM_STAGE_TAESD) continue;
-        for (int half = 0; half < 2; half++) {
-            ldm_plan *p = stage_plan(*s, half);
-            add_plan(p, "", 0);
-            ldm_plan_destroy(p);
-        }
-        ldm_ckpt *c = hollow();
-        if (!c) continue;
-        CHECK_OK(ldm_identify(c, &config, &stage, NULL));
-        CHECK(stage == *s && !config, "%s is taken for %s", (*s)->name, stage ? stage->name : "nothing or several");
-        ldm_ckpt_close(c);
-    }
-    add("input_blocks.0.0.weight", ldm_shape_of(4, (int64_t)320, (int64_t)4, (int64_t)3, (int64_t)3), 0);
-    ldm_ckpt *c = hollow();
-    const ldm_config *config = NULL;
-    const ldm_stage_config *stage = NULL;
-    ldm_text words = {0};
-    CHECK_OK(ldm_identify(c, &config, &stage, &words));
-    CHECK(!config && !stage && !strcmp(words.s, "no known network"), "%s", words.s);
-    ldm_text_free(&words);
-    ldm_ckpt_close(c);
 }
 
 /* A fused plan is bound by the file's names, read by steps or not, and what it makes of them is theirs. */
@@ -470,7 +357,6 @@ int main(int argc, char **argv) {
     CASE("halves of a first stage") test_halves();
     CASE("not finite") test_nonfinite();
     CASE("taef2") test_taef2();
-    CASE("identify") test_identify();
     CASE("derived weights") test_derived();
     unlink(path);
     rmdir(folder);

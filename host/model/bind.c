@@ -1,5 +1,5 @@
 /* bind.c -- a plan's parameters matched to checkpoints' tensors, once, by name and shape; after this nobody looks a
- * weight up by string. Which network a file is, is identify.c's question; what things are called where, names.c's. */
+ * weight up by string. Which network a file is, is system.c's question; what things are called where, names.c's. */
 #include "model/places.h"
 #include <float.h>
 #include <math.h>

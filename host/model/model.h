@@ -150,10 +150,4 @@ void ldm_binding_destroy(ldm_binding *b); /* NULL is fine */
 /* Borrows b. load() refuses by name what is not finite, also in the dtype the plan stores it in (LDM_ERR_NONFINITE). */
 ldm_source ldm_binding_source(ldm_binding *b);
 
-/* Which known configurations and first stages a checkpoint fits by names and shapes, in words for `ldm info`; the only
- * candidate into *config or *stage, NULL if there are none or several (heads, schedules and training sets leave no
- * trace in shapes). `words` may be NULL. */
-ldm_status ldm_identify(const ldm_ckpt *ckpt, const ldm_config **config, const ldm_stage_config **stage,
-                        ldm_text *words);
-
 #endif
