@@ -91,8 +91,7 @@ static ldm_part part_at(const ldm_places *places, const ldm_files *f, const bool
         if (i == LDM_PART_TINY_ENCODER && !has[i]) continue; /* its names are the decoder's too */
         if (at->files != f || !at->prefix || strncmp(key, at->prefix, n)) continue;
         if (at->ema) return (ldm_part)i;
-        snprintf(name, sizeof name, "%s%s", i == LDM_PART_CONDITION ? "cond_stage_model." : "",
-                 key + n);
+        snprintf(name, sizeof name, "%s%s", i == LDM_PART_CONDITION ? "cond_stage_model." : "", key + n);
         ldm_part part = ldm_part_of(name);
         if (part == LDM_PART_TINY_DECODER && i == LDM_PART_TINY_ENCODER) part = LDM_PART_TINY_ENCODER;
         if (at->layout == LDM_DIFFUSERS && (i == LDM_PART_UNET || i == LDM_PART_TEXT)) part = (ldm_part)i;
@@ -146,8 +145,7 @@ ldm_status ldm_bind_places(const ldm_plan *p, const ldm_places *places, const ld
         for (int k = 0; k < files; k++) seen = seen || where[k] == places->at[i].files;
         if (seen) continue;
         where[files++] = places->at[i].files;
-        if (!(o && o->allow_extra))
-            left_over(b, places, places->at[i].files, has, o && o->allow_foreign, &extra);
+        if (!(o && o->allow_extra)) left_over(b, places, places->at[i].files, has, o && o->allow_foreign, &extra);
     }
     if (missing.count + misshapen.count + extra.count) {
         ldm_text paths = {0};
@@ -227,8 +225,7 @@ static ldm_status check(void *self, const ldm_tensor_info *info, const float *da
     snprintf(range, sizeof range, "beyond the range of %s", ldm_dtype_name(info->dtype));
     return ldm_fail(LDM_ERR_NONFINITE, "tensor %s: %lld of %lld values are %s, the first (%g) at %lld",
                     bound_to(self, info)->t[0]->name, (long long)bad, (long long)n,
-                    isfinite(data[first]) ? range : "not finite", (double)data[first],
-                    (long long)first);
+                    isfinite(data[first]) ? range : "not finite", (double)data[first], (long long)first);
 }
 
 static ldm_status load(void *self, const ldm_tensor_info *info, float *dst) {

@@ -16,13 +16,17 @@ struct ldm_system_files {
     char *said_by; /* the configuration file; NULL: none */
     bool synthetic, folder;
     uint64_t seed;
-    float *alphas;                                        /* [1000] */
-    char *missing, *path, *tokenizer, *scheduler, *names; /* names: candidates that fit */
+    float *alphas; /* [1000] */
+    char *missing, *path, *tokenizer, *scheduler;
     ldm_key_value *keys;
     ldm_fact *facts;
     int n_facts;
 };
 
+ldm_status system_resolve(ldm_system *s, const ldm_system_options *o);
+
+bool system_ends(const char *s, const char *end);
+ldm_status system_copy(const char *s, char **out); /* frees what *out had */
 void system_fact(ldm_system *s, const char *what, const char *value, ldm_sure sure, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 
