@@ -20,7 +20,7 @@ typedef struct app_gen_options {
     double strength;
     char *convention, *resize;
     /* how */
-    char *sampling_method, *scheduler, *sigmas, *rng, *init_latent;
+    char *sampling_method, *scheduler, *sigmas, *rng, *init_latent, *windows;
     int steps, clip_skip, width, height, quantize_x0, quad;
     double cfg_scale, cfg_rescale, eta;
     long long seed;

@@ -86,6 +86,7 @@ static ldm_status arguments(const app_record *r, const app_picture *m, char **ou
     add_number(&l, "--cfg-rescale", g->cfg_rescale);
     add_number(&l, "--eta", g->eta);
     add_flag(&l, "--quantize-x0", g->quantize_x0);
+    add(&l, "--windows", g->windows);
     add_number(&l, "--clip-skip", g->clip_skip);
     add_number(&l, "--width", g->width);
     add_number(&l, "--height", g->height);

@@ -78,6 +78,16 @@ static ldm_status check_guidance(const app_pipeline_options *o) {
                     o->cfg_scale, s->config.name ? s->config.name : "this model");
 }
 
+static ldm_status check_windows(const app_pipeline_options *o) {
+    const int64_t size = o->windows.size, need = ldm_unet_multiple(&o->system->config.unet);
+    if (!size) return LDM_OK;
+    if (size % need)
+        return ldm_fail(LDM_ERR_ARG, "--windows %lld: the network needs multiples of %lld", (long long)size, (long long)need);
+    if (o->system->task == LDM_TASK_LAYOUT)
+        return ldm_fail(LDM_ERR_ARG, "--windows: a layout's boxes lie in the whole picture, so its model sees it whole");
+    return LDM_OK;
+}
+
 static ldm_status make_schedule(const app_pipeline_options *o, ldm_schedule *out) {
     const ldm_system *s = o->system;
     if (o->schedule) return *out = *o->schedule, LDM_OK;
@@ -230,16 +240,6 @@ done:
 
 /* ---- prompts ----------------------------------------------------------------------------------------------------- */
 
-/* What of a prompt is cut, or is no weight here although it looks like one. */
-static void warn_of_prompt(const char *text, int length, const ldm_tokenized *t) {
-    if (t->wanted > length)
-        ldm_note("prompt of %d tokens, %d fit; left out: \"%.60s%s\"", t->wanted - 2, length - 2, text + t->cut,
-                 strlen(text + t->cut) > 60 ? "..." : "");
-    if (t->weight_to > t->weight_from)
-        ldm_note("\"%.*s\" is taken literally: weights in prompts are not read", (int)(t->weight_to - t->weight_from),
-                 text + t->weight_from);
-}
-
 static ldm_status tokenizer_of(app_pipeline *p) {
     const ldm_system *s = p->s;
     if (p->tokenizer) return LDM_OK;
@@ -281,7 +281,7 @@ static ldm_status keep_text(app_pipeline *p, const char *text) {
     TRY(tokenizer_of(p));
     TRY(ldm_alloc((size_t)p->s->text.length * sizeof *ids, (void **)&ids));
     TRY(ldm_tokenize(p->tokenizer, text, p->s->text.length, p->s->text.pad, ids, &info));
-    warn_of_prompt(text, p->s->text.length, &info);
+    app_prompt_notes(text, &info);
     TRY(encode_ids(p, ids, &k.context));
     if (!(k.text = strdup(text))) TRY(ldm_fail(LDM_ERR_NOMEM, "host memory for a prompt is not there"));
     p->text[p->texts++] = k, k = (kept_text){0};
@@ -684,6 +684,7 @@ static void describe_loop(app_pipeline *p) {
                                  .h = p->lh,
                                  .w = p->lw,
                                  .guided = p->guided,
+                                 .windows = p->o.windows,
                                  .rescaled = p->guided && p->o.cfg_rescale > 0,
                                  .concat = c->unet.in_channels - c->unet.out_channels,
                                  .masked = p->known_mask != NULL,
@@ -746,6 +747,7 @@ ldm_status app_pipeline_check(const app_pipeline_options *o) {
     if (s->missing) return ldm_fail(LDM_ERR_FORMAT, "%s: %s", s->path ? s->path : "the model", s->missing);
     TRY(check_size(s, o->w, o->h));
     TRY(check_guidance(o));
+    TRY(check_windows(o));
     TRY(make_schedule(o, &schedule));
     TRY(ldm_sampler_make(&schedule, &o->sampler, &sampler));
 done:
