@@ -137,7 +137,8 @@ ldm_status ldm_bind_places(const ldm_plan *p, const ldm_places *places, const ld
         if (info->kind != LDM_PARAM || info->rule) continue;
         const ldm_part part = part_in_plan(p, info->name);
         match(places, part, info, &b->of[t], &missing, &misshapen);
-        params++, has[part] = true;
+        params++;
+        has[part] = has[part] || strcmp(info->name, "quantize.embedding.weight") != 0; /* a loop borrows the codebook alone */
     }
     for (int i = 0; i < LDM_PARTS; i++) {
         if (!has[i] || !places->at[i].files) continue;
