@@ -122,5 +122,22 @@ again "inpainting" i1.png
 run "inpainting without a mask" 1 "without --mask|wanted --init-img and --mask" inpaint -i init.png -o x.png
 expect "nothing of what was refused" test ! -e x.png
 
+# ---- codebook maps
+vq=(--config "kind=vq ch=32 ch_mult=1,2,4 num_res_blocks=1 z_channels=3 n_embed=64 attn_none=1" -m models/uncond.safetensors)
+check "encode --codes" 0 "codes \[1, 16, 16\] of a codebook of 64" "$ldm" encode "${vq[@]}" -i init.png --codes -o codes.npy
+check "decode --codes" 0 "64 x 64" "$ldm" decode "${vq[@]}" -i codes.npy --codes -o from-codes.png
+check "encode" 0 "latent" "$ldm" encode "${vq[@]}" -i init.png -o z.npy
+check "decode" 0 "64 x 64" "$ldm" decode "${vq[@]}" -i z.npy -o from-z.png
+expect "codes decode to what the latent does, which is snapped to them" cmp -s from-codes.png from-z.png
+python3 -c "
+d = bytearray(open('codes.npy', 'rb').read())
+assert len(d) == 128 + 4 * 256 and len(set(d[128::4])) > 3
+d[128:132] = (64).to_bytes(4, 'little')
+open('over.npy', 'wb').write(d)"
+check "a code beyond the codebook" 2 "code 64 at \(0, 0\), the codebook has 64 entries" "$ldm" decode "${vq[@]}" -i over.npy --codes -o x.png
+check "codes that are no whole numbers" 2 "wanted whole numbers" "$ldm" decode "${vq[@]}" -i z.npy --codes -o x.png
+check "codes of a stage without a codebook" 1 "has no codebook" "$ldm" encode --taesd "$data/taef2" -i init.png --codes -o x.npy
+check "a JPEG" 0 "latent \[1, 32, 5, 6\]" "$ldm" encode --taesd "$data/taef2" -i "$fixtures/turned-1.jpg" -o j.npy
+
 echo "tasks: $passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]

@@ -1,5 +1,7 @@
 /* cmd_picture.c -- `ldm encode`, `ldm decode`, `ldm roundtrip`: pictures through a first stage. Pictures of any size:
  * padded by reflection to what the network needs, cropped back. */
+#include "app/codes.h"
+#include "app/latent.h"
 #include "app/network.h"
 #include "io/io.h"
 #include "sample/sample.h"
@@ -12,6 +14,7 @@ typedef struct picture_options {
     char *model, *config, *taesd, *in, *out;
     long long synthetic, seed; /* seed >= 0: a sample of the KL posterior instead of its mean */
     int width, height;         /* decode: crop */
+    int codes;                 /* whole numbers, entries of a codebook, in place of a latent */
 } picture_options;
 
 static picture_options o;
@@ -163,16 +166,7 @@ static ldm_status to_latent(const ldm_stage_config *s, double scale, float *y, l
         TRY(ldm_alloc((size_t)(pixels * c) * sizeof *noise, (void **)&noise));
         ldm_rng_fill(r, noise, pixels * c); /* in PyTorch's NCHW order */
     }
-    for (int64_t i = 0; i < pixels; i++)
-        for (int64_t k = 0; k < c; k++) {
-            float mean = y[i * shape->dim[3] + k], value = mean;
-            if (noise) {
-                float logvar = y[i * shape->dim[3] + c + k];
-                logvar = logvar < -30 ? -30 : logvar > 20 ? 20 : logvar;
-                value = mean + expf(0.5f * logvar) * noise[k * pixels + i];
-            }
-            y[i * c + k] = (float)scale * value; /* i c + k never passes what is still to be read */
-        }
+    app_posterior(s, y, pixels, c, noise, scale, y);
     shape->dim[3] = c;
 done:
     free(noise);
@@ -203,7 +197,8 @@ static ldm_status encode(job *j, double *seconds) {
     ldm_status st = LDM_OK;
     float *x = NULL;
     int64_t h, w;
-    TRY(ldm_png_read(o.in, &j->im));
+    TRY(ldm_picture_read(o.in, &j->im));
+    if (j->im.flattened) ldm_note("%s: its transparent pixels are laid on white", o.in);
     TRY(padded_map(&j->im, &j->stage, ldm_stage_factor(&j->stage), &x, &h, &w));
     TRY(app_open_device(&j->cl));
     TRY(run_half(j->cl, APP_ENCODER, x, h, w, &j->latent, &j->latent_shape, seconds));
@@ -231,10 +226,40 @@ static double rms(const float *x, const ldm_shape *shape) {
     return sqrt(square / (double)ldm_shape_count(shape));
 }
 
+/* What names the stage's networks. */
+static app_network_options stage_options(void) {
+    return (app_network_options){.config = o.config, .model = o.model, .synthetic = o.synthetic};
+}
+
+static ldm_status no_codebook(const ldm_stage_config *s) {
+    return ldm_fail(LDM_ERR_ARG, "--codes: the first stage %s has no codebook", s->name ? s->name : "of this file");
+}
+
+/* The encoder's map as a codebook map, [1, height, width]. */
+static ldm_status write_codes(const job *j) {
+    app_network_options n = stage_options();
+    app_codebook book = {0};
+    int32_t *codes = NULL;
+    char text[128];
+    const int64_t *d = j->latent_shape.dim;
+    ldm_shape s = ldm_shape_of(3, d[0], d[1], d[2]);
+    ldm_status st = LDM_OK;
+    TRY(app_storage(&n.dtype, &n.wdtype));
+    TRY(app_codebook_load(&n, &book));
+    TRY(ldm_alloc((size_t)ldm_shape_count(&s) * sizeof *codes, (void **)&codes));
+    app_codes_nearest(&book, j->latent, ldm_shape_count(&s), codes);
+    TRY(ldm_npy_write(o.out, LDM_I32, &s, codes));
+    printf("%s: codes %s of a codebook of %lld\n", o.out, ldm_shape_text(&s, text, sizeof text), (long long)book.entries);
+done:
+    free(book.entry), free(codes);
+    return st;
+}
+
 APP_COMMAND(encode) {
     o = (picture_options){.synthetic = -1, .seed = -1};
     struct poptOption table[] = {
         {"seed", 's', POPT_ARG_LONGLONG, &o.seed, 0, "KL: a sample of the posterior with this seed, not its mean", "S"},
+        {"codes", 0, POPT_ARG_NONE, &o.codes, 0, "VQ: entries of the codebook as whole numbers [1, height, width]", NULL},
         STAGE,
         APP_PLAN,
         APP_DEVICE,
@@ -244,7 +269,12 @@ APP_COMMAND(encode) {
     char text[128];
     ldm_status st = LDM_OK;
     TRY(begin(self, table, argc, argv, &j));
+    if (o.codes && j.stage.kind != LDM_STAGE_VQ) TRY(no_codebook(&j.stage));
     TRY(encode(&j, NULL));
+    if (o.codes) {
+        st = write_codes(&j);
+        goto done;
+    }
     TRY(to_latent(&j.stage, j.scale, j.latent, &j.latent_shape));
     const int64_t *d = j.latent_shape.dim;
     ldm_shape out = ldm_shape_of(4, d[0], d[3], d[1], d[2]);
@@ -258,32 +288,60 @@ done:
     return st;
 }
 
+/* A latent [1,c,h,w] as [h,w,c] in the stage's own units. */
+static ldm_status read_latent(const job *j, float **z, int64_t *h, int64_t *w) {
+    ldm_array a = {0};
+    char text[128];
+    ldm_status st = LDM_OK;
+    TRY(ldm_npy_read_f32(o.in, &a));
+    int64_t c = j->stage.kind == LDM_STAGE_IDENTITY ? 3 : j->stage.embed_dim;
+    if (a.shape.rank != 4 || a.shape.dim[0] != 1 || a.shape.dim[1] != c)
+        TRY(ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, wanted [1, %lld, height, width]", o.in,
+                     ldm_shape_text(&a.shape, text, sizeof text), (long long)c));
+    int64_t n = ldm_shape_count(&a.shape);
+    *h = a.shape.dim[2], *w = a.shape.dim[3];
+    TRY(app_check_finite(a.data, n, o.in));
+    TRY(ldm_alloc((size_t)n * sizeof **z, (void **)z));
+    ldm_nchw_to_nhwc(a.data, 1, c, *h, *w, *z);
+    for (int64_t i = 0; i < n; i++) (*z)[i] /= (float)j->scale;
+done:
+    ldm_array_free(&a);
+    return st;
+}
+
+static ldm_status read_codes(const job *j, float **z, int64_t *h, int64_t *w) {
+    app_network_options n = stage_options();
+    app_codebook book = {0};
+    ldm_array a = {0};
+    ldm_status st = LDM_OK;
+    if (j->stage.kind != LDM_STAGE_VQ) TRY(no_codebook(&j->stage));
+    TRY(ldm_npy_read(o.in, &a));
+    TRY(app_storage(&n.dtype, &n.wdtype));
+    TRY(app_codebook_load(&n, &book));
+    TRY(app_codes_look_up(&book, &a, o.in, z, h, w));
+done:
+    free(book.entry);
+    ldm_array_free(&a);
+    return st;
+}
+
 APP_COMMAND(decode) {
     o = (picture_options){.synthetic = -1, .seed = -1};
-    struct poptOption table[] = {{"width", 'W', POPT_ARG_INT, &o.width, 0, "crop the picture", "PIXELS"},
+    struct poptOption table[] = {{"codes", 0, POPT_ARG_NONE, &o.codes, 0, "VQ: the input is a codebook map of whole numbers", NULL},
+                                 {"width", 'W', POPT_ARG_INT, &o.width, 0, "crop the picture", "PIXELS"},
                                  {"height", 'H', POPT_ARG_INT, &o.height, 0, "crop the picture", "PIXELS"},
                                  STAGE,
                                  APP_PLAN,
                                  APP_DEVICE,
                                  APP_END};
     job j = {0};
-    ldm_array a = {0};
     float *z = NULL;
-    char text[128];
     ldm_status st = LDM_OK;
     TRY(begin(self, table, argc, argv, &j));
-    TRY(ldm_npy_read_f32(o.in, &a));
-    int64_t c = j.stage.kind == LDM_STAGE_IDENTITY ? 3 : j.stage.embed_dim;
-    if (a.shape.rank != 4 || a.shape.dim[0] != 1 || a.shape.dim[1] != c)
-        TRY(ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, wanted [1, %lld, height, width]", o.in,
-                     ldm_shape_text(&a.shape, text, sizeof text), (long long)c));
-    int64_t n = ldm_shape_count(&a.shape);
-    TRY(app_check_finite(a.data, n, o.in));
-    TRY(ldm_alloc((size_t)n * sizeof *z, (void **)&z));
-    ldm_nchw_to_nhwc(a.data, 1, c, a.shape.dim[2], a.shape.dim[3], z);
-    for (int64_t i = 0; i < n; i++) z[i] /= (float)j.scale;
+    int64_t lh, lw;
+    TRY(o.codes ? read_codes(&j, &z, &lh, &lw) : read_latent(&j, &z, &lh, &lw));
     TRY(app_open_device(&j.cl));
-    TRY(run_half(j.cl, APP_DECODER, z, a.shape.dim[2], a.shape.dim[3], &j.y, &j.y_shape, NULL));
+    TRY(run_half(j.cl, APP_DECODER, z, lh, lw, &j.y, &j.y_shape, NULL));
     const int64_t *full = j.y_shape.dim, h = o.height ? o.height : full[1], w = o.width ? o.width : full[2];
     if (h < 1 || w < 1 || h > full[1] || w > full[2])
         TRY(ldm_fail(LDM_ERR_ARG, "crop to %lld x %lld: the picture is %lld x %lld", (long long)w, (long long)h,
@@ -292,7 +350,6 @@ APP_COMMAND(decode) {
     printf("%s: %lld x %lld\n", o.out, (long long)w, (long long)h);
 done:
     free(z);
-    ldm_array_free(&a);
     end(&j);
     return st;
 }
