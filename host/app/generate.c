@@ -51,9 +51,11 @@ static ldm_status read_prompts(job *j) {
         char *stop = memchr(at, '\n', (size_t)(end - at));
         if (!stop) stop = end;
         *stop = 0;
-        if (stop > at && stop[-1] == '\r') stop[-1] = 0;
-        if (strlen(at) < (size_t)(stop - at) - (stop > at && !stop[-1]) || !ldm_utf8_valid(at, strlen(at)))
-            TRY(ldm_fail(LDM_ERR_FORMAT, "%s: line %d is not UTF-8", j->g->prompts, number));
+        size_t length = (size_t)(stop - at);
+        if (length && at[length - 1] == '\r') at[--length] = 0;
+        const size_t valid = ldm_utf8_until(at, length);
+        if (valid < length)
+            TRY(ldm_fail(LDM_ERR_FORMAT, "%s: line %d is not UTF-8 at byte %zu of it", j->g->prompts, number, valid));
         if (*at) j->line[j->lines++] = at; /* empty lines are none */
         at = stop + 1;
     }
@@ -64,9 +66,11 @@ done:
 
 static ldm_status take_prompts(job *j) {
     const char *given[] = {j->g->prompt, j->g->negative};
-    for (int i = 0; i < 2; i++)
-        if (given[i] && !ldm_utf8_valid(given[i], strlen(given[i])))
-            return ldm_fail(LDM_ERR_ARG, "--%s: is not UTF-8", i ? "negative-prompt" : "prompt");
+    for (int i = 0; i < 2; i++) {
+        const size_t length = given[i] ? strlen(given[i]) : 0, valid = ldm_utf8_until(given[i], length);
+        if (valid < length)
+            return ldm_fail(LDM_ERR_ARG, "--%s: is not UTF-8 at byte %zu", i ? "negative-prompt" : "prompt", valid);
+    }
     if (j->g->prompts && j->g->prompt) return ldm_fail(LDM_ERR_ARG, "--prompt and --prompts exclude each other");
     if (j->g->prompts) return read_prompts(j);
     ldm_status st = ldm_alloc(sizeof *j->line, (void **)&j->line);
