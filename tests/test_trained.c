@@ -1,10 +1,11 @@
 /* test_trained.c -- the loop with real weights: the small trained model in tests/data/emoji-ldm, from its own starting
- * noise and context, against the latents that the authors' DDIM and PLMS made of them; and that samplers which should
- * agree do, one step aside of another do not. */
+ * noise and context, against the latents that the authors' DDIM and PLMS made of them, and k-diffusion's and diffusers'
+ * samplers with the noise that PyTorch draws. Another sampler, prediction, number of steps or seed is seen. */
 #include "io/io.h"
 #include "model/system.h"
 #include "sample/loop.h"
 #include "test.h"
+#include <jansson.h>
 #include <math.h>
 
 #define EMOJI "tests/data/emoji-ldm/"
@@ -47,16 +48,29 @@ static ldm_status read_expected(const char *what, const char *kind, ldm_array *o
     return ldm_npy_read_f32(path, out);
 }
 
-static ldm_status no_noise(void *user, int step, float *dst) {
-    return (void)user, (void)step, (void)dst, ldm_fail(LDM_ERR_ARG, "no noise was asked for");
+enum { C = 32, SIDE = 8, ONE = C * SIDE * SIDE, MOST = 8 };
+
+/* Generators, one a picture; without any, asking for noise is a failure. */
+typedef struct generators {
+    ldm_rng *r[MOST];
+    int64_t n;
+} generators;
+
+static ldm_status draw(void *user, int step, float *dst) {
+    generators *g = user;
+    float nchw[ONE];
+    if (!g->n) return ldm_fail(LDM_ERR_ARG, "noise was asked for in step %d", step);
+    for (int64_t i = 0; i < g->n; i++) {
+        ldm_rng_fill(g->r[i], nchw, ONE);
+        ldm_nchw_to_nhwc(nchw, 1, C, SIDE, SIDE, dst + i * ONE);
+    }
+    return LDM_OK;
 }
 
-/* Final latent [n,32,8,8] of the first n prompts of `what`, by so. */
-static ldm_status sample(const char *what, int64_t n, const ldm_sampler_options *so, int which, bool in_turn,
-                         float *out) {
-    enum { C = 32, SIDE = 8, ONE = C * SIDE * SIDE };
+/* Final latent [n,32,8,8] of the first n contexts by so, from noise [n,32,8,8], or drawn by g where that is NULL. */
+static ldm_status sample(const float *noise, const float *context, int64_t n, const ldm_sampler_options *so, int which,
+                         bool in_turn, generators *g, float *out) {
     ldm_status st = LDM_OK;
-    ldm_array noise = {0}, context = {0};
     ldm_sampler s = {0};
     ldm_plan *p = NULL;
     ldm_exec *e = NULL;
@@ -65,8 +79,6 @@ static ldm_status sample(const char *what, int64_t n, const ldm_sampler_options 
     float *x = NULL, *both = NULL;
     const int64_t each = (int64_t)sys->text.length * sys->text.width;
     const ldm_device *d = ldm_cl_device(cl[which]);
-    TRY(read_expected(what, "noise", &noise));
-    TRY(read_expected(what, "context", &context));
     TRY(ldm_sampler_make(&schedule, so, &s));
     ldm_loop_options o = {.unet = sys->config.unet,
                           .tokens = sys->text.length,
@@ -83,17 +95,17 @@ static ldm_status sample(const char *what, int64_t n, const ldm_sampler_options 
     TRY(ldm_exec_create(cl[which], p, &w, NULL, &e));
     TRY(ldm_alloc((size_t)(n * ONE) * sizeof *x, (void **)&x));
     TRY(ldm_alloc((size_t)(2 * n * each) * sizeof *both, (void **)&both));
-    ldm_nchw_to_nhwc(noise.data, n, C, SIDE, SIDE, x);
+    if (noise) ldm_nchw_to_nhwc(noise, n, C, SIDE, SIDE, x);
+    else TRY(draw(g, -1, x));
     ldm_sampler_start(&s, NULL, x, n * ONE, x);
     for (int64_t i = 0; i < n; i++) memcpy(both + i * each, nothing, (size_t)each * sizeof(float));
-    memcpy(both + n * each, context.data, (size_t)(n * each) * sizeof(float));
+    memcpy(both + n * each, context, (size_t)(n * each) * sizeof(float));
     TRY(ldm_loop_start(&o, e, &(ldm_loop_inputs){.x = x, .context = both, .scale = 3}));
-    TRY(ldm_loop_run(&o, e, &(ldm_loop_hooks){no_noise, NULL, NULL}));
+    TRY(ldm_loop_run(&o, e, &(ldm_loop_hooks){draw, NULL, g}));
     TRY(ldm_loop_latent(e, x));
     ldm_nhwc_to_nchw(x, n, C, SIDE, SIDE, out);
 done:
     free(x), free(both);
-    ldm_array_free(&noise), ldm_array_free(&context);
     ldm_exec_destroy(e);
     ldm_binding_destroy(b);
     ldm_plan_destroy(p);
@@ -108,23 +120,26 @@ static double apart(const float *a, const float *b, int64_t n) {
 }
 
 static void expected(const char *name) {
-    enum { ONE = 32 * 8 * 8, MOST = 8 };
     static float got[MOST * ONE], other[MOST * ONE];
     static const double allowed[2] = {2e-4, 2e-3}; /* direct convolution; Winograd's */
-    ldm_array want = {0};
+    ldm_array want = {0}, noise = {0}, context = {0};
+    generators none = {{NULL}, 0};
     ldm_sampler_options so;
     CHECK_OK(ldm_sampler_find(name, &so));
     so.prediction = sys->config.prediction, so.steps = 20;
     CHECK_OK(read_expected(name, "latent", &want));
-    if (!want.data) return;
+    CHECK_OK(read_expected(name, "noise", &noise));
+    CHECK_OK(read_expected(name, "context", &context));
+    if (!want.data || !noise.data || !context.data) return;
+    const float *from = noise.data, *said = context.data;
     const int64_t n = want.shape.dim[0];
     for (int which = 0; which < 2; which++) {
-        CHECK_OK(sample(name, n, &so, which, false, got));
+        CHECK_OK(sample(from, said, n, &so, which, false, &none, got));
         double d = apart(got, want.data, n * ONE);
         printf("%s: %s rows: largest difference %.2g\n", name, which ? "any" : "exact", d);
         CHECK(d <= allowed[which], "%s: latents differ by %.3g, allowed %.3g", name, d, allowed[which]);
     }
-    CHECK_OK(sample(name, 2, &so, 0, true, other));
+    CHECK_OK(sample(from, said, 2, &so, 0, true, &none, other));
     CHECK(apart(other, want.data, 2 * ONE) <= allowed[0], "one half after the other: %.3g",
           apart(other, want.data, 2 * ONE));
     /* wrong ones, one prompt */
@@ -134,18 +149,70 @@ static void expected(const char *name) {
         if (!strcmp(wrong[k], name)) continue;
         CHECK_OK(ldm_sampler_find(wrong[k], &w));
         w.prediction = so.prediction, w.steps = 20;
-        CHECK_OK(sample(name, 1, &w, 0, false, other));
+        CHECK_OK(sample(from, said, 1, &w, 0, false, &none, other));
         double d = apart(other, want.data, ONE);
         CHECK(d >= 20 * allowed[1], "%s in its place moves it by %.3g only", wrong[k], d);
     }
     ldm_sampler_options w = so;
     w.prediction = LDM_PREDICT_EPS;
-    CHECK_OK(sample(name, 1, &w, 0, false, other));
+    CHECK_OK(sample(from, said, 1, &w, 0, false, &none, other));
     CHECK(apart(other, want.data, ONE) >= 20 * allowed[1], "eps in place of v");
     w = so, w.steps = 10;
-    CHECK_OK(sample(name, 1, &w, 0, false, other));
+    CHECK_OK(sample(from, said, 1, &w, 0, false, &none, other));
     CHECK(apart(other, want.data, ONE) >= 20 * allowed[1], "10 steps");
-    ldm_array_free(&want);
+    ldm_array_free(&want), ldm_array_free(&noise), ldm_array_free(&context);
+}
+
+/* Other programs' samplers on the same network, in PyTorch (tests/oracle/trained.py), with noise drawn as they draw it. */
+static void witnesses(void) {
+    static const double allowed[2] = {2e-4, 2e-3};
+    static float got[2 * ONE];
+    json_error_t error;
+    json_t *f = json_load_file("tests/fixtures/trained/fixture.json", 0, &error), *c;
+    ldm_array want = {0}, context = {0};
+    size_t k;
+    CASE("fixture") {
+        CHECK(f, "%s", error.text);
+        CHECK_OK(ldm_npy_read_f32("tests/fixtures/trained/latents.npy", &want));
+        CHECK_OK(read_expected("ddim", "context", &context));
+    }
+    if (want.data && context.data)
+        json_array_foreach(json_object_get(f, "cases"), k, c) CASE(json_string_value(json_object_get(c, "sampler"))) {
+            const json_t *settings = json_object_get(c, "settings"), *eta = json_object_get(c, "eta");
+            ldm_setting set[16];
+            int n = (int)json_array_size(settings);
+            for (int i = 0; i < n; i++) {
+                const json_t *pair = json_array_get(settings, (size_t)i);
+                set[i] = (ldm_setting){json_string_value(json_array_get(pair, 0)),
+                                       json_string_value(json_array_get(pair, 1))};
+            }
+            ldm_sampler_options so;
+            ldm_schedule other;
+            CHECK_OK(ldm_sampler_find(test_case_name, &so));
+            if (settings) CHECK_OK(ldm_scheduler_read(test_case_name, set, n, &so, &other));
+            so.prediction = LDM_PREDICT_V, so.steps = 10;
+            if (eta) so.eta = json_number_value(eta);
+            for (int which = 0; which < 2; which++) {
+                generators g = {{NULL}, 2};
+                for (int i = 0; i < 2; i++) CHECK_OK(ldm_rng_create((ldm_rng_kind){0}, (uint64_t)(42 + i), &g.r[i]));
+                CHECK_OK(sample(NULL, context.data, 2, &so, which, false, &g, got));
+                for (int i = 0; i < 2; i++) ldm_rng_destroy(g.r[i]);
+                double d = apart(got, (float *)want.data + k * 2 * ONE, 2 * ONE);
+                printf("%s: %s rows: largest difference %.2g\n", test_case_name, which ? "any" : "exact", d);
+                CHECK(d <= allowed[which], "latents differ by %.3g, allowed %.3g", d, allowed[which]);
+            }
+            for (int j = 0; j < 2; j++) { /* the other picture's seed, and the next one's */
+                generators g = {{NULL}, 2};
+                for (int i = 0; i < 2; i++)
+                    CHECK_OK(ldm_rng_create((ldm_rng_kind){0}, (uint64_t)(j ? 43 + i : 43 - i), &g.r[i]));
+                CHECK_OK(sample(NULL, context.data, 2, &so, 0, false, &g, got));
+                for (int i = 0; i < 2; i++) ldm_rng_destroy(g.r[i]);
+                CHECK(apart(got, (float *)want.data + k * 2 * ONE, 2 * ONE) >= 20 * allowed[1], "other seeds");
+            }
+        }
+    test_close_case();
+    ldm_array_free(&want), ldm_array_free(&context);
+    json_decref(f);
 }
 
 int main(int argc, char **argv) {
@@ -160,7 +227,7 @@ int main(int argc, char **argv) {
     if (!cl[0] || !cl[1] || !nothing) return test_end();
     CASE("DDIM, 20 steps, guidance 3") expected("ddim");
     CASE("PLMS, 20 steps, guidance 3") expected("plms");
-    test_close_case();
+    witnesses();
     free(nothing);
     ldm_system_close(sys);
     ldm_cl_close(cl[0]), ldm_cl_close(cl[1]);
