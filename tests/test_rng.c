@@ -1,5 +1,6 @@
-/* test_rng.c -- random numbers: PyTorch's CPU generator at every length around its block boundaries, its CUDA generator as
- * another program has it, past one pass of the device's threads, and our own. Fixture: tests/oracle/random_numbers.py. */
+/* test_rng.c -- random numbers: PyTorch's CPU generator at every length around its block boundaries, its CUDA generator
+ * as another program has it, past one pass of the device's threads, and our own. Fixture:
+ * tests/oracle/random_numbers.py. */
 #include "sample/sample.h"
 #include "test.h"
 #include <jansson.h>
@@ -14,9 +15,7 @@ static ldm_rng *start(ldm_rng_kind kind, uint64_t seed) {
     CHECK_OK(ldm_rng_create(kind, seed, &r));
     return r;
 }
-static uint64_t seed_of(const json_t *o) {
-    return strtoull(json_string_value(json_object_get(o, "seed")), NULL, 10);
-}
+static uint64_t seed_of(const json_t *o) { return strtoull(json_string_value(json_object_get(o, "seed")), NULL, 10); }
 static long long integer(const json_t *o, const char *key) { return json_integer_value(json_object_get(o, key)); }
 
 /* Calls in a row of one generator, within 2e-6. */
@@ -122,10 +121,18 @@ static void our_own(void) {
 static void names(void) {
     static const struct {
         const char *name, *canonical;
-    } good[] = {{"torch-cpu", "torch-cpu"}, {"cpu", "torch-cpu"},  {"torch-cuda", "torch-cuda"},
-                {"cuda", "torch-cuda"},     {"ldm", "ldm"},        {"torch-cuda:82944", "torch-cuda:82944"}};
-    static const char *const bad[] = {"",           "CPU ",           "torch",        "std_default",     "cpu:256",
-                                      "torch-cuda:", "torch-cuda:100", "torch-cuda:x", "torch-cuda:-256", "ldm:512"};
+    } good[] = {{"torch-cpu", "torch-cpu"}, {"cpu", "torch-cpu"}, {"torch-cuda", "torch-cuda"},
+                {"cuda", "torch-cuda"},     {"ldm", "ldm"},       {"torch-cuda:82944", "torch-cuda:82944"}};
+    static const char *const bad[] = {"",
+                                      "CPU ",
+                                      "torch",
+                                      "std_default",
+                                      "cpu:256",
+                                      "torch-cuda:",
+                                      "torch-cuda:100",
+                                      "torch-cuda:x",
+                                      "torch-cuda:-256",
+                                      "ldm:512"};
     ldm_rng_kind kind;
     char buf[64];
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
@@ -142,7 +149,7 @@ int main(int argc, char **argv) {
     json_t *f = json_load_file("tests/fixtures/random/fixture.json", 0, &error);
     CASE("fixture") CHECK(f, "%s", error.text);
     CASE("PyTorch's CPU generator, normals")
-        printf("largest difference %.2g\n", check_runs(json_object_get(f, "cpu"), (ldm_rng_kind){0}));
+    printf("largest difference %.2g\n", check_runs(json_object_get(f, "cpu"), (ldm_rng_kind){0}));
     CASE("PyTorch's CPU generator, uniforms, every bit") check_uniform(json_object_get(f, "uniform"));
     CASE("the CUDA generator") {
         printf("largest difference %.2g\n",

@@ -1,6 +1,6 @@
 /* test_samplers.c -- samplers as tables, run here in f64 with a formula for a network: against what the authors' code,
- * k-diffusion and diffusers did with the same formula and noise (tests/oracle/samplers.py), and against a Gaussian whose
- * score is known. A wrong time, another sampler or another list of sigmas must be seen. */
+ * k-diffusion and diffusers did with the same formula and noise (tests/oracle/samplers.py), and against a Gaussian
+ * whose score is known. A wrong time, another sampler or another list of sigmas must be seen. */
 #include "sample/sample.h"
 #include "test.h"
 #include <jansson.h>
@@ -124,7 +124,8 @@ static ldm_status read_case(const json_t *file, const json_t *c, witness *w) {
         int n = (int)json_array_size(settings);
         for (int i = 0; i < n; i++) {
             const json_t *pair = json_array_get(settings, (size_t)i);
-            s[i] = (ldm_setting){json_string_value(json_array_get(pair, 0)), json_string_value(json_array_get(pair, 1))};
+            s[i] =
+                (ldm_setting){json_string_value(json_array_get(pair, 0)), json_string_value(json_array_get(pair, 1))};
         }
         TRY(ldm_scheduler_read(sampler, s, n, &w->o, &w->schedule));
     }
@@ -161,7 +162,9 @@ static ldm_status replay(witness *w, const ldm_sampler_options *o, double later,
     ldm_sampler s;
     ldm_status st = ldm_sampler_make(&w->schedule, o, &s);
     if (st) return st;
-    source from = {formula, NULL, later, (const double (*)[SIZE])w->noise, w->noises, 0, w->masked ? w->mask : NULL, w->z0, w->draws_always};
+    source from = {
+        formula, NULL,           later, (const double(*)[SIZE])w->noise, w->noises, 0, w->masked ? w->mask : NULL,
+        w->z0,   w->draws_always};
     run(&s, &from, w->start, got);
     ldm_sampler_free(&s);
     return LDM_OK;
@@ -182,8 +185,8 @@ static double distance(const trace *got, const trace *want) {
     return worst / largest;
 }
 
-/* Programs whose tables are f32 lose six digits before anything is computed, and times that they interpolate in f32 have
- * 1e-4 of error near 1000: a network that bends as ours makes 1e-5 of that. */
+/* Programs whose tables are f32 lose six digits before anything is computed, and times that they interpolate in f32
+ * have 1e-4 of error near 1000: a network that bends as ours makes 1e-5 of that. */
 static const double allowed = 1e-5, allowed_time = 2e-3;
 
 /* With eta 0 DDIM is Euler and so is Euler a; with eta 1 Euler a is DDPM: the same arithmetic in another space. */
@@ -201,8 +204,8 @@ static void check_case(const json_t *file, const json_t *c) {
     if (st) return;
     CHECK(got.evals == w.want.evals, "%d evaluations, wanted %d", got.evals, w.want.evals);
     for (int k = 0; k < got.evals && k < w.want.evals; k++)
-        CHECK(fabs(got.time[k] - w.want.time[k]) <= allowed_time, "evaluation %d at t = %.6f, wanted %.6f", k, got.time[k],
-              w.want.time[k]);
+        CHECK(fabs(got.time[k] - w.want.time[k]) <= allowed_time, "evaluation %d at t = %.6f, wanted %.6f", k,
+              got.time[k], w.want.time[k]);
     double d = distance(&got, &w.want);
     CHECK(d <= allowed, "off by %.3g of the largest", d);
     if (getenv("VERBOSE")) printf("%-100s %.2g\n", w.name, d);
@@ -210,14 +213,16 @@ static void check_case(const json_t *file, const json_t *c) {
     for (int later = -1; later <= 1 && w.o.steps > 1; later += 2) {
         trace wrong;
         CHECK_OK(replay(&w, &w.o, later, &wrong));
-        CHECK(distance(&wrong, &w.want) >= 20 * allowed, "t %+d moves it by %.3g only", later, distance(&wrong, &w.want));
+        CHECK(distance(&wrong, &w.want) >= 20 * allowed, "t %+d moves it by %.3g only", later,
+              distance(&wrong, &w.want));
     }
     if (w.o.manner == LDM_MANNER_SIGMA && w.o.steps > 1) {
         ldm_sampler_options other = w.o;
         trace wrong;
         other.sigmas = w.o.sigmas == LDM_SIGMAS_KARRAS ? LDM_SIGMAS_DISCRETE : LDM_SIGMAS_KARRAS;
         CHECK_OK(replay(&w, &other, 0, &wrong));
-        CHECK(distance(&wrong, &w.want) >= 20 * allowed, "other sigmas move it by %.3g only", distance(&wrong, &w.want));
+        CHECK(distance(&wrong, &w.want) >= 20 * allowed, "other sigmas move it by %.3g only",
+              distance(&wrong, &w.want));
     }
     for (int m = 0; m < LDM_METHODS && w.o.steps > 2; m++) {
         ldm_sampler_options other = w.o;
@@ -260,8 +265,8 @@ static double exact_eps(void *self, double x, double t) {
     return sqrt(1 - a) * (x - sqrt(a) * g->mean) / (a * g->deviation * g->deviation + 1 - a);
 }
 
-/* How far x / sqrt(a) is, at the last evaluation that begins a step, from the probability flow's exact solution through the
- * first one. Nothing that the step to sigma 0 does counts. */
+/* How far x / sqrt(a) is, at the last evaluation that begins a step, from the probability flow's exact solution through
+ * the first one. Nothing that the step to sigma 0 does counts. */
 static double flow_error(const ldm_schedule *schedule, const char *name, int steps) {
     gaussian g = {schedule, .3, .5, false};
     ldm_sampler_options o;
@@ -285,10 +290,10 @@ static double flow_error(const ldm_schedule *schedule, const char *name, int ste
     cut.evals = to_end ? s.evals : last;
     run(&cut, &from, start, got);
     for (int i = 0; i < SIZE; i++) {
-        const double a0 = level(&g, s.eval[0].t), a1 = level(&g, to_end ? 0 : s.eval[last].t), v = g.deviation * g.deviation;
+        const double a0 = level(&g, s.eval[0].t), a1 = level(&g, to_end ? 0 : s.eval[last].t),
+                     v = g.deviation * g.deviation;
         /* final is in the sampler's own space: x / sqrt(a) for those over sigma */
-        double x0 = first[i] / sqrt(a0),
-               x1 = o.manner == LDM_MANNER_SIGMA ? got->final[i] : got->final[i] / sqrt(a1);
+        double x0 = first[i] / sqrt(a0), x1 = o.manner == LDM_MANNER_SIGMA ? got->final[i] : got->final[i] / sqrt(a1);
         double want = g.mean + (x0 - g.mean) * sqrt((v + (1 - a1) / a1) / (v + (1 - a0) / a0));
         worst = fmax(worst, fabs(x1 - want));
     }
@@ -302,14 +307,10 @@ static void orders(void) {
         const char *name;
         int steps, more;
         double least, most;
-    } rows[] = {{"ddim", 50, 100, .85, 1.15},
-                {"euler Karras", 40, 80, .85, 1.15},
-                {"heun Karras", 40, 80, 1.8, 2.3},
-                {"dpm2 Karras", 40, 80, 1.8, 2.3},
-                {"dpm++2m Karras", 40, 80, 1.8, 2.3},
-                {"dpm_solver", 333, 999, 1.8, 2.3},
-                {"plms", 250, 500, 1.7, 3.2},
-                {"lms Karras", 40, 80, 1.7, 4.2}};
+    } rows[] = {{"ddim", 50, 100, .85, 1.15},         {"euler Karras", 40, 80, .85, 1.15},
+                {"heun Karras", 40, 80, 1.8, 2.3},    {"dpm2 Karras", 40, 80, 1.8, 2.3},
+                {"dpm++2m Karras", 40, 80, 1.8, 2.3}, {"dpm_solver", 333, 999, 1.8, 2.3},
+                {"plms", 250, 500, 1.7, 3.2},         {"lms Karras", 40, 80, 1.7, 4.2}};
     ldm_schedule s;
     CHECK_OK(ldm_schedule_linear(.00085, .012, &s));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) CASE(rows[i].name) {
@@ -323,9 +324,9 @@ static void orders(void) {
 
 /* Mean and variance of what a table makes of normal noise with an affine network: the answer to each number drawn. */
 static void moments(const ldm_sampler *s, gaussian *g, double *mean, double *variance) {
-    double (*noise)[SIZE] = calloc((size_t)s->evals, sizeof *noise), start[SIZE] = {0};
+    double(*noise)[SIZE] = calloc((size_t)s->evals, sizeof *noise), start[SIZE] = {0};
     trace *got = calloc(1, sizeof *got);
-    source from = {.net = exact_eps, .self = g, .noise = (const double (*)[SIZE])noise, .noises = s->evals};
+    source from = {.net = exact_eps, .self = g, .noise = (const double(*)[SIZE])noise, .noises = s->evals};
     run(s, &from, start, got);
     *mean = got->final[0], *variance = 0;
     for (int k = -1; k < s->evals; k += SIZE) { /* -1 is the start; SIZE numbers at a time */
@@ -364,8 +365,8 @@ static void recursions(void) {
         CHECK_OK(ldm_sampler_find("ddpm", &o));
         CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
         moments(&s, &g, &mean, &variance);
-        CHECK(relative(mean, m) < 1e-9 && relative(variance, var) < 1e-9, "mean %.12g, wanted %.12g; variance %.12g, %.12g",
-              mean, m, variance, var);
+        CHECK(relative(mean, m) < 1e-9 && relative(variance, var) < 1e-9,
+              "mean %.12g, wanted %.12g; variance %.12g, %.12g", mean, m, variance, var);
         CHECK(fabs(mean - g.mean) < .01 && fabs(variance - v) < .01, "the data's are %g and %g", g.mean, v);
         ldm_sampler_free(&s);
     }
@@ -386,10 +387,10 @@ static void recursions(void) {
         }
         CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
         moments(&s, &g, &mean, &variance);
-        CHECK(relative(mean, m) < 1e-9 && relative(variance, var) < 1e-9, "mean %.12g, wanted %.12g; variance %.12g, %.12g",
-              mean, m, variance, var);
-        CHECK(fabs(mean - g.mean) < .02 && fabs(variance - v) < .02, "the data's are %g and %g, here %g and %g", g.mean, v,
-              mean, variance);
+        CHECK(relative(mean, m) < 1e-9 && relative(variance, var) < 1e-9,
+              "mean %.12g, wanted %.12g; variance %.12g, %.12g", mean, m, variance, var);
+        CHECK(fabs(mean - g.mean) < .02 && fabs(variance - v) < .02, "the data's are %g and %g, here %g and %g", g.mean,
+              v, mean, variance);
         ldm_sampler_free(&s);
     }
 }
@@ -402,12 +403,11 @@ static void sigma_lists(void) {
     static const struct {
         const char *name;
         double want[10];
-    } rows[] = {{"karras",
-                 {14.614641, 9.102928, 5.478392, 3.168603, 1.749417, .914072, .446918, .201398, .081910, .029167}},
-                {"discrete",
-                 {14.614641, 7.839883, 4.609174, 2.918307, 1.950161, 1.344928, .932358, .624977, .368658, .029167}},
-                {"sgm", {14.614641, 8.302803, 5.087763, 3.321083, 2.276463, 1.612886, 1.160578, .829860, .569285, .341674}},
-                {"exponential", {14.614641, 0, 0, 0, 0, 0, 0, 0, 0, .029167}}};
+    } rows[] = {
+        {"karras", {14.614641, 9.102928, 5.478392, 3.168603, 1.749417, .914072, .446918, .201398, .081910, .029167}},
+        {"discrete", {14.614641, 7.839883, 4.609174, 2.918307, 1.950161, 1.344928, .932358, .624977, .368658, .029167}},
+        {"sgm", {14.614641, 8.302803, 5.087763, 3.321083, 2.276463, 1.612886, 1.160578, .829860, .569285, .341674}},
+        {"exponential", {14.614641, 0, 0, 0, 0, 0, 0, 0, 0, .029167}}};
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) CASE(rows[r].name) {
             ldm_sampler_options o;
             ldm_sampler s;
@@ -477,7 +477,8 @@ static void sigma_lists(void) {
         static const double want[] = {801, 719, 641, 568, 499, 435, 375, 320, 269, 222,
                                       180, 142, 109, 80,  56,  36,  20,  9,   3,   1}; /* numpy */
         CHECK_OK(ldm_sampler_find("ddim", &o));
-        o.quad = true, o.steps = 20;
+        CHECK_OK(ldm_sigmas_find("quad", &o));
+        o.steps = 20;
         CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
         for (int i = 0; i < 20; i++) CHECK(s.eval[i].t == want[i], "[%d]: t = %g", i, s.eval[i].t);
         ldm_sampler_free(&s);
@@ -499,15 +500,15 @@ static void strengths(void) {
             int steps;
             double first, noisy; /* time of the first step; of the noise that z0 gets */
         } want[] = {
-            {"ddim", 0, .75, 7, 601, 701},                            /* the authors': noise one entry higher */
+            {"ddim", 0, .75, 7, 601, 701}, /* the authors': noise one entry higher */
             {"ddim", 0, .5, 5, 401, 501},
-            {"ddim", 0, 1, 10, 901, 901},                             /* where they fail: no entry is higher */
+            {"ddim", 0, 1, 10, 901, 901}, /* where they fail: no entry is higher */
             {"ddim", LDM_STRENGTH_DIFFUSERS, .75, 7, 601, 601},
             {"DDIMScheduler", 0, .75, 7, 600, 600},
             {"ddim", LDM_STRENGTH_SIGMA, .75, 8, 701, 701},
-            {"euler", 0, .75, 8, 777, 777},                           /* int(7.5) + 1 steps */
-            {"euler", 0, 1, 10, 999, 999},                            /* int(9.99) + 1 */
-            {"euler", 0, .05, 1, 0, 0},                               /* int(.5) + 1 */
+            {"euler", 0, .75, 8, 777, 777}, /* int(7.5) + 1 steps */
+            {"euler", 0, 1, 10, 999, 999},  /* int(9.99) + 1 */
+            {"euler", 0, .05, 1, 0, 0},     /* int(.5) + 1 */
             {"EulerDiscreteScheduler", 0, .75, 7, 666, 666},
         };
         for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
@@ -517,8 +518,8 @@ static void strengths(void) {
             o.steps = 10, o.img2img = true, o.strength = want[i].strength, o.convention = want[i].how;
             CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
             const double sigma = ldm_sigma_at(&schedule, want[i].noisy);
-            CHECK(s.steps == want[i].steps && fabs(s.eval[0].t - want[i].first) < 1e-6, "row %zu: %d steps from t = %g", i,
-                  s.steps, s.eval[0].t);
+            CHECK(s.steps == want[i].steps && fabs(s.eval[0].t - want[i].first) < 1e-6, "row %zu: %d steps from t = %g",
+                  i, s.steps, s.eval[0].t);
             CHECK(relative(s.start_noise / s.start_z, sigma) < 1e-6, "row %zu: noise %g to signal %g, wanted %g", i,
                   s.start_noise, s.start_z, sigma);
             ldm_sampler_free(&s);
@@ -565,7 +566,7 @@ static void names(void) {
                   "%s: method %d, manner %d, sigmas %d, eta %g", want[i].name, o.method, o.manner, o.sigmas, o.eta);
         }
         static const char *const others[] = {"dpm++2mv2", "tcd", "DPM++ 2M SDE", "UniPC", "ipndm"},
-                                *const wrong[] = {"", "eulerr", "ddi", "DPM++ 2M Carras", "PNDM Scheduler"};
+                                 *const wrong[] = {"", "eulerr", "ddi", "DPM++ 2M Carras", "PNDM Scheduler"};
         for (int i = 0; i < 5; i++) {
             CHECK(ldm_sampler_find(others[i], &o) == LDM_ERR_ARG && strstr(ldm_message(), "not supported yet") &&
                       strstr(ldm_message(), "euler_a"),
@@ -585,8 +586,9 @@ static void names(void) {
             const char *name, *list;
             int steps;
             double eta;
-        } rows[] = {{"euler", "karras", 0, 0},  {"euler", "karras", 1001, 0}, {"ddim", "karras", 10, 0},
-                    {"plms", NULL, 10, .5},     {"euler_a", NULL, 10, 2},     {"DDIMScheduler", NULL, 1001, 0},
+        } rows[] = {{"euler", "karras", 0, 0},     {"euler", "karras", 1001, 0},
+                    {"ddim", "karras", 10, 0},     {"plms", NULL, 10, .5},
+                    {"euler_a", NULL, 10, 2},      {"DDIMScheduler", NULL, 1001, 0},
                     {"LCMScheduler", NULL, 51, 0}, {"EulerDiscreteScheduler", "simple", 10, 0}};
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
             ldm_sampler_options o;
@@ -608,7 +610,8 @@ static void names(void) {
         CHECK_OK(ldm_scheduler_read("PNDMScheduler", (ldm_setting[]){{"skip_prk_steps", "true"}}, 1, &o, &s));
         CHECK(o.clip == 0 && !o.alpha_to_one, "PNDM does not");
         CHECK_OK(ldm_scheduler_read("LCMScheduler", NULL, 0, &o, &s));
-        CHECK(fabs(s.alpha_bar[999] - 4.660099e-3) < 1e-8 && o.original_steps == 50, "LCM has Stable Diffusion's betas");
+        CHECK(fabs(s.alpha_bar[999] - 4.660099e-3) < 1e-8 && o.original_steps == 50,
+              "LCM has Stable Diffusion's betas");
         CHECK_OK(ldm_scheduler_read("EulerDiscreteScheduler",
                                     (ldm_setting[]){{"clip_sample", "true"}, {"trained_betas", "null"}, {"_x", "1"}}, 3,
                                     &o, &s));
@@ -632,7 +635,8 @@ static void names(void) {
                    {"UniPCMultistepScheduler", "beta_start", "0.001", LDM_ERR_ARG}};
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
             ldm_status st = ldm_scheduler_read(bad[i].name, &(ldm_setting){bad[i].key, bad[i].value}, 1, &o, &s);
-            CHECK(st == bad[i].status, "%s %s %s: status %d, %s", bad[i].name, bad[i].key, bad[i].value, st, ldm_message());
+            CHECK(st == bad[i].status, "%s %s %s: status %d, %s", bad[i].name, bad[i].key, bad[i].value, st,
+                  ldm_message());
         }
     }
     CASE("schedules from a checkpoint's buffers") {

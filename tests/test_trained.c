@@ -163,7 +163,8 @@ static void expected(const char *name) {
     ldm_array_free(&want), ldm_array_free(&noise), ldm_array_free(&context);
 }
 
-/* Other programs' samplers on the same network, in PyTorch (tests/oracle/trained.py), with noise drawn as they draw it. */
+/* Other programs' samplers on the same network, in PyTorch (tests/oracle/trained.py), with noise drawn as they draw it.
+ */
 static void witnesses(void) {
     static const double allowed[2] = {2e-4, 2e-3};
     static float got[2 * ONE];
@@ -220,7 +221,8 @@ int main(int argc, char **argv) {
     CASE("device") {
         CHECK_OK(ldm_cl_open(&(ldm_cl_options){.exact = true}, &cl[0]));
         CHECK_OK(ldm_cl_open(&(ldm_cl_options){0}, &cl[1]));
-        CHECK_OK(ldm_system_open(&(ldm_system_options){.model = EMOJI "model.ckpt", .taesd = "tests/data/taef2"}, &sys));
+        CHECK_OK(
+            ldm_system_open(&(ldm_system_options){.model = EMOJI "model.ckpt", .taesd = "tests/data/taef2"}, &sys));
         CHECK_OK(ldm_schedule_linear(sys->config.linear_start, sys->config.linear_end, &schedule));
         if (cl[0] && sys) CHECK_OK(empty_context());
     }

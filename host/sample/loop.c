@@ -160,8 +160,8 @@ static void picture(emitter *e) {
         x0 = ldm_plan_emit(p, (ldm_tensor[]){x0}, 1, "activation:f32 count=%lld fn=clamp11", (long long)e->count);
     if (o->sampler->quantize) {
         int64_t c = o->unet.out_channels;
-        ldm_tensor book = ldm_plan_param(p, "quantize.embedding.weight", ldm_shape_of(2, o->codebook, c),
-                                         LDM_FILL_WEIGHT, 1);
+        ldm_tensor book =
+            ldm_plan_param(p, "quantize.embedding.weight", ldm_shape_of(2, o->codebook, c), LDM_FILL_WEIGHT, 1);
         x0 = ldm_plan_emit(p, (ldm_tensor[]){x0, book}, 2, "vq_lookup:f32*f32 rows=%lld entries=%lld c=%lld",
                            (long long)(e->count / c), (long long)o->codebook, (long long)c);
     }
@@ -237,9 +237,9 @@ ldm_status ldm_loop_plan(const ldm_loop_options *o, ldm_plan **out) {
     ldm_tensor times = ldm_plan_input(p, "times", LDM_F32, ldm_shape_of(2, evals, (int64_t)u->model_channels));
     ldm_tensor table[ROWS];
     for (int r = 0; r < ROWS; r++)
-        table[r] = rows >> r & 1 ? ldm_plan_input(p, table_name[r], LDM_F32,
-                                                  ldm_shape_of(2, evals, (int64_t)LDM_COLUMNS))
-                                 : LDM_NONE;
+        table[r] = rows >> r & 1
+                       ? ldm_plan_input(p, table_name[r], LDM_F32, ldm_shape_of(2, evals, (int64_t)LDM_COLUMNS))
+                       : LDM_NONE;
     ldm_tensor concat =
         o->concat ? ldm_plan_input(p, "concat", LDM_F32, ldm_shape_of(4, o->n, o->h, o->w, o->concat)) : LDM_NONE;
     e.labels = u->num_classes > 0 ? ldm_plan_input(p, "labels", LDM_I32, ldm_shape_of(1, batch)) : LDM_NONE;
@@ -320,8 +320,7 @@ static ldm_status put_tables(const ldm_loop_options *o, ldm_exec *e) {
     }
     for (int k = 0; o->masked && k < s->evals; k++) {
         const ldm_eval *v = &s->eval[k];
-        memcpy(coefs + k * LDM_COLUMNS,
-               (float[LDM_COLUMNS]){(float)v->known, (float)v->known_noise, v->blends ? 1 : 0},
+        memcpy(coefs + k * LDM_COLUMNS, (float[LDM_COLUMNS]){(float)v->known, (float)v->known_noise, v->blends ? 1 : 0},
                LDM_COLUMNS * sizeof *coefs);
     }
     TRY(put(e, table_name[ROW_BLEND], coefs));

@@ -25,9 +25,9 @@ typedef struct ldm_loop_options {
     bool keeps_x0;              /* the predicted picture can be read after every evaluation: ldm_loop_x0 */
     int64_t codebook;           /* entries of the first stage's codebook, where the sampler quantizes x0 */
     const ldm_sampler *sampler; /* borrowed; of unet.out_channels */
-    int checked; /* of a run, not of the plan: the number, from 1, of a step whose blocks are looked at one by one, when a run
-                    is made again from the same start because that step's result was not finite. LDM_ERR_NONFINITE then
-                    names the block. 0: none */
+    int checked; /* of a run, not of the plan: the number, from 1, of a step whose blocks are looked at one by one, when
+                    a run is made again from the same start because that step's result was not finite. LDM_ERR_NONFINITE
+                    then names the block. 0: none */
 } ldm_loop_options;
 
 /* Emits into a fresh plan (unfinished: ldm_plan_finish is the caller's). With a codebook the plan has the parameter
@@ -55,9 +55,9 @@ void ldm_sampler_start(const ldm_sampler *s, const float *z0, const float *noise
 /* Writes the tables and the inputs, resets the counter, and runs the conditioning. */
 ldm_status ldm_loop_start(const ldm_loop_options *o, ldm_exec *e, const ldm_loop_inputs *in);
 
-/* Runs all evaluations. noise(user, step, dst) fills [n,h,w,c] whenever some is needed, in this order within a step: for
- * the mask (blend_fresh), for the sampler. each(user, step, seconds) [opt] is told after a step, of one evaluation or
- * two; its status ends the loop. */
+/* Runs all evaluations. noise(user, step, dst) fills [n,h,w,c] whenever some is needed, in this order within a step:
+ * for the mask (blend_fresh), for the sampler. each(user, step, seconds) [opt] is told after a step, of one evaluation
+ * or two; its status ends the loop. */
 typedef struct ldm_loop_hooks {
     ldm_status (*noise)(void *user, int step, float *dst);
     ldm_status (*each)(void *user, int step, double seconds);

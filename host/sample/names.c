@@ -1,5 +1,5 @@
-/* names.c -- samplers and lists of sigmas by the names that programs give them: stable-diffusion.cpp's ids, AUTOMATIC1111's
- * labels, diffusers' class names, the authors' own. */
+/* names.c -- samplers and lists of sigmas by the names that programs give them: stable-diffusion.cpp's ids,
+ * AUTOMATIC1111's labels, diffusers' class names, the authors' own. */
 #include "sample/sample.h"
 #include <string.h>
 #include <strings.h>
@@ -45,29 +45,68 @@ enum { SAMPLERS = sizeof samplers / sizeof *samplers };
 static const struct {
     const char *name;
     ldm_sigmas sigmas;
-} lists[] = {{"discrete", LDM_SIGMAS_DISCRETE},       {"karras", LDM_SIGMAS_KARRAS},
-             {"exponential", LDM_SIGMAS_EXPONENTIAL}, {"sgm_uniform", LDM_SIGMAS_SGM_UNIFORM},
-             {"sgm", LDM_SIGMAS_SGM},                 {"simple", LDM_SIGMAS_SIMPLE},
-             {"lcm", LDM_SIGMAS_LCM},                 {"Uniform", LDM_SIGMAS_DISCRETE},
+} lists[] = {{"discrete", LDM_SIGMAS_DISCRETE},
+             {"karras", LDM_SIGMAS_KARRAS},
+             {"exponential", LDM_SIGMAS_EXPONENTIAL},
+             {"sgm_uniform", LDM_SIGMAS_SGM_UNIFORM},
+             {"sgm", LDM_SIGMAS_SGM},
+             {"simple", LDM_SIGMAS_SIMPLE},
+             {"lcm", LDM_SIGMAS_LCM},
+             {"Uniform", LDM_SIGMAS_DISCRETE},
              {"SGM Uniform", LDM_SIGMAS_SGM_UNIFORM}};
 enum { LISTS = sizeof lists / sizeof *lists };
 
 static const struct {
     const char *name;
     ldm_spacing spacing;
-} spacings[] = {{"leading", LDM_SPACING_LEADING},
-                {"trailing", LDM_SPACING_TRAILING},
-                {"linspace", LDM_SPACING_LINSPACE}};
+} spacings[] = {
+    {"leading", LDM_SPACING_LEADING}, {"trailing", LDM_SPACING_TRAILING}, {"linspace", LDM_SPACING_LINSPACE}};
 
 /* What stable-diffusion.cpp, AUTOMATIC1111 and diffusers have beside ours. */
 static bool known_elsewhere(const char *name) {
-    static const char *const others[] = {
-        "dpm++2s_a", "dpm++2mv2", "ipndm", "ipndm_v", "tcd", "res_multistep", "res_2s", "er_sde", "euler_cfg_pp",
-        "euler_a_cfg_pp", "euler_ge", "dpm++2m_sde", "dpm++2m_sde_bt", "DPM++ 2M SDE", "DPM++ SDE", "DPM++ 3M SDE",
-        "DPM++ 2S a", "DPM2 a", "DPM fast", "DPM adaptive", "UniPC", "Restart", "DDIM CFG++", "DEISMultistepScheduler",
-        "UniPCMultistepScheduler", "DPMSolverSinglestepScheduler", "DPMSolverSDEScheduler",
-        "KDPM2AncestralDiscreteScheduler", "TCDScheduler", "ays", "gits", "smoothstep", "kl_optimal", "bong_tangent",
-        "ltx2", "logit_normal", "flux", "flux2", "beta", "Align Your Steps", "KL Optimal", "DDIM Uniform", "Turbo"};
+    static const char *const others[] = {"dpm++2s_a",
+                                         "dpm++2mv2",
+                                         "ipndm",
+                                         "ipndm_v",
+                                         "tcd",
+                                         "res_multistep",
+                                         "res_2s",
+                                         "er_sde",
+                                         "euler_cfg_pp",
+                                         "euler_a_cfg_pp",
+                                         "euler_ge",
+                                         "dpm++2m_sde",
+                                         "dpm++2m_sde_bt",
+                                         "DPM++ 2M SDE",
+                                         "DPM++ SDE",
+                                         "DPM++ 3M SDE",
+                                         "DPM++ 2S a",
+                                         "DPM2 a",
+                                         "DPM fast",
+                                         "DPM adaptive",
+                                         "UniPC",
+                                         "Restart",
+                                         "DDIM CFG++",
+                                         "DEISMultistepScheduler",
+                                         "UniPCMultistepScheduler",
+                                         "DPMSolverSinglestepScheduler",
+                                         "DPMSolverSDEScheduler",
+                                         "KDPM2AncestralDiscreteScheduler",
+                                         "TCDScheduler",
+                                         "ays",
+                                         "gits",
+                                         "smoothstep",
+                                         "kl_optimal",
+                                         "bong_tangent",
+                                         "ltx2",
+                                         "logit_normal",
+                                         "flux",
+                                         "flux2",
+                                         "beta",
+                                         "Align Your Steps",
+                                         "KL Optimal",
+                                         "DDIM Uniform",
+                                         "Turbo"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (!strcasecmp(name, others[i])) return true;
     return false;
@@ -75,7 +114,11 @@ static bool known_elsewhere(const char *name) {
 
 const char *ldm_sampler_name(int i) { return i >= 0 && i < SAMPLERS ? samplers[i].name : NULL; }
 const char *ldm_sigmas_name(int i) {
-    return i < 0 ? NULL : i < LISTS ? lists[i].name : i < LISTS + 3 ? spacings[i - LISTS].name : NULL;
+    return i < 0            ? NULL
+           : i < LISTS      ? lists[i].name
+           : i < LISTS + 3  ? spacings[i - LISTS].name
+           : i == LISTS + 3 ? "quad"
+                            : NULL;
 }
 
 /* "... it is not among ours yet / wanted one of a, b, c". */
@@ -113,6 +156,12 @@ ldm_status ldm_sigmas_find(const char *name, ldm_sampler_options *o) {
             o->spacing = spacings[i].spacing;
             return LDM_OK;
         }
+    if (!strcasecmp(name, "quad")) {
+        if (o->manner != LDM_MANNER_AUTHORS || (o->method != LDM_DDIM && o->method != LDM_PLMS))
+            return ldm_fail(LDM_ERR_ARG, "scheduler 'quad': only the authors' DDIM and PLMS have it");
+        o->quad = true;
+        return LDM_OK;
+    }
     return unknown("scheduler", name, ldm_sigmas_name);
 }
 

@@ -61,8 +61,8 @@ static ldm_status ddpm(const ldm_schedule *s, ldm_points *p) {
     ldm_status st = room_for(LDM_TIMESTEPS, p);
     if (st) return st;
     for (int t = 0; t < LDM_TIMESTEPS; t++)
-        p->span[LDM_TIMESTEPS - 1 - t] = (ldm_span){ldm_point_alpha(t, s->alpha_bar[t]),
-                                                    ldm_point_alpha(t - 1, t ? s->alpha_bar[t - 1] : 1)};
+        p->span[LDM_TIMESTEPS - 1 - t] =
+            (ldm_span){ldm_point_alpha(t, s->alpha_bar[t]), ldm_point_alpha(t - 1, t ? s->alpha_bar[t - 1] : 1)};
     p->count = LDM_TIMESTEPS;
     return LDM_OK;
 }
@@ -79,8 +79,7 @@ static ldm_status dpm_solver(const ldm_schedule *s, const ldm_sampler_options *o
         double t = (LDM_TIMESTEPS - 1) * (1 - (double)i / n);
         int low = t < LDM_TIMESTEPS - 2 ? (int)t : LDM_TIMESTEPS - 2;
         double part = t - low;
-        ldm_point at =
-            ldm_point_alpha(t, exp((1 - part) * log(s->alpha_bar[low]) + part * log(s->alpha_bar[low + 1])));
+        ldm_point at = ldm_point_alpha(t, exp((1 - part) * log(s->alpha_bar[low]) + part * log(s->alpha_bar[low + 1])));
         if (i > 0) p->span[i - 1] = (ldm_span){last, at};
         last = at;
     }
@@ -127,7 +126,8 @@ static ldm_status sigmas(const ldm_schedule *s, const ldm_sampler_options *o, ld
     double list[LDM_TIMESTEPS];
     const double low = ldm_sigma_at(s, 0), high = ldm_sigma_at(s, LDM_TIMESTEPS - 1);
     if (o->sigmas == LDM_SIGMAS_KARRAS || o->sigmas == LDM_SIGMAS_EXPONENTIAL)
-        ldm_sigma_ramp(o->sigmas, o->sigma_min > 0 ? o->sigma_min : low, o->sigma_max > 0 ? o->sigma_max : high, n, list);
+        ldm_sigma_ramp(o->sigmas, o->sigma_min > 0 ? o->sigma_min : low, o->sigma_max > 0 ? o->sigma_max : high, n,
+                       list);
     else
         for (int i = 0; i < n; i++) list[i] = ldm_sigma_at(s, time_at(o->sigmas, o->original_steps, i, n));
     for (int i = 0; given && i < n; i++) {
@@ -153,9 +153,9 @@ static ldm_status cut(const ldm_sampler_options *o, ldm_points *p) {
         return ldm_fail(LDM_ERR_ARG, "strength: %g, wanted 0 to 1", o->strength);
     ldm_strength how = o->convention;
     if (how == LDM_STRENGTH_OF_MANNER)
-        how = o->manner == LDM_MANNER_SIGMA                                          ? LDM_STRENGTH_SIGMA
+        how = o->manner == LDM_MANNER_SIGMA                                    ? LDM_STRENGTH_SIGMA
               : o->manner == LDM_MANNER_DIFFUSERS || o->method == LDM_DPMPP_2M ? LDM_STRENGTH_DIFFUSERS
-                                                                                     : LDM_STRENGTH_AUTHORS;
+                                                                               : LDM_STRENGTH_AUTHORS;
     /* what strength is a part of: the steps asked for, of which the authors' DDIM may make more */
     int asked = o->sigma ? p->count : o->method == LDM_DDPM && o->manner == LDM_MANNER_AUTHORS ? p->count : o->steps;
     int run = how == LDM_STRENGTH_SIGMA ? (int)(fmin(o->strength, .999) * asked) + 1 : (int)(o->strength * asked);
@@ -177,7 +177,8 @@ ldm_status ldm_points_make(const ldm_schedule *s, const ldm_sampler_options *o, 
     ldm_points p = {.start_noise = 1};
     ldm_status st = LDM_OK;
     if (o->sigma && o->manner != LDM_MANNER_SIGMA)
-        TRY(ldm_fail(LDM_ERR_ARG, "a list of sigmas: only samplers over sigma take one, not the authors' or diffusers'"));
+        TRY(ldm_fail(LDM_ERR_ARG,
+                     "a list of sigmas: only samplers over sigma take one, not the authors' or diffusers'"));
     if (o->sigmas != LDM_SIGMAS_DISCRETE &&
         (o->manner == LDM_MANNER_AUTHORS || (o->manner == LDM_MANNER_DIFFUSERS && o->sigmas > LDM_SIGMAS_EXPONENTIAL)))
         TRY(ldm_fail(LDM_ERR_ARG, "this list of sigmas is for samplers over sigma, not the authors' or diffusers'"));

@@ -64,12 +64,15 @@ static void by_sigma(const ldm_schedule *s, const ldm_sampler_options *o, int n,
             sigma[i] = exp(log(ldm_sigma_at(s, N - 1)) +
                            (log(ldm_sigma_at(s, 0)) - log(ldm_sigma_at(s, N - 1))) * i / o->steps);
     if (o->sigmas == LDM_SIGMAS_KARRAS || o->sigmas == LDM_SIGMAS_EXPONENTIAL) {
-        double high = multistep ? ldm_sigma_at(s, N - 1) : sigma[0], low = multistep ? ldm_sigma_at(s, 0) : sigma[n - 1];
+        double high = multistep ? ldm_sigma_at(s, N - 1) : sigma[0],
+               low = multistep ? ldm_sigma_at(s, 0) : sigma[n - 1];
         n = o->steps;
-        ldm_sigma_ramp(o->sigmas, o->sigma_min > 0 ? o->sigma_min : low, o->sigma_max > 0 ? o->sigma_max : high, n, sigma);
+        ldm_sigma_ramp(o->sigmas, o->sigma_min > 0 ? o->sigma_min : low, o->sigma_max > 0 ? o->sigma_max : high, n,
+                       sigma);
         for (int i = 0; i < n; i++) {
             t[i] = ldm_time_of(s, sigma[i]);
-            /* whole numbers, rounded; truncated of exponential lists, whose first entry comes out just below its time */
+            /* whole numbers, rounded; truncated of exponential lists, whose first entry comes out just below its time
+             */
             if (o->sigmas == LDM_SIGMAS_KARRAS && (multistep || o->method == LDM_DPM2)) t[i] = rint(t[i]);
             else if (multistep) t[i] = fmax(floor(t[i] - (i == 0 ? 1e-6 : 0)), 0);
         }

@@ -5,8 +5,8 @@
  * rounded to f32 as there, the functions are f64 rounded once, which leaves at most 4.8e-7 (measured over 2^20 values)
  * from PyTorch's own f32 logarithm, sine and cosine.
  * torch-cuda: Philox4x32-10 (Salmon et al. 2011) as cuRAND and PyTorch's kernels use it; functions in f64 as above.
- * ldm: a hash of seed, call and place, through the normal distribution's quantile function (Wichura 1988, AS 241) in f64
- * without any function of the C library, so that all machines agree on every bit. */
+ * ldm: a hash of seed, call and place, through the normal distribution's quantile function (Wichura 1988, AS 241) in
+ * f64 without any function of the C library, so that all machines agree on every bit. */
 #include "sample/sample.h"
 #include <errno.h>
 #include <math.h>
@@ -112,8 +112,8 @@ static double cuda_normal(const uint32_t w[4], int which) {
     return sqrt(-2 * log(u)) * (which % 2 ? cos(v) : sin(v));
 }
 
-/* PyTorch runs whole blocks of 256 threads, as many as fit the device; a thread goes on by the number of all of them, and
- * takes the four numbers of a draw one after the other. */
+/* PyTorch runs whole blocks of 256 threads, as many as fit the device; a thread goes on by the number of all of them,
+ * and takes the four numbers of a draw one after the other. */
 static int64_t threads_of(int64_t n, int64_t most) {
     int64_t threads = ldm_round_up(n, 256);
     return most > 0 && threads > most ? most : threads;
@@ -160,20 +160,35 @@ static double quantile(double p) {
     static const double a[] = {3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3,
                                1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4,
                                3.3430575583588128105e4, 2.5090809287301226727e3};
-    static const double b[] = {1, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
-                               2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4,
+    static const double b[] = {1,
+                               4.2313330701600911252e1,
+                               6.8718700749205790830e2,
+                               5.3941960214247511077e3,
+                               2.1213794301586595867e4,
+                               3.9307895800092710610e4,
+                               2.8729085735721942674e4,
                                5.2264952788528545610e3};
-    static const double c[] = {1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0,
-                               3.64784832476320460504e0, 1.27045825245236838258e0, 2.41780725177450611770e-1,
+    static const double c[] = {1.42343711074968357734e0,  4.63033784615654529590e0, 5.76949722146069140550e0,
+                               3.64784832476320460504e0,  1.27045825245236838258e0, 2.41780725177450611770e-1,
                                2.27238449892691845833e-2, 7.74545014278341407640e-4};
-    static const double d[] = {1, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
-                               1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4,
+    static const double d[] = {1,
+                               2.05319162663775882187e0,
+                               1.67638483018380384940e0,
+                               6.89767334985100004550e-1,
+                               1.48103976427480074590e-1,
+                               1.51986665636164571966e-2,
+                               5.47593808499534494600e-4,
                                1.05075007164441684324e-9};
-    static const double e[] = {6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0,
+    static const double e[] = {6.65790464350110377720e0,  5.46378491116411436990e0,  1.78482653991729133580e0,
                                2.96560571828504891230e-1, 2.65321895265761230930e-2, 1.24266094738807843860e-3,
                                2.71155556874348757815e-5, 2.01033439929228813265e-7};
-    static const double f[] = {1, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
-                               7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7,
+    static const double f[] = {1,
+                               5.99832206555887937690e-1,
+                               1.36929880922735805310e-1,
+                               1.48753612908506148525e-2,
+                               7.86869131145613259100e-4,
+                               1.84631831751005468180e-5,
+                               1.42151175831644588870e-7,
                                2.04426310338993978564e-15};
     double q = p - .5;
     if (fabs(q) <= .425) return q * ratio(a, b, .180625 - q * q);
@@ -265,10 +280,11 @@ ldm_status ldm_rng_find(const char *name, ldm_rng_kind *out) {
             kind.threads = strtoll(colon + 1, &end, 10);
             if (kind.how != LDM_RNG_TORCH_CUDA || end == colon + 1 || *end || errno || kind.threads < 256 ||
                 kind.threads % 256)
-                return ldm_fail(LDM_ERR_ARG,
-                                "random numbers '%s': only torch-cuda has a number behind a colon, the threads that its "
-                                "device runs at a time, a multiple of 256",
-                                name);
+                return ldm_fail(
+                    LDM_ERR_ARG,
+                    "random numbers '%s': only torch-cuda has a number behind a colon, the threads that its "
+                    "device runs at a time, a multiple of 256",
+                    name);
         }
         *out = kind;
         return LDM_OK;

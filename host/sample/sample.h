@@ -5,8 +5,8 @@
  * network is therefore a row of numbers: the time it is told, its input as a linear combination of the states, and the
  * matrix that makes the next states. Sources: "High-Resolution Image Synthesis with Latent Diffusion Models" sec. 3,
  * DDPM (arXiv 2006.11239), DDIM (2010.02502), PNDM (2202.09778), DPM-Solver++ (2211.01095), Karras et al. (2206.00364),
- * latent consistency models (2310.04378); and the programs whose results are to be met: the authors' ldm/models/diffusion,
- * k_diffusion/sampling.py, diffusers' schedulers. */
+ * latent consistency models (2310.04378); and the programs whose results are to be met: the authors'
+ * ldm/models/diffusion, k_diffusion/sampling.py, diffusers' schedulers. */
 #ifndef LDM_SAMPLE_H
 #define LDM_SAMPLE_H
 
@@ -68,8 +68,9 @@ typedef struct ldm_sampler {
     double start_z, start_noise; /* v0 = start_z z0 + start_noise noise; start_z is 0 where nothing is known of z0 */
     double clip;                 /* > 0: x0 is clamped to [-clip, clip]; else not */
     bool quantize;               /* x0 is snapped to the first stage's codebook */
-    bool blend_after, blend_fresh; /* masks: after the step or before it; with new noise each time, or always the same */
-    const char *name;            /* "DPM++ 2M": static */
+    bool blend_after,
+        blend_fresh;  /* masks: after the step or before it; with new noise each time, or always the same */
+    const char *name; /* "DPM++ 2M": static */
 } ldm_sampler;
 void ldm_sampler_free(ldm_sampler *s); /* accepts {0} */
 
@@ -120,58 +121,59 @@ typedef struct ldm_sampler_options {
     ldm_manner manner;
     ldm_prediction prediction;
     int steps;
-    double eta;        /* DDIM 0..1; Euler a */
-    double s_noise;    /* what fresh noise is multiplied with: Euler, Euler a, Heun, DPM2 */
+    double eta;                     /* DDIM 0..1; Euler a */
+    double s_noise;                 /* what fresh noise is multiplied with: Euler, Euler a, Heun, DPM2 */
     double s_churn, s_tmin, s_tmax; /* Euler, Heun, DPM2 in the sigma manner */
     ldm_sigmas sigmas;
-    const double *sigma; /* custom list of `sigma_count` values, the last may be 0 (else 0 is added); NULL: by `sigmas` */
+    const double
+        *sigma; /* custom list of `sigma_count` values, the last may be 0 (else 0 is added); NULL: by `sigmas` */
     int sigma_count;
-    bool quad;        /* DDIM, PLMS of the authors: quadratic spacing */
-    bool sgm_start;   /* sigma manner: starting noise times sqrt(1 + sigma^2), as sgm, and not sigma */
-    bool img2img;     /* start from z0, as far as strength says */
+    bool quad;      /* DDIM, PLMS of the authors: quadratic spacing */
+    bool sgm_start; /* sigma manner: starting noise times sqrt(1 + sigma^2), as sgm, and not sigma */
+    bool img2img;   /* start from z0, as far as strength says */
     double strength;
     ldm_strength convention;
-    double clip;      /* x0 clamped to [-clip, clip]; 0: not */
-    bool quantize;    /* x0 snapped to the codebook */
+    double clip;   /* x0 clamped to [-clip, clip]; 0: not */
+    bool quantize; /* x0 snapped to the codebook */
     /* of a diffusers scheduler config */
     ldm_spacing spacing;
     int steps_offset;
-    bool alpha_to_one;      /* set_alpha_to_one: the last step goes to 1, not to alpha_bar[0] */
-    bool final_sigma_min;   /* final_sigmas_type "sigma_min", not "zero" */
-    bool log_linear;        /* interpolation_type */
-    double sigma_min, sigma_max; /* of Karras and exponential lists; 0: the schedule's */
+    bool alpha_to_one;                      /* set_alpha_to_one: the last step goes to 1, not to alpha_bar[0] */
+    bool final_sigma_min;                   /* final_sigmas_type "sigma_min", not "zero" */
+    bool log_linear;                        /* interpolation_type */
+    double sigma_min, sigma_max;            /* of Karras and exponential lists; 0: the schedule's */
     bool lower_order_final, euler_at_final; /* DPMSolverMultistep */
-    bool solver_heun;       /* its solver_type */
-    int solver_order;       /* 1 or 2 */
-    double lambda_min_clipped; /* -inf: nothing is clipped */
-    bool variance_large;    /* DDPM: variance_type fixed_large */
-    int original_steps;     /* LCM: original_inference_steps */
-    double timestep_scaling; /* LCM */
+    bool solver_heun;                       /* its solver_type */
+    int solver_order;                       /* 1 or 2 */
+    double lambda_min_clipped;              /* -inf: nothing is clipped */
+    bool variance_large;                    /* DDPM: variance_type fixed_large */
+    int original_steps;                     /* LCM: original_inference_steps */
+    double timestep_scaling;                /* LCM */
 } ldm_sampler_options;
 
 /* What method and manner do when nothing else is said: 20 steps. */
 ldm_sampler_options ldm_sampler_defaults(ldm_method m, ldm_manner manner);
 
-/* The table. LDM_ERR_ARG with a sentence where the options cannot be: steps that the authors' DDIM cannot make (names the
- * nearest), a manner the method does not have, a strength that leaves no step. */
+/* The table. LDM_ERR_ARG with a sentence where the options cannot be: steps that the authors' DDIM cannot make (names
+ * the nearest), a manner the method does not have, a strength that leaves no step. */
 ldm_status ldm_sampler_make(const ldm_schedule *s, const ldm_sampler_options *o, ldm_sampler *out);
 
 /* ---- names ------------------------------------------------------------------------------------------------------- */
 
 /* The defaults of a sampler by name, without regard to case: stable-diffusion.cpp's ids ("euler_a", "dpm++2m"),
- * AUTOMATIC1111's labels ("DPM++ 2M Karras"), diffusers' classes ("PNDMScheduler": as ldm_scheduler_read without any key,
- * but for clipping and betas, which only a configuration says), the authors' ("ddim", "plms", "ddpm", "dpm_solver"). An
- * unknown one is refused with the names there are, one that others have as not supported yet. */
+ * AUTOMATIC1111's labels ("DPM++ 2M Karras"), diffusers' classes ("PNDMScheduler": as ldm_scheduler_read without any
+ * key, but for clipping and betas, which only a configuration says), the authors' ("ddim", "plms", "ddpm",
+ * "dpm_solver"). An unknown one is refused with the names there are, one that others have as not supported yet. */
 ldm_status ldm_sampler_find(const char *name, ldm_sampler_options *out);
-/* A list of sigmas ("discrete", "karras", "exponential", "sgm_uniform", "sgm", "simple", "lcm") or a spacing ("leading",
- * "trailing", "linspace") into o; "default" and "automatic" leave it. */
+/* A list of sigmas ("discrete", "karras", "exponential", "sgm_uniform", "sgm", "simple", "lcm"), a spacing ("leading",
+ * "trailing", "linspace") or the authors' "quad" into o; "default" and "automatic" leave it. */
 ldm_status ldm_sigmas_find(const char *name, ldm_sampler_options *o);
 const char *ldm_sampler_name(int i); /* NULL past the last */
 const char *ldm_sigmas_name(int i);
 
-/* A diffusers scheduler configuration: keys with their values as JSON has them, scalars as text. Keys that are absent or null
- * have the class's defaults, unknown ones are ignored, as diffusers does; what would change the result
- * and is not supported is refused by key (LDM_ERR_UNSUPPORTED). */
+/* A diffusers scheduler configuration: keys with their values as JSON has them, scalars as text. Keys that are absent
+ * or null have the class's defaults, unknown ones are ignored, as diffusers does; what would change the result and is
+ * not supported is refused by key (LDM_ERR_UNSUPPORTED). */
 typedef struct ldm_setting {
     const char *key, *value; /* "beta_start", "0.00085"; "clip_sample", "false"; "beta_schedule", "scaled_linear" */
 } ldm_setting;
@@ -180,12 +182,12 @@ ldm_status ldm_scheduler_read(const char *class_name, const ldm_setting *s, int 
 
 /* ---- random numbers ---------------------------------------------------------------------------------------------- */
 
-/* Normal numbers in f32. A generator belongs to one picture: picture i of a batch has one of its own, seeded seed + i, for
- * all its draws in this order: posterior of the init image, starting noise, posterior of the masked image, then one a
- * stochastic step, each of the latent in NCHW. State carries across calls as PyTorch's does.
- * torch-cpu: torch.randn of PyTorch's CPU generator. torch-cuda: of its CUDA generator; the same on every GPU while the
- * tensor is one pass of its threads, 256 min(SMs floor(threads of an SM / 256), ceil(n / 256)); `threads` says the first
- * of the two where it is less. ldm: depends on seed, number of the call and place alone, the same on every machine. */
+/* Normal numbers in f32. A generator belongs to one picture: picture i of a batch has one of its own, seeded seed + i,
+ * for all its draws in this order: posterior of the init image, starting noise, posterior of the masked image, then one
+ * a stochastic step, each of the latent in NCHW. State carries across calls as PyTorch's does. torch-cpu: torch.randn
+ * of PyTorch's CPU generator. torch-cuda: of its CUDA generator; the same on every GPU while the tensor is one pass of
+ * its threads, 256 min(SMs floor(threads of an SM / 256), ceil(n / 256)); `threads` says the first of the two where it
+ * is less. ldm: depends on seed, number of the call and place alone, the same on every machine. */
 typedef enum ldm_rng_how { LDM_RNG_TORCH_CPU, LDM_RNG_TORCH_CUDA, LDM_RNG_LDM } ldm_rng_how;
 typedef struct ldm_rng_kind {
     ldm_rng_how how;
@@ -197,8 +199,8 @@ const char *ldm_rng_name(ldm_rng_kind kind, char *buf, size_t cap); /* "torch-cu
 
 typedef struct ldm_rng ldm_rng;
 ldm_status ldm_rng_create(ldm_rng_kind kind, uint64_t seed, ldm_rng **out);
-void ldm_rng_destroy(ldm_rng *r);                     /* NULL is fine */
-void ldm_rng_fill(ldm_rng *r, float *dst, int64_t n); /* one torch.randn call of n elements */
+void ldm_rng_destroy(ldm_rng *r);                        /* NULL is fine */
+void ldm_rng_fill(ldm_rng *r, float *dst, int64_t n);    /* one torch.randn call of n elements */
 void ldm_rng_uniform(ldm_rng *r, float *dst, int64_t n); /* one torch.rand call, [0, 1) */
 
 #endif

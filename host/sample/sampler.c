@@ -1,5 +1,5 @@
-/* sampler.c -- samplers as tables: from the levels that points.c chooses to rows of linear combinations. Every method is
- * a short function over linear forms. Leaves the loop, the noise and the network to others. */
+/* sampler.c -- samplers as tables: from the levels that points.c chooses to rows of linear combinations. Every method
+ * is a short function over linear forms. Leaves the loop, the noise and the network to others. */
 #include "sample/points.h"
 #include <math.h>
 #include <stdlib.h>
@@ -59,7 +59,8 @@ static ldm_eval *evaluate(builder *b, ldm_point p, ldm_linear x) {
     e->x0 = add(times(k.xx, e->in), k.xo, unit(LDM_OUT));
     b->x0 = unit(LDM_X0);
     b->eps = add(times(k.ex, e->in), k.eo, unit(LDM_OUT));
-    /* a picture that was clipped or snapped takes the derivative of sigma samplers with it; the others keep the noise */
+    /* a picture that was clipped or snapped takes the derivative of sigma samplers with it; the others keep the noise
+     */
     if (p.scaled && (b->out.clip > 0 || b->out.quantize)) b->eps = times(1 / p.sigma, add(x, -1, b->x0));
     for (int i = 0; i < LDM_STATES; i++) e->next[i] = unit(i);
     if (!b->begun && !b->out.blend_after) e->blends = true, e->known = sqrt(p.a), e->known_noise = sqrt(1 - p.a);
@@ -74,8 +75,7 @@ static void finish(builder *b, ldm_eval *e, ldm_linear x, ldm_point to) {
     b->out.steps++;
     b->begun = false;
     if (b->out.blend_after)
-        e->blends = true, e->known = to.scaled ? 1 : sqrt(to.a),
-        e->known_noise = to.scaled ? to.sigma : sqrt(1 - to.a);
+        e->blends = true, e->known = to.scaled ? 1 : sqrt(to.a), e->known_noise = to.scaled ? to.sigma : sqrt(1 - to.a);
 }
 
 static void remember(ldm_eval *e, ldm_linear what) {
@@ -98,16 +98,15 @@ static void ddim(builder *b) {
     }
 }
 
-/* The posterior mean and variance of arXiv 2006.11239, eq. 7; ldm/models/diffusion/ddpm.py: p_sample: variance clipped at
- * 1e-20, no noise in the last step. Masks are blended with the level of the step itself, as its loop does. */
+/* The posterior mean and variance of arXiv 2006.11239, eq. 7; ldm/models/diffusion/ddpm.py: p_sample: variance clipped
+ * at 1e-20, no noise in the last step. Masks are blended with the level of the step itself, as its loop does. */
 static void ddpm(builder *b) {
     for (const ldm_span *s = b->span; s < b->span + b->spans; s++) {
         double a = s->from.a, prev = s->to.a, beta = 1 - a / prev, variance = beta * (1 - prev) / (1 - a);
         double noise = s->from.t > 0 ? sqrt(b->o->variance_large ? beta : fmax(variance, 1e-20)) : 0;
         ldm_eval *e = evaluate(b, s->from, unit(X));
         ldm_linear mean = mix(beta * sqrt(prev) / (1 - a), b->x0, (1 - prev) * sqrt(a / prev) / (1 - a), unit(X));
-        finish(b, e, add(mean, noise, unit(LDM_NOISE)),
-               b->o->manner == LDM_MANNER_AUTHORS ? s->from : s->to);
+        finish(b, e, add(mean, noise, unit(LDM_NOISE)), b->o->manner == LDM_MANNER_AUTHORS ? s->from : s->to);
     }
 }
 
@@ -201,8 +200,8 @@ static void euler_a(builder *b) {
     }
 }
 
-/* Two evaluations a step, the second at `middle`, and weights of the first derivative and the second; Euler's step where
- * the level after is 0. */
+/* Two evaluations a step, the second at `middle`, and weights of the first derivative and the second; Euler's step
+ * where the level after is 0. */
 static void two_points(builder *b, bool midpoint) {
     for (const ldm_span *s = b->span; s < b->span + b->spans; s++) {
         ldm_linear x;
@@ -259,8 +258,9 @@ static void lms(builder *b) {
 
 static double lambda(ldm_point p) { return -log(p.sigma); }
 
-/* x' = (sigma'/sigma) x - alpha' (e^-h - 1) D, in x or in x / alpha (then alpha' is 1 and the ratio that of the sigmas);
- * D the newest picture, or with the one before it the line through both (arXiv 2211.01095, eq. 8 and algorithm 2). */
+/* x' = (sigma'/sigma) x - alpha' (e^-h - 1) D, in x or in x / alpha (then alpha' is 1 and the ratio that of the
+ * sigmas); D the newest picture, or with the one before it the line through both (arXiv 2211.01095, eq. 8 and algorithm
+ * 2). */
 static void dpmpp_2m(builder *b) {
     const ldm_sampler_options *o = b->o;
     const int n = b->spans;
@@ -270,8 +270,9 @@ static void dpmpp_2m(builder *b) {
         if (o->manner == LDM_MANNER_AUTHORS) first_order |= i == n - 1 && n < 15;
         if (o->manner == LDM_MANNER_SIGMA) first_order |= to.sigma == 0;
         if (o->manner == LDM_MANNER_DIFFUSERS)
-            first_order |= o->solver_order < 2 || (i == n - 1 && (o->euler_at_final || !o->final_sigma_min ||
-                                                                  (o->lower_order_final && n < 15)));
+            first_order |=
+                o->solver_order < 2 ||
+                (i == n - 1 && (o->euler_at_final || !o->final_sigma_min || (o->lower_order_final && n < 15)));
         ldm_eval *e = evaluate(b, from, unit(X));
         ldm_linear newest = b->x0, d = newest;
         double decay = to.sigma / from.sigma; /* e^-h */
@@ -341,7 +342,7 @@ ldm_sampler_options ldm_sampler_defaults(ldm_method m, ldm_manner manner) {
         .strength = .75,
         .sigmas = m == LDM_LCM && manner == LDM_MANNER_SIGMA ? LDM_SIGMAS_LCM : LDM_SIGMAS_DISCRETE,
         .spacing = m == LDM_DDIM || m == LDM_DDPM || m == LDM_PLMS || m == LDM_LCM ? LDM_SPACING_LEADING
-                                                                                 : LDM_SPACING_LINSPACE,
+                                                                                   : LDM_SPACING_LINSPACE,
         .alpha_to_one = m == LDM_DDIM || m == LDM_LCM,
         .lower_order_final = true,
         .solver_order = 2,

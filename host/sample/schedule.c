@@ -24,8 +24,8 @@ ldm_status ldm_schedule_alphas(const double *a, int n, ldm_schedule *out) {
     if (n != N) return ldm_fail(LDM_ERR_ARG, "noise schedule: %d alphas, wanted %d", n, N);
     for (int i = 0; i < N; i++)
         if (!(a[i] > 0 && a[i] < (i ? a[i - 1] : 1)))
-            return ldm_fail(LDM_ERR_ARG, "noise schedule: alphas_cumprod[%d] is %g; wanted a list that falls from 1 to 0",
-                            i, a[i]);
+            return ldm_fail(LDM_ERR_ARG,
+                            "noise schedule: alphas_cumprod[%d] is %g; wanted a list that falls from 1 to 0", i, a[i]);
     for (int i = 0; i < N; i++) out->alpha_bar[i] = a[i], out->beta[i] = 1 - a[i] / (i ? a[i - 1] : 1);
     return LDM_OK;
 }

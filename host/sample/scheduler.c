@@ -1,5 +1,5 @@
-/* scheduler.c -- diffusers' scheduler configurations: their keys, with the defaults of each class, as a sampler's options
- * and a noise schedule (0.42). What a class has and we have not is refused by key and value. */
+/* scheduler.c -- diffusers' scheduler configurations: their keys, with the defaults of each class, as a sampler's
+ * options and a noise schedule (0.42). What a class has and we have not is refused by key and value. */
 #include "sample/sample.h"
 #include <math.h>
 #include <stdlib.h>
@@ -54,14 +54,9 @@ static ldm_status word(const ldm_setting *s, int n, const char *key, const char 
 static ldm_status refuse(const ldm_setting *s, int n, ldm_method m) {
     static const struct {
         const char *key, *harmless;
-    } keys[] = {{"trained_betas", NULL},
-                {"thresholding", "false"},
-                {"rescale_betas_zero_snr", "false"},
-                {"use_beta_sigmas", "false"},
-                {"use_lu_lambdas", "false"},
-                {"use_flow_sigmas", "false"},
-                {"timestep_type", "discrete"},
-                {"algorithm_type", "dpmsolver++"}};
+    } keys[] = {{"trained_betas", NULL},       {"thresholding", "false"},        {"rescale_betas_zero_snr", "false"},
+                {"use_beta_sigmas", "false"},  {"use_lu_lambdas", "false"},      {"use_flow_sigmas", "false"},
+                {"timestep_type", "discrete"}, {"algorithm_type", "dpmsolver++"}};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         const char *v = given(s, n, keys[k].key);
         if (v && (!keys[k].harmless || strcmp(v, keys[k].harmless)))
@@ -93,7 +88,8 @@ ldm_status ldm_scheduler_read(const char *class_name, const ldm_setting *s, int 
     const ldm_method m = o.method;
     const bool stable = m == LDM_HEUN || m == LDM_DPM2 || m == LDM_LCM; /* whose defaults are Stable Diffusion's */
     double start = stable ? .00085 : 1e-4, end = stable ? .012 : .02, range = 1;
-    int steps = LDM_TIMESTEPS, prediction = LDM_PREDICT_EPS, spacing = o.spacing, final = 0, way = 0, solver = 0, var = 0;
+    int steps = LDM_TIMESTEPS, prediction = LDM_PREDICT_EPS, spacing = o.spacing, final = 0, way = 0, solver = 0,
+        var = 0;
     bool clip = m == LDM_DDIM || m == LDM_DDPM, karras = false, exponential = false;
     TRY(number(s, n, "beta_start", &start));
     TRY(number(s, n, "beta_end", &end));
