@@ -230,6 +230,20 @@ static void embeddings(void) {
     }
 }
 
+static void guidance_embeddings(void) {
+    CASE("embedding of the guidance scale: w = scale - 1, times 1000, sines first, divisor half - 1") {
+        /* diffusers 0.42: get_guidance_scale_embedding of w = 6.5, and of w = 0.5 with an odd width; its ln 10000 is f32 */
+        static const float even[8] = {-.044784739f, .110166487f, .991123329f, .605186463f,
+                                      -.998996660f, .993913148f, .132945651f, .796083755f},
+                           odd[7] = {-.467771805f, -.958924365f, .049979163f, -.883849273f, .283661879f, .998750261f, 0};
+        float e[8];
+        ldm_guidance_embedding(7.5, 8, e);
+        for (int i = 0; i < 8; i++) CHECK(fabsf(e[i] - even[i]) < 5e-5f, "[%d] = %.9f", i, e[i]);
+        ldm_guidance_embedding(1.5, 7, e);
+        for (int i = 0; i < 7; i++) CHECK(fabsf(e[i] - odd[i]) < 5e-5f, "odd [%d] = %.9f", i, e[i]);
+    }
+}
+
 static void check_values(const char *what, const float *got, const float *want, int n) {
     for (int i = 0; i < n; i++)
         CHECK(fabsf(got[i] - want[i]) <= 5e-7f, "%s [%d] = %.9g, wanted %.9g", what, i, got[i], want[i]);
@@ -296,6 +310,7 @@ int main(int argc, char **argv) {
     ddim_times();
     coefficients();
     embeddings();
+    guidance_embeddings();
     random_numbers();
     return test_end();
 }

@@ -534,6 +534,50 @@ static void strengths(void) {
     }
 }
 
+static void masks(void) {
+    ldm_schedule schedule;
+    CHECK_OK(ldm_schedule_linear(.00085, .012, &schedule));
+    CASE("masks: what is blended with, and when") {
+        /* time whose noise the known latent has, at the step's own evaluations; -1: none */
+        static const struct {
+            const char *name;
+            bool after, fresh;
+            double first, second, last;
+        } want[] = {{"ddim", false, true, 901, 801, 1},
+                    {"plms", false, true, 901, 801, 1},
+                    {"ddpm", true, true, 999, 998, 0},
+                    {"euler", true, false, 888, 777, -1},
+                    {"heun", true, false, 888, 777, -1},
+                    {"DDIMScheduler", true, false, 800, 700, -1},
+                    {"PNDMScheduler", true, false, 800, 800, -1},
+                    {"DPMSolverMultistepScheduler", true, false, 899, 799, -1},
+                    {"LCMScheduler", true, false, 899, 799, -1}};
+        for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+            ldm_sampler_options o;
+            ldm_sampler s;
+            double at[3] = {want[i].first, want[i].second, want[i].last};
+            int seen[3], n = 0;
+            CHECK_OK(ldm_sampler_find(want[i].name, &o));
+            o.steps = 10;
+            CHECK_OK(ldm_sampler_make(&schedule, &o, &s));
+            CHECK(s.blend_after == want[i].after && s.blend_fresh == want[i].fresh, "%s: after %d, fresh %d",
+                  want[i].name, s.blend_after, s.blend_fresh);
+            for (int k = 0; k < s.evals; k++)
+                if (s.eval[k].blends) seen[n < 2 ? n : 2] = k, n++;
+            CHECK(n == s.steps, "%s: blends %d times in %d steps", want[i].name, n, s.steps);
+            for (int k = 0; k < 3; k++) {
+                double sigma = at[k] < 0 ? 0 : ldm_sigma_at(&schedule, at[k]);
+                const ldm_eval *e = &s.eval[seen[k]];
+                CHECK(fabs(e->known_noise / e->known - sigma) <= 1e-4 * sigma, "%s, blend %d: %g of noise to %g",
+                      want[i].name, k, e->known_noise, e->known);
+                CHECK(s.eval[0].in.c[0] != 1 ? e->known == 1 : fabs(hypot(e->known, e->known_noise) - 1) < 1e-7,
+                      "%s, blend %d: in another space than x", want[i].name, k);
+            }
+            ldm_sampler_free(&s);
+        }
+    }
+}
+
 static void names(void) {
     CASE("samplers by the names of three programs") {
         static const struct {
@@ -661,6 +705,7 @@ int main(int argc, char **argv) {
     recursions();
     sigma_lists();
     strengths();
+    masks();
     names();
     test_close_case();
     return test_end();

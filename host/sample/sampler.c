@@ -68,14 +68,19 @@ static ldm_eval *evaluate(builder *b, ldm_point p, ldm_linear x) {
     return e;
 }
 
-/* x is `x` after this evaluation, and a step is done, which led to point `to`. */
+/* x is `x` after this evaluation, and a step is done, which led to point `to`. What is blended with afterwards has the noise
+ * of the next step, and none after the last one (diffusers: StableDiffusionInpaintPipeline, four channels). */
 static void finish(builder *b, ldm_eval *e, ldm_linear x, ldm_point to) {
     e->next[X] = x;
     e->ends = true;
     b->out.steps++;
     b->begun = false;
-    if (b->out.blend_after)
-        e->blends = true, e->known = to.scaled ? 1 : sqrt(to.a), e->known_noise = to.scaled ? to.sigma : sqrt(1 - to.a);
+    if (!b->out.blend_after) return;
+    if (b->o->manner == LDM_MANNER_DIFFUSERS)
+        to = b->out.steps < b->spans ? b->span[b->out.steps].from : (ldm_point){.a = 1, .scaled = to.scaled};
+    e->blends = true;
+    e->known = to.scaled ? 1 : sqrt(to.a);
+    e->known_noise = to.scaled ? to.sigma : sqrt(1 - to.a);
 }
 
 static void remember(ldm_eval *e, ldm_linear what) {
