@@ -280,7 +280,8 @@ static ldm_status keep_text(app_pipeline *p, const char *text) {
     if (find_text(p, text)) return LDM_OK;
     TRY(tokenizer_of(p));
     TRY(ldm_alloc((size_t)p->s->text.length * sizeof *ids, (void **)&ids));
-    TRY(ldm_tokenize(p->tokenizer, text, p->s->text.length, p->s->text.pad, ids, &info));
+    const int pad = p->s->tokenizer ? ldm_tokenizer_pad(p->tokenizer) : p->s->text.pad; /* a folder says its own */
+    TRY(ldm_tokenize(p->tokenizer, text, p->s->text.length, pad, ids, &info));
     app_prompt_notes(text, &info);
     TRY(encode_ids(p, ids, &k.context));
     if (!(k.text = strdup(text))) TRY(ldm_fail(LDM_ERR_NOMEM, "host memory for a prompt is not there"));

@@ -41,13 +41,45 @@ static ldm_status count_json(const char *s, size_t n, const char *path) {
     return LDM_OK;
 }
 
+/* Python's word for a number that JSON has none for, at s; 0 if there is none. */
+static size_t python_number(const char *s, size_t n) {
+    static const char *const words[] = {"-Infinity", "Infinity", "NaN"};
+    for (int i = 0; i < 3; i++) {
+        const size_t len = strlen(words[i]);
+        if (len <= n && !memcmp(s, words[i], len)) return len;
+    }
+    return 0;
+}
+
+/* The same with such words as texts: diffusers' DPMSolverMultistepScheduler writes "lambda_min_clipped": -Infinity. */
+static ldm_status quote_python(const char *s, size_t n, const char *path, ldm_text *out) {
+    bool text = false;
+    size_t from = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t len;
+        if (text && s[i] == '\\') i++;
+        else if (s[i] == '"') text = !text;
+        else if (!text && (len = python_number(s + i, n - i))) {
+            ldm_text_add(out, "%.*s\"%.*s\"", (int)(i - from), s + from, (int)len, s + i);
+            from = i + len, i = from - 1;
+        }
+    }
+    ldm_text_add(out, "%.*s", (int)(n - from), s + from);
+    return out->s ? LDM_OK : no_memory(path);
+}
+
 static ldm_status parse_json(const char *s, size_t n, const char *path, json_t **out) {
     json_error_t error;
+    ldm_text quoted = {0};
     ldm_status st = count_json(s, n, path);
-    if (st) return st;
-    if ((*out = json_loadb(s, n, JSON_REJECT_DUPLICATES, &error))) return LDM_OK;
-    if (json_error_code(&error) == json_error_out_of_memory) return no_memory(path);
-    return BAD("%s: line %d: %s", path, error.line, show(error.text));
+    if (!st && memchr(s, 0, n)) st = BAD("%s: a byte of 0 in it", path);
+    if (!st) st = quote_python(s, n, path, &quoted);
+    if (!st && !(*out = json_loadb(quoted.s, quoted.len, JSON_REJECT_DUPLICATES, &error)))
+        st = json_error_code(&error) == json_error_out_of_memory
+                 ? no_memory(path)
+                 : BAD("%s: line %d: %s", path, error.line, show(error.text));
+    ldm_text_free(&quoted);
+    return st;
 }
 
 /* ---- YAML ------------------------------------------------------------------------------------------------------ */

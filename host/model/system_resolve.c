@@ -76,7 +76,10 @@ static ldm_status resolve_text(ldm_system *s) {
         s->text = seen;
         /* heads and the like are in no shape; of CLIP the authors' files say only which, not how large */
         const bool sized = f->said.text_known && (!f->said.condition_known || said->kind == LDM_TEXT_BERT);
-        if ((f->said.text_known && said->kind != seen.kind) ||
+        /* transformers holds CLIP and OpenCLIP under the same names: the weights do not say which */
+        const bool either = f->places.at[LDM_PART_TEXT].layout == LDM_DIFFUSERS && said->kind != LDM_TEXT_BERT &&
+                            seen.kind != LDM_TEXT_BERT;
+        if ((f->said.text_known && said->kind != seen.kind && !either) ||
             (sized && (said->width != seen.width || said->vocab != seen.vocab || said->length != seen.length ||
                        said->layers != seen.layers)))
             TRY(BAD("%s: describes another text encoder (%d layers of %d) than the weights are (%d layers of %d)",
