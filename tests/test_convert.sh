@@ -73,7 +73,17 @@ for m in "$emoji/model.ckpt" emoji.safetensors emoji again.safetensors; do
     check "UNet of $m" 0 "run 1" "$ldm" run unet -m "$m" --in x=in-x.npy --in t=in-t.npy --in context=in-c.npy -o "run-$(basename "$m").npy"
 done
 for m in emoji.safetensors emoji again.safetensors; do expect "the same from $m" cmp -s run-model.ckpt.npy "run-$m.npy"; done
+for m in "$emoji/model.ckpt" emoji.safetensors emoji; do
+    check "a picture from $m" 0 "" "$ldm" gen -m "$m" --taesd "$tests/data/taef2" -p "red apple" --sampling-method ddim --steps 4 --cfg-scale 3 -s 7 -o gen.png --save-latent "gen-$(basename "$m").npy"
+done
+for m in emoji.safetensors emoji; do expect "the same latent from $m" cmp -s gen-model.ckpt.npy "gen-$m.npy"; done
 check "the scale goes along" 0 "scale factor  1.18772" "$ldm" info emoji
+
+# ---- parts apart
+check "every part from a file of its own" 0 "missing       nothing" "$ldm" info --diffusion-model sd-folder/unet/diffusion_pytorch_model.safetensors --vae "$layouts/sd/vae/diffusion_pytorch_model.bin" --clip_l "$layouts/sd/text_encoder"
+check "what is not there is named" 0 "missing       a first stage .--vae or --taesd., a text encoder" "$ldm" info sd-folder/unet
+check "an autoencoder of other channels" 2 "latents of 32 channels, the UNet makes 4" "$ldm" info "$layouts/sd" --taesd "$tests/data/taef2"
+check "an autoencoder where a UNet is wanted" 2 "no UNet in it" "$ldm" info --diffusion-model "$layouts/sd/vae"
 
 # ---- outputs that cannot be
 check "a full disk" 5 "full.safetensors: cannot be written" bash -c "ulimit -f 100; exec '$ldm' convert '$emoji/model.ckpt' full.safetensors"

@@ -5,6 +5,7 @@
 #include "model/described.h"
 #include "model/infer.h"
 #include "model/system.h"
+#include "tests/make_files.h"
 #include "tests/test.h"
 #include <stdlib.h>
 #include <string.h>
@@ -302,18 +303,18 @@ typedef struct sparse {
 } sparse;
 
 static void sparse_add(sparse *f, const char *name, ldm_dtype t, const ldm_shape *s, const float *data) {
-    const uint64_t bytes = (uint64_t)ldm_shape_count(s) * ldm_dtype_size(t);
+    const uint64_t size = (uint64_t)ldm_shape_count(s) * ldm_dtype_size(t);
     ldm_text_add(&f->header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", f->header.len ? "," : "{", name,
                  t == LDM_F32   ? "F32"
                  : t == LDM_F16 ? "F16"
                                 : "I64");
     for (int d = 0; d < s->rank; d++) ldm_text_add(&f->header, "%s%lld", d ? "," : "", (long long)s->dim[d]);
     ldm_text_add(&f->header, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)f->at,
-                 (unsigned long long)(f->at + bytes));
+                 (unsigned long long)(f->at + size));
     if (data)
         f->filled[f->n_filled].at = f->at, f->filled[f->n_filled].data = data,
         f->filled[f->n_filled++].count = ldm_shape_count(s);
-    f->at += bytes;
+    f->at += size;
 }
 
 static void sparse_write(sparse *f, const char *path) {
@@ -431,6 +432,120 @@ static void test_families(void) {
     unlink(path);
 }
 
+/* An archive whose last entry, archive/data/0, is `count` numbers of two bytes that nobody stored. */
+static void write_hollow_zip(zip_maker *z, int64_t count, const char *path) {
+    const uint64_t size = (uint64_t)count * 2;
+    const size_t local = z->out.n, central = z->dir.n;
+    zip_add(z, "archive/data/0", "", 0);
+    set_le(&z->out, local + 18, size, 4), set_le(&z->out, local + 22, size, 4);
+    set_le(&z->dir, central + 20, size, 4), set_le(&z->dir, central + 24, size, 4);
+    bytes end = {0};
+    put_le(&end, 0x06054b50, 4), put_le(&end, 0, 4), put_le(&end, (uint64_t)z->count, 2),
+        put_le(&end, (uint64_t)z->count, 2);
+    put_le(&end, z->dir.n, 4), put_le(&end, z->out.n + size, 4), put_le(&end, 0, 2);
+    FILE *f = fopen(path, "wb");
+    CHECK(f, "%s", path);
+    if (f) {
+        fwrite(z->out.d, 1, z->out.n, f), fseeko(f, (off_t)(z->out.n + size), SEEK_SET);
+        fwrite(z->dir.d, 1, z->dir.n, f), fwrite(end.d, 1, end.n, f);
+        CHECK(fclose(f) == 0, "%s", path);
+    }
+    bytes_free(&z->out), bytes_free(&z->dir), bytes_free(&end);
+}
+
+/* The same as Lightning's .ckpt: nested under state_dict, beside what training left. All weights are views of one
+ * storage. */
+static void test_lightning(void) {
+    static const char *const names[] = {"celeba256", "lsun_churches256", "cin256-v2", "txt2img-1p4B", "sd15", "sd2"};
+    char path[64];
+    snprintf(path, sizeof path, "%s/model.ckpt", folder);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        static float alphas[1000], factor = 0.25f;
+        const ldm_config *k = ldm_config_find(names[i]);
+        ldm_system *says = NULL, *s = NULL;
+        ldm_text source = {0};
+        zip_maker z = {0};
+        CHECK_OK(ldm_system_open(&(ldm_system_options){.synthetic = true, .config = names[i]}, &says));
+        if (!says) continue;
+        for (int t = 0; t < 1000; t++) alphas[t] = 1 - (float)(t + 1) / 1001;
+        ldm_text_add(&source, P_BEGIN "'state_dict' " P_DICT "( ");
+        for (int part = 0; part < LDM_PARTS; part++)
+            for (int ema = 0; ema < 2; ema++) {
+                const bool stage = part == LDM_PART_ENCODER || part == LDM_PART_DECODER;
+                if (!(part == LDM_PART_UNET || stage || (part == LDM_PART_TEXT && k->text)) ||
+                    (ema && (part != LDM_PART_UNET || !k->ema)))
+                    continue;
+                ldm_plan *p = plan_of(says, (ldm_part)part);
+                for (int t = 0; t < p->tensors; t++) {
+                    const ldm_shape *shape = &p->tensor[t].shape;
+                    if (p->tensor[t].kind != LDM_PARAM) continue;
+                    ldm_text_add(&source, "'%s",
+                                 ema                     ? "model_ema.diffusion_model"
+                                 : stage                 ? "first_stage_model."
+                                 : part == LDM_PART_TEXT ? "cond_stage_model."
+                                                         : "model.diffusion_model.");
+                    for (const char *c = p->tensor[t].name; *c; c++)
+                        if (!ema || *c != '.') ldm_text_add(&source, "%c", *c);
+                    ldm_text_add(&source, "' @torch._utils._rebuild_tensor_v2 ( " P_STORAGE("HalfStorage", "0",
+                                                                                            "67108864") " 0 ( ");
+                    for (int d = 0; d < shape->rank; d++) ldm_text_add(&source, "%lld ", (long long)shape->dim[d]);
+                    ldm_text_add(&source, "t ( ");
+                    for (int d = 0; d < shape->rank; d++) {
+                        long long stride = 1;
+                        for (int e = d + 1; e < shape->rank; e++) stride *= shape->dim[e];
+                        ldm_text_add(&source, "%lld ", stride);
+                    }
+                    ldm_text_add(&source, "t 0x89 " P_DICT "t R ");
+                }
+                ldm_plan_destroy(p);
+            }
+        if (k->n_classes)
+            ldm_text_add(&source,
+                         "'cond_stage_model.embedding.weight' @torch._utils._rebuild_tensor_v2 ( " P_STORAGE(
+                             "HalfStorage", "0", "67108864") " 0 ( %d %d t ( %d 1 t 0x89 " P_DICT "t R ",
+                         k->n_classes, k->unet.context_dim, k->unet.context_dim);
+        ldm_text_add(&source,
+                     "'alphas_cumprod' " P_TENSOR(P_STORAGE("FloatStorage", "1", "1000"), "0", "( 1000 t", "( 1 t"));
+        ldm_text_add(&source, "'scale_factor' " P_TENSOR(P_STORAGE("FloatStorage", "2", "1"), "0", ")", ")"));
+        ldm_text_add(&source, "u 'global_step' 17 'callbacks' } @pytorch_lightning.callbacks.Early } s " P_END);
+        bytes pickle = assemble(source.s);
+        zip_add(&z, "archive/data.pkl", pickle.d, pickle.n);
+        zip_add(&z, "archive/data/1", alphas, sizeof alphas), zip_add(&z, "archive/data/2", &factor, 4);
+        write_hollow_zip(&z, 1 << 26, path);
+        CHECK_OK(ldm_system_open(&(ldm_system_options){.model = path}, &s));
+        CHECK(s && !strcmp(s->config.name, first_alike(names[i])) && !s->missing, "%s is taken for %s, missing %s",
+              names[i], s ? s->config.name : "", s && s->missing ? s->missing : "nothing");
+        CHECK(s && s->config.ema == k->ema && s->config.scale_factor == 0.25 && s->alphas_cumprod,
+              "%s: averaged weights, buffers", names[i]);
+        if (s) bound(s, LDM_PART_UNET), bound(s, LDM_PART_DECODER);
+        ldm_system_close(s), ldm_system_close(says);
+        bytes_free(&pickle), ldm_text_free(&source);
+    }
+    unlink(path);
+}
+
+/* Files of Stable Diffusion whose text encoder's names lack "text_model.", as some programs wrote them. */
+static void test_older_names(void) {
+    ldm_system says = {.text = *ldm_text_find("clip-l")}, *s = NULL;
+    char path[64], name[256];
+    sparse f = {0};
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    ldm_plan *p = plan_of(&says, LDM_PART_TEXT);
+    for (int t = 0; t < p->tensors; t++) {
+        if (p->tensor[t].kind != LDM_PARAM) continue;
+        snprintf(name, sizeof name, "cond_stage_model.transformer.%s",
+                 p->tensor[t].name + strlen("transformer.text_model."));
+        sparse_add(&f, name, LDM_F16, &p->tensor[t].shape, NULL);
+    }
+    ldm_plan_destroy(p);
+    sparse_write(&f, path);
+    CHECK_OK(ldm_system_open(&(ldm_system_options){.clip_l = path, .model = path}, &s));
+    CHECK(s && s->text.name && !strcmp(s->text.name, "clip-l"), "the text encoder");
+    if (s) bound(s, LDM_PART_TEXT);
+    ldm_system_close(s);
+    unlink(path);
+}
+
 /* First stages as files of their own, with what their training left in them. */
 static void test_stages(void) {
     char path[64];
@@ -507,6 +622,8 @@ int main(int argc, char **argv) {
     CASE("the authors' configuration files, shortened") test_excerpts();
     if (getenv("AUTHORS")) CASE("the authors' configuration files") test_released();
     CASE("full-size files of every family") test_families();
+    CASE("Lightning's checkpoints") test_lightning();
+    CASE("older names of a text encoder") test_older_names();
     CASE("first stages alone") test_stages();
     CASE("eps or v") test_probe();
     CASE("families that are not supported") test_strangers();

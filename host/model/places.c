@@ -15,7 +15,6 @@ static const struct {
     {LDM_PART_UNET, "diffusion_model.", LDM_COMPVIS, "input_blocks.0.0.weight"},
     {LDM_PART_UNET, "", LDM_COMPVIS, "input_blocks.0.0.weight"},
     {LDM_PART_UNET, "", LDM_DIFFUSERS, "down_blocks.0.resnets.0.conv1.weight"},
-    {LDM_PART_UNET, "unet.", LDM_DIFFUSERS, "down_blocks.0.resnets.0.conv1.weight"},
     {LDM_PART_ENCODER, "first_stage_model.", LDM_COMPVIS, "encoder.down.0.block.0.norm1.weight"},
     {LDM_PART_ENCODER, "", LDM_COMPVIS, "encoder.down.0.block.0.norm1.weight"},
     {LDM_PART_ENCODER, "", LDM_DIFFUSERS, "encoder.down_blocks.0.resnets.0.norm1.weight"},
