@@ -95,6 +95,15 @@ run "four times as large" 0 '"width":64,"height":96' upscale --upscale small.png
 run "of another picture" 0 "s5.png" upscale --upscale small2.png -o s5.png
 differ "... is another one" s4.png s5.png
 again "super-resolution" s4.png
+run "in windows" 0 "8 windows of 8 x 8 elements|6 windows of 8 x 8 elements|15 windows of 8 x 8 elements" upscale --upscale small.png --patch-size 8 -o s6.png
+differ "... is another one" s4.png s6.png
+again "in windows" s6.png
+run "windows as large as the map" 0 "1 windows of 16 x 24" upscale --upscale small.png --patch-size 24 --patch-stride 24 -o s7.png --save-latent s7.npy
+run "... or no windows" 0 "s4.png" upscale --upscale small.png -o s4.png --save-latent s4.npy
+check "... are the same" 0 "max absolute" "$ldm" diff s7.npy s4.npy --max 1e-4
+run "windows that the network cannot take" 1 "wanted a multiple of 2, such as 6" upscale --upscale small.png --patch-size 7 -o x.png
+run "windows with gaps" 1 "stride no larger than the size" upscale --upscale small.png --patch-size 4 --patch-stride 5 -o x.png
+run "windows of a model of classes" 1 "nothing but maps conditions" class --class-id 1 --cfg-scale 1 --patch-size 8 -o x.png
 run "a picture that is missing" 1 "wanted --upscale" upscale -o x.png
 
 # ---- inpainting with a model of its own

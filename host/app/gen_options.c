@@ -59,6 +59,9 @@ struct poptOption app_gen_sampling_table[] = {
     TEXT("sigmas", 0, sigmas, "the noise levels themselves, from high to low", "S1,S2,..."),
     REAL("eta", eta, "noise in each step: DDIM 0 to 1", "E"),
     FLAG("quantize-x0", 0, quantize_x0, "VQ models: predictions are snapped to the codebook"),
+    WHOLE("patch-size", 0, patch_size,
+          "models of maps and pictures: the network runs on windows of so many latent elements a side (whole)", "N"),
+    WHOLE("patch-stride", 0, patch_stride, "... that begin so far apart (half of that)", "N"),
     WHOLE("clip-skip", 0, clip_skip, "text encoder's layers: 1 all, 2 all but the last (by the model)", "N"),
     TEXT("windows", 0, windows, "the network sees a large latent in overlapping windows, blended (the authors': 128,64)", "SIZE,STRIDE"),
     {"seed", 's', POPT_ARG_LONGLONG, &app_gen.seed, 0, "of the noise; picture i uses seed + i; -1: a random one (42)", "SEED"},
@@ -96,6 +99,8 @@ app_gen_options app_gen_unset(void) {
                              .width = APP_UNSET,
                              .height = APP_UNSET,
                              .cfg_scale = APP_UNSET,
+                             .patch_size = APP_UNSET,
+                             .patch_stride = APP_UNSET,
                              .cfg_rescale = 0,
                              .eta = APP_UNSET,
                              .seed = 42,
@@ -267,6 +272,8 @@ ldm_status app_gen_resolve(app_gen_options *g, const ldm_system *s, ldm_sampler_
         g->seed = word & 0x7fffffff;
         ldm_note("seed %lld", g->seed);
     }
+    if (!unset(g->patch_size) && unset(g->patch_stride)) g->patch_stride = g->patch_size > 1 ? g->patch_size / 2 : 1;
+    if (unset(g->patch_size) && !unset(g->patch_stride)) return ldm_fail(LDM_ERR_ARG, "--patch-stride: wanted --patch-size with it");
     o->steps = g->steps;
     o->quantize = g->quantize_x0 != 0;
     if (o->quantize && s->stage.kind != LDM_STAGE_VQ)

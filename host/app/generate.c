@@ -339,6 +339,7 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     o.system = j.system, o.schedule = has_schedule ? &schedule : NULL;
     o.cfg_scale = g->cfg_scale, o.cfg_rescale = g->cfg_rescale;
     o.clip_skip = g->clip_skip == APP_UNSET ? 0 : g->clip_skip;
+    if (g->patch_size != APP_UNSET) o.patch_size = g->patch_size, o.patch_stride = g->patch_stride;
     o.w = g->width, o.h = g->height, o.at_once = g->at_once;
     o.in_turn = g->in_turn;
     if (g->vae_tile_size && !g->vae_tiling) TRY(ldm_fail(LDM_ERR_ARG, "--vae-tile-size goes with --vae-tiling"));

@@ -27,6 +27,7 @@ struct app_pipeline {
     ldm_schedule schedule;
     ldm_sampler sampler;
     ldm_loop_options loop;
+    ldm_patches patches;
     ldm_tokenizer *tokenizer;
     kept_text text[KEPT_TEXTS];
     int texts;
@@ -775,6 +776,16 @@ ldm_status app_pipeline_open(const app_pipeline_options *o, app_pipeline **out) 
     if (o->init_latent) TRY(check_array("--init-latent", o->init_latent, p->channels, p->lh, p->lw));
     TRY(encode_given(p));
     describe_loop(p);
+    if (o->patch_size) {
+        int need = ldm_unet_multiple(&s->config.unet);
+        if (o->patch_size % need)
+            TRY(ldm_fail(LDM_ERR_ARG, "--patch-size %d: wanted a multiple of %d, such as %d", o->patch_size, need,
+                         o->patch_size < need ? need : o->patch_size / need * need));
+        TRY(ldm_patches_make(o->at_once, p->lh, p->lw, o->patch_size, o->patch_stride, &p->patches));
+        p->loop.patches = &p->patches;
+        ldm_note("network on %lld windows of %lld x %lld elements", (long long)ldm_patches_count(&p->patches),
+                 (long long)p->patches.pw, (long long)p->patches.ph);
+    }
     if (o->labels) {
         int64_t count;
         TRY(run_part(p, RESCALER, o->labels, &p->mixed, &count));
@@ -795,6 +806,7 @@ void app_pipeline_close(app_pipeline *p) {
     forget_texts(p);
     ldm_tokenizer_close(p->tokenizer);
     ldm_sampler_free(&p->sampler);
+    ldm_patches_free(&p->patches);
     free(p->moments), free(p->hole), free(p->known_mask), free(p->mixed);
     free(p);
 }
