@@ -186,15 +186,16 @@ static ldm_status parse_sigmas(const char *text, double **out, int *count) {
     return st;
 }
 
-/* What the folder's scheduler configuration says. */
-static ldm_status read_scheduler(const ldm_system *s, ldm_sampler_options *o, ldm_schedule *schedule) {
+/* What the folder's scheduler configuration says of a class, its own or another, which takes over the keys that it knows. */
+static ldm_status read_scheduler(const ldm_system *s, const char *class_name, ldm_sampler_options *o,
+                                 ldm_schedule *schedule) {
     ldm_setting *set;
     int n = 0;
     while (s->scheduler_config && s->scheduler_config[n].key) n++;
     ldm_status st = ldm_alloc((size_t)(n + 1) * sizeof *set, (void **)&set);
     if (st) return st;
     for (int i = 0; i < n; i++) set[i] = (ldm_setting){s->scheduler_config[i].key, s->scheduler_config[i].value};
-    st = ldm_scheduler_read(s->scheduler, set, n, o, schedule);
+    st = ldm_scheduler_read(class_name, set, n, o, schedule);
     free(set);
     return st;
 }
@@ -204,7 +205,7 @@ static ldm_status choose_sampler(app_gen_options *g, const ldm_system *s, ldm_sa
     ldm_status st = LDM_OK;
     *has_schedule = false;
     if (s->scheduler) {
-        st = read_scheduler(s, o, schedule);
+        st = read_scheduler(s, s->scheduler, o, schedule);
         if (st && !g->sampling_method) return ldm_prefix(st, "%s: choose another with --sampling-method", s->path);
         *has_schedule = st == LDM_OK;
     }
@@ -215,8 +216,10 @@ static ldm_status choose_sampler(app_gen_options *g, const ldm_system *s, ldm_sa
     if (g->sampling_method) {
         ldm_sampler_options named;
         if ((st = ldm_sampler_find(g->sampling_method, &named))) return st;
-        /* the folder's own configuration stays where its class is named */
-        if (!*has_schedule || named.method != o->method || named.manner != o->manner) *o = named;
+        if (s->scheduler && named.manner == LDM_MANNER_DIFFUSERS && strcasecmp(g->sampling_method, "lcm_diffusers")) {
+            if ((st = read_scheduler(s, g->sampling_method, o, schedule))) return ldm_prefix(st, "%s", s->path);
+            *has_schedule = true;
+        } else *o = named;
     }
     if (!g->scheduler) return LDM_OK;
     if ((st = ldm_sigmas_find(g->scheduler, o))) return st;
