@@ -45,6 +45,11 @@ check "and back" 0 "" "$ldm" convert sd.safetensors sd-folder --to diffusers
 run sd-folder sd back && same "diffusers again" sd back
 check "in f32" 0 "" "$ldm" convert sd-folder sd-f32 --dtype f32
 run sd-f32 sd wide && same "f32 of f16" sd wide
+check "in f32, from the folder" 0 "" "$ldm" convert "$layouts/sd" sd-wide --dtype f32
+expect "with its scheduler" cmp -s "$layouts/sd/scheduler/scheduler_config.json" sd-wide/scheduler/scheduler_config.json
+check "a text encoder of another width" 2 "tokens of 192 channels, the UNet reads 64" "$ldm" info --diffusion-model sd-folder/unet --clip_l "$emoji/model.ckpt"
+mkdir yaml && cp sd.safetensors yaml/other.safetensors && cp "$emoji/config.yaml" yaml/
+check "a config.yaml of another model is left aside" 0 "of another model" "$ldm" info yaml/other.safetensors
 check "f32 it is" 0 "UNet          260612 parameters in 168 tensors, f32" "$ldm" info sd-f32
 # q, k and v of an unconditional UNet are one tensor there, head by head
 check "unconditional, packed" 0 "" "$ldm" convert "$layouts/ldm" ldm.safetensors --to compvis

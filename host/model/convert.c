@@ -370,7 +370,7 @@ static ldm_status fill_folder(ldm_system *s, int dtype, const char *folder) {
                            : s->task == LDM_TASK_UPSCALE          ? "StableDiffusionUpscalePipeline"
                                                                   : "StableDiffusionPipeline";
     ldm_text t = {0};
-    char path[4400];
+    char path[4400], from[4400];
     ldm_status st = LDM_OK;
     if (s->task == LDM_TASK_UNCONDITIONAL || s->task == LDM_TASK_SUPER_RESOLUTION) stage_name = "vqvae";
     TRY(write_model(s, folder, "unet", weights, 1 << LDM_PART_UNET, dtype, write_json_unet));
@@ -383,9 +383,16 @@ static ldm_status fill_folder(ldm_system *s, int dtype, const char *folder) {
     if (s->tokenizer) TRY(copy_tokenizer(s->tokenizer, folder));
     snprintf(path, sizeof path, "%s/scheduler", folder);
     TRY(make_folder(path));
-    write_json_scheduler(&t, s);
-    TRY(put_text(folder, "scheduler", "scheduler_config.json", &t));
-    ldm_text_add(&t, "{\n  \"_class_name\": \"%s\",\n  \"scheduler\": [\"diffusers\", \"DDIMScheduler\"],\n", pipeline);
+    if (s->scheduler) { /* a folder's own goes along */
+        snprintf(from, sizeof from, "%s/scheduler/scheduler_config.json", s->path);
+        snprintf(path, sizeof path, "%s/scheduler/scheduler_config.json", folder);
+        TRY(copy_text(from, path));
+    } else {
+        write_json_scheduler(&t, s);
+        TRY(put_text(folder, "scheduler", "scheduler_config.json", &t));
+    }
+    ldm_text_add(&t, "{\n  \"_class_name\": \"%s\",\n  \"scheduler\": [\"diffusers\", \"%s\"],\n", pipeline,
+                 s->scheduler ? s->scheduler : "DDIMScheduler");
     if (stage) ldm_text_add(&t, "  \"%s\": [\"diffusers\", \"%s\"],\n", stage_name, vq ? "VQModel" : "AutoencoderKL");
     else
         ldm_text_add(&t, "  \"_scale_factor\": %.17g,\n", s->config.scale_factor); /* which the autoencoder would say */

@@ -1,6 +1,7 @@
 /* system.c -- see system.h. Files are opened and parts found in them; what they make together is system_resolve.c's. */
 #include "model/system_internal.h"
 #include "model/families.h"
+#include "model/infer.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -207,6 +208,21 @@ done:
     return st;
 }
 
+/* A folder's config.yaml may be another file's: then it says nothing. */
+static ldm_status same_model(ldm_system *s) {
+    struct ldm_system_files *f = s->files;
+    ldm_unet_config seen = {0};
+    if (!f->said_by || !f->said.unet) return LDM_OK;
+    if (s->has[LDM_PART_UNET]) {
+        ldm_status st = ldm_infer_unet(&f->places.at[LDM_PART_UNET], &seen);
+        if (st || ldm_same_unet_shapes(&seen, &f->said.config.unet)) return st;
+        ldm_note("%s: of another model than %s, and left aside", f->said_by, s->path);
+    }
+    f->said = (ldm_described){0};
+    free(f->said_by), f->said_by = NULL;
+    return LDM_OK;
+}
+
 static ldm_status find_yaml(ldm_system *s, const ldm_system_options *o) {
     char path[4096];
     if (o->config && (system_ends(o->config, ".yaml") || system_ends(o->config, ".yml")))
@@ -218,7 +234,9 @@ static ldm_status find_yaml(ldm_system *s, const ldm_system_options *o) {
     snprintf(path, sizeof path, "%.*s.yaml", stem, o->model);
     if (ldm_is_file(path)) return read_yaml(s, path, false);
     snprintf(path, sizeof path, "%.*sconfig.yaml", folder, o->model);
-    return ldm_is_file(path) ? read_yaml(s, path, false) : LDM_OK;
+    if (!ldm_is_file(path)) return LDM_OK;
+    ldm_status st = read_yaml(s, path, false);
+    return st ? st : same_model(s);
 }
 
 static ldm_status open_all(ldm_system *s, const ldm_system_options *o) {

@@ -490,6 +490,10 @@ ldm_status system_resolve(ldm_system *s, const ldm_system_options *o) {
         c != s->config.unet.out_channels)
         TRY(BAD("%s: the first stage has latents of %d channels, the UNet makes %d", s->path ? s->path : s->config.name,
                 c, s->config.unet.out_channels));
+    if (s->task != LDM_TASK_NONE && s->has[LDM_PART_TEXT] && s->config.unet.use_spatial_transformer &&
+        s->text.width != s->config.unet.context_dim)
+        TRY(BAD("%s: the text encoder makes tokens of %d channels, the UNet reads %d", s->path, s->text.width,
+                s->config.unet.context_dim));
     if (s->config.stage)
         system_fact(s, "first stage", s->config.stage,
                     use_tiny && o->taesd         ? LDM_SURE_TOLD
