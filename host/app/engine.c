@@ -43,9 +43,8 @@ static void make_room(app_pool *pool, size_t need) {
 
 /* What is running keeps its memory. */
 static size_t held_bytes(const app_pool *pool) {
-    ldm_memory m;
-    const app_engine *e = pool->held;
-    return e && e->exec && !ldm_exec_memory(e->plan, ldm_cl_device(pool->cl), &e->source, &m) ? ldm_memory_bytes(&m) : 0;
+    const ldm_memory m = pool->held && pool->held->exec ? ldm_exec_taken(pool->held->exec) : (ldm_memory){0};
+    return ldm_memory_bytes(&m);
 }
 
 ldm_status app_engine_probe(app_pool *pool, ldm_plan *plan, size_t budget, size_t *bytes, bool *in_groups) {

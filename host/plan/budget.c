@@ -17,7 +17,7 @@ typedef struct fitting {
 /* Whether the plan fits so; *st: a failure other than that it does not. */
 static bool fits(fitting *f, size_t most, size_t strip_bytes, size_t weight_bytes, ldm_status *st) {
     f->plan->weight_bytes = weight_bytes;
-    *st = ldm_plan_spill(f->plan, f->device, most, strip_bytes);
+    *st = ldm_plan_spill(f->plan, f->device, NULL, most, strip_bytes);
     if (!*st) *st = ldm_plan_finish(f->plan, f->device->max_alloc, f->device->base_align);
     if (!*st) *st = ldm_exec_memory(f->plan, f->device, f->source, &f->m);
     if (*st == LDM_ERR_NOMEM) { /* a tensor, a strip or a step's weights larger than may be */

@@ -15,9 +15,30 @@ ldm_tensor ldm_view_root(const ldm_plan *p, ldm_tensor t, size_t *offset) {
     return t;
 }
 
+/* "conv2d=conv2d_plain,gemm=..." -> the row forced for op, or NULL */
+static const char *forced(const char *list, const char *op, char *buf, size_t cap) {
+    for (const char *s = list; s && *s;) {
+        size_t n = strcspn(s, ","), eq = strcspn(s, "=");
+        if (eq < n && strlen(op) == eq && !memcmp(s, op, eq))
+            return snprintf(buf, cap, "%.*s", (int)(n - eq - 1), s + eq + 1), buf;
+        s += n + (s[n] == ',');
+    }
+    return NULL;
+}
+
+ldm_status ldm_plan_choose(const ldm_plan *p, int i, const ldm_device *d, const char *impl, ldm_choice *out) {
+    char name[64];
+    const ldm_problem *q = &p->step[i].problem;
+    const char *row = forced(impl, q->op->name, name, sizeof name);
+    ldm_status st = row ? ldm_choose_named(q, d, row, out) : ldm_choose(q, d, out);
+    return ldm_prefix(st, "step %d (%s)", i, p->step[i].scope);
+}
+
 void ldm_exec_destroy(ldm_exec *e) {
     if (e) e->destroy(e);
 }
+
+ldm_memory ldm_exec_taken(const ldm_exec *e) { return e->taken ? e->taken(e) : (ldm_memory){0}; }
 
 const ldm_plan *ldm_exec_plan(const ldm_exec *e) { return e->plan; }
 

@@ -53,17 +53,6 @@ static void layout_free(layout *l) {
     ldm_stream_free(&l->stream);
 }
 
-/* "conv2d=conv2d_plain,gemm=..." -> the row forced for op, or NULL */
-static const char *forced(const char *list, const char *op, char *buf, size_t cap) {
-    for (const char *s = list; s && *s;) {
-        size_t n = strcspn(s, ","), eq = strcspn(s, "=");
-        if (eq < n && strlen(op) == eq && !memcmp(s, op, eq))
-            return snprintf(buf, cap, "%.*s", (int)(n - eq - 1), s + eq + 1), buf;
-        s += n + (s[n] == ',');
-    }
-    return NULL;
-}
-
 static int find_packed(layout *l, ldm_tensor t, const ldm_packing *k) {
     for (int i = 0; i < l->count; i++)
         if (l->packed[i].tensor == t && l->packed[i].layout.dtype == k->dtype &&
@@ -134,11 +123,8 @@ static ldm_status lay_out(const ldm_plan *p, const ldm_device *d, const ldm_sour
         const ldm_step_info *s = &p->step[i];
         const ldm_op *op = s->problem.op;
         ldm_slot slot[LDM_MAX_SLOTS];
-        char name[64];
         memset(slot, 0, sizeof slot);
-        const char *row = forced(impl, op->name, name, sizeof name);
-        st = row ? ldm_choose_named(&s->problem, d, row, &l->choice[i]) : ldm_choose(&s->problem, d, &l->choice[i]);
-        if (st) TRY(ldm_prefix(st, "step %d (%s)", i, s->scope));
+        TRY(ldm_plan_choose(p, i, d, impl, &l->choice[i]));
         const ldm_impl *chosen = l->choice[i].impl;
         const bool striped = ldm_step_spilled(p, i);
         if (striped) {
@@ -189,14 +175,21 @@ done:
     return st;
 }
 
+static ldm_memory memory_of(const layout *l) {
+    ldm_memory m = {.weights = l->weights, .activations = l->activations, .scratch = l->scratch, .viewed = l->viewed, .host = l->host};
+    for (int i = 0; i < l->steps; i++) m.striped += l->strips[i].count > 0;
+    for (int g = 0; g < l->stream.groups; g++) m.streamed += l->stream.group[g].bytes;
+    m.groups = l->stream.groups;
+    return m;
+}
+
+static ldm_memory taken(const ldm_exec *base) { return memory_of(&((const exec_cl *)base)->l); }
+
 ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, const ldm_source *w, ldm_memory *out) {
     layout l;
     ldm_status st = lay_out(p, d, w, NULL, &l);
     if (st) return st;
-    *out = (ldm_memory){.weights = l.weights, .activations = l.activations, .scratch = l.scratch, .viewed = l.viewed, .host = l.host};
-    for (int i = 0; i < p->steps; i++) out->striped += l.strips[i].count > 0;
-    for (int g = 0; g < l.stream.groups; g++) out->streamed += l.stream.group[g].bytes;
-    out->groups = l.stream.groups;
+    *out = memory_of(&l);
     layout_free(&l);
     return LDM_OK;
 }
@@ -479,7 +472,7 @@ ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, c
     const ldm_device *d = ldm_cl_device(cl);
     ldm_progress bar;
     TRY(ldm_alloc(sizeof *e, (void **)&e));
-    e->base = (ldm_exec){p, *w, destroy, run_step, finish, peek, poke, choice, step_seconds, step_span, transfer_span};
+    e->base = (ldm_exec){p, *w, destroy, run_step, finish, peek, poke, choice, taken, step_seconds, step_span, transfer_span};
     e->cl = cl;
     TRY(lay_out(p, d, w, impl, &e->l));
     size_t need = e->l.weights + e->l.activations + e->l.scratch;

@@ -98,7 +98,7 @@ ldm_status ldm_exec_create_reference(const ldm_plan *p, const ldm_source *w, ldm
     exec_ref *e = NULL;
     ldm_status st = ldm_alloc(sizeof *e, (void **)&e);
     if (st) return st;
-    e->base = (ldm_exec){p, *w, destroy, run_step, finish, peek, poke, choice, step_seconds, NULL, NULL};
+    e->base = (ldm_exec){p, *w, destroy, run_step, finish, peek, poke, choice, NULL, step_seconds, NULL, NULL};
     if ((st = ldm_alloc((size_t)p->tensors * sizeof *e->data, (void **)&e->data))) {
         destroy(&e->base);
         return st;

@@ -105,9 +105,9 @@ void ldm_plan_output(ldm_plan *p, ldm_tensor t, const char *name); /* names it a
 ldm_status ldm_plan_fuse(ldm_plan *p);
 /* Maps of more than `most` bytes (0: none) will lie in host memory, those of which every step can be made strip by strip
  * (strips.h): one picture's, through convolutions, group norms and what goes element by element. The results are the same
- * bits. Strips take strip_bytes on the device at most. Before ldm_plan_finish; may be asked again with other numbers, which
+ * bits. Strips take strip_bytes on the device at most; `impl` as in ldm_exec_create. Before ldm_plan_finish; may be asked again with other numbers, which
  * want another ldm_plan_finish. */
-ldm_status ldm_plan_spill(ldm_plan *p, const ldm_device *d, size_t most, size_t strip_bytes);
+ldm_status ldm_plan_spill(ldm_plan *p, const ldm_device *d, const char *impl, size_t most, size_t strip_bytes);
 /* Checks, computes liveness and lays out the arena in chunks of at most max_chunk bytes (largest first, first fit);
  * a tensor larger than max_chunk is refused by name. */
 ldm_status ldm_plan_finish(ldm_plan *p, size_t max_chunk, size_t align);
@@ -166,6 +166,7 @@ ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, c
 /* On the references of reference/: slow, exact to f64 per step, results rounded to the tensors' dtypes. */
 ldm_status ldm_exec_create_reference(const ldm_plan *p, const ldm_source *w, ldm_exec **out);
 void ldm_exec_destroy(ldm_exec *e);
+ldm_memory ldm_exec_taken(const ldm_exec *e); /* what it takes of the device: nothing, for the reference */
 const ldm_plan *ldm_exec_plan(const ldm_exec *e);
 
 ldm_status ldm_exec_write(ldm_exec *e, ldm_tensor t, const float *data); /* input, NHWC, converted to its dtype */

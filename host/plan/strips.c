@@ -207,7 +207,7 @@ void ldm_strips_free(ldm_strips *s) {
 
 /* ---- which maps are spilled -------------------------------------------------------------------------------------- */
 
-ldm_status ldm_plan_spill(ldm_plan *p, const ldm_device *d, size_t most, size_t strip_bytes) {
+ldm_status ldm_plan_spill(ldm_plan *p, const ldm_device *d, const char *impl, size_t most, size_t strip_bytes) {
     ldm_status st = LDM_OK;
     bool *fixed = NULL; /* by tensor: a step that needs all of it touches it */
     TRY(ldm_alloc((size_t)(p->tensors + 1) * sizeof *fixed, (void **)&fixed));
@@ -216,7 +216,7 @@ ldm_status ldm_plan_spill(ldm_plan *p, const ldm_device *d, size_t most, size_t 
         const ldm_step_info *s = &p->step[i];
         const struct walk *w = walk_of(&s->problem);
         ldm_choice c;
-        TRY(ldm_choose(&s->problem, d, &c));
+        TRY(ldm_plan_choose(p, i, d, impl, &c));
         const bool can = ldm_step_can_strip(p, i, &c);
         for (int j = 0; j < ldm_op_slots(s->problem.op); j++)
             if (s->slot[j] != LDM_NONE && !(can && is_map(w, s->problem.op, j))) fixed[ldm_view_root(p, s->slot[j], NULL)] = true;
