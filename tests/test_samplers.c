@@ -674,7 +674,7 @@ static void names(void) {
                    {"DDPMScheduler", "variance_type", "learned_range", LDM_ERR_UNSUPPORTED},
                    {"DPMSolverMultistepScheduler", "algorithm_type", "sde-dpmsolver++", LDM_ERR_UNSUPPORTED},
                    {"DPMSolverMultistepScheduler", "solver_order", "3", LDM_ERR_UNSUPPORTED},
-                   {"EulerDiscreteScheduler", "rescale_betas_zero_snr", "true", LDM_ERR_UNSUPPORTED},
+                   {"DDIMScheduler", "rescale_betas_zero_snr", "true", LDM_ERR_UNSUPPORTED},
                    {"euler", "beta_start", "0.001", LDM_ERR_ARG},
                    {"UniPCMultistepScheduler", "beta_start", "0.001", LDM_ERR_ARG}};
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -54,9 +54,9 @@ static ldm_status word(const ldm_setting *s, int n, const char *key, const char 
 static ldm_status refuse(const ldm_setting *s, int n, ldm_method m) {
     static const struct {
         const char *key, *harmless;
-    } keys[] = {{"trained_betas", NULL},       {"thresholding", "false"},        {"rescale_betas_zero_snr", "false"},
-                {"use_beta_sigmas", "false"},  {"use_lu_lambdas", "false"},      {"use_flow_sigmas", "false"},
-                {"timestep_type", "discrete"}, {"algorithm_type", "dpmsolver++"}};
+    } keys[] = {{"trained_betas", NULL},          {"thresholding", "false"},    {"use_beta_sigmas", "false"},
+                {"use_lu_lambdas", "false"},      {"use_flow_sigmas", "false"}, {"timestep_type", "discrete"},
+                {"algorithm_type", "dpmsolver++"}};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         const char *v = given(s, n, keys[k].key);
         if (v && (!keys[k].harmless || strcmp(v, keys[k].harmless)))
@@ -68,6 +68,23 @@ static ldm_status refuse(const ldm_setting *s, int n, ldm_method m) {
         return ldm_fail(LDM_ERR_UNSUPPORTED,
                         "scheduler configuration: PNDMScheduler with Runge-Kutta steps (skip_prk_steps false) is not "
                         "supported");
+    return LDM_OK;
+}
+
+/* Lin et al. (arXiv 2305.08891), algorithm 1: sqrt(alpha_bar) moved and stretched so that its last is 0 and its first
+ * stays. Samplers over sigma have 2^-24 there in place of 0. */
+static ldm_status end_without_signal(ldm_method m, ldm_prediction p, ldm_schedule *s) {
+    const bool sigma = m == LDM_EULER || m == LDM_EULER_A || m == LDM_DPMPP_2M;
+    const double first = sqrt(s->alpha_bar[0]), last = sqrt(s->alpha_bar[LDM_TIMESTEPS - 1]);
+    if (!sigma && p == LDM_PREDICT_EPS)
+        return ldm_fail(LDM_ERR_UNSUPPORTED,
+                        "scheduler configuration: rescale_betas_zero_snr starts from pure noise, of "
+                        "which a network that predicts eps has nothing to say; wanted v_prediction");
+    for (int t = 0; t < LDM_TIMESTEPS; t++) {
+        double root = (sqrt(s->alpha_bar[t]) - last) * first / (first - last);
+        s->alpha_bar[t] = t < LDM_TIMESTEPS - 1 ? root * root : sigma ? 0x1p-24 : 0;
+        s->beta[t] = 1 - s->alpha_bar[t] / (t ? s->alpha_bar[t - 1] : 1);
+    }
     return LDM_OK;
 }
 
@@ -90,7 +107,7 @@ ldm_status ldm_scheduler_read(const char *class_name, const ldm_setting *s, int 
     double start = stable ? .00085 : 1e-4, end = stable ? .012 : .02, range = 1;
     int steps = LDM_TIMESTEPS, prediction = LDM_PREDICT_EPS, spacing = o.spacing, final = 0, way = 0, solver = 0,
         var = 0;
-    bool clip = m == LDM_DDIM || m == LDM_DDPM, karras = false, exponential = false;
+    bool clip = m == LDM_DDIM || m == LDM_DDPM, karras = false, exponential = false, silent = false;
     TRY(number(s, n, "beta_start", &start));
     TRY(number(s, n, "beta_end", &end));
     const char *betas = given(s, n, "beta_schedule");
@@ -100,6 +117,9 @@ ldm_status ldm_scheduler_read(const char *class_name, const ldm_setting *s, int 
         TRY(ldm_fail(LDM_ERR_UNSUPPORTED, "scheduler configuration: num_train_timesteps is %d, wanted %d", steps,
                      LDM_TIMESTEPS));
     TRY(word(s, n, "prediction_type", predictions, &prediction));
+    if (m != LDM_PLMS && m != LDM_HEUN && m != LDM_DPM2 && m != LDM_LMS)
+        TRY(truth(s, n, "rescale_betas_zero_snr", &silent));
+    if (silent) TRY(end_without_signal(m, (ldm_prediction)prediction, schedule));
     TRY(word(s, n, "timestep_spacing", spacings, &spacing));
     TRY(whole(s, n, "steps_offset", &o.steps_offset));
     TRY(truth(s, n, "set_alpha_to_one", &o.alpha_to_one));
