@@ -1,0 +1,67 @@
+#!/bin/bash
+# test_pipelines.sh -- whole tiny models from prompt or class to picture, as a user draws with them, against what diffusers' own
+# pipeline and the authors' samplers made of the same weights and seed (tests/oracle/pipelines.py): final latents within 2e-3,
+# pictures within one level; and each run again with one thing wrong, which must be 20 times as far away.
+cd "$(dirname "$0")/.." || exit 1
+ldm=$PWD/${LDM:-build/release/ldm}
+fixtures=$PWD/tests/fixtures tests=$PWD/tests
+dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+suite=pipelines one_sentence=yes
+. "$tests/check.sh"
+export XDG_DATA_HOME=$dir/data
+unset LDM_DATA_DIR LDM_NO_TUNED
+families=(pipeline_sd1 pipeline_sd2 pipeline_class)
+tolerance=2e-3 far=0.04
+
+# A line a run: name, what is wrong about it or "right", the scheduler's file or "-", and the options after that, in tabs.
+jobs_of() {
+    python3 - "$1" <<'PY'
+import json, sys
+folder = sys.argv[1]
+book = json.load(open(folder + "/fixture.json"))
+count = 0
+for run in book["runs"]:
+    for what, how in [("right", {})] + list(run["wrong"].items()):
+        scheduler = how.get("scheduler", run.get("scheduler"))
+        file = "-"
+        if scheduler:
+            file = f"scheduler-{count}.json"
+            count += 1
+            json.dump(scheduler, open(file, "w"))
+        print("\t".join([run["name"], what, file] + book["options"] + run["options"] + how.get("options", [])))
+PY
+}
+
+for family in "${families[@]}"; do
+    from=$fixtures/$family
+    if [ -d "$from/model" ]; then
+        cp -r "$from/model" "$family"
+        model=(-m "$family")
+    else
+        model=(-m "$from/model.safetensors" --config "$from/config.yaml")
+    fi
+    mkdir -p "want-$family" "got-$family"
+    jobs_of "$from" >jobs.txt
+    expect "$family: there is something to run" test "$(grep -c right jobs.txt)" -gt 2
+    while IFS=$'\t' read -r -a job; do
+        name=${job[0]} what=${job[1]}
+        [ "${job[2]}" = - ] || cp "${job[2]}" "$family/scheduler/scheduler_config.json"
+        rm -f z.npy
+        check "$family $name, $what" 0 "" "$ldm" gen "${model[@]}" "${job[@]:3}" -o p.png --save-latent z.npy
+        if [ "$what" = right ]; then
+            check "$family $name: the witness's latent" 0 "" "$ldm" diff z.npy "$from/${name}_latent.npy" --max $tolerance
+            cp p.png "got-$family/$name.png" && cp "$from/$name.png" "want-$family/"
+        else
+            check "$family $name: another $what is told apart" 3 "" "$ldm" diff z.npy "$from/${name}_latent.npy" --max $far
+        fi
+    done <jobs.txt
+    check "$family: pictures" 0 "" "$ldm" eval "want-$family" "got-$family" --json
+    expect "$family: no byte of them is two away" python3 -c "
+import json
+all = json.load(open('out.txt'))['pictures']
+assert len(all) > 2 and max(p['worst'] for p in all) <= 1, [(p['name'], p['worst']) for p in all]"
+done
+
+echo "$suite: $passed passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ]
