@@ -282,7 +282,7 @@ static void whole(const char *name, ldm_sampler_options so, parts k) {
     ldm_status st = LDM_OK;
     TRY(ldm_schedule_linear(.0015, .0195, &schedule));
     /* few of many steps, the quiet ones: an untrained network drowns the others */
-    so.img2img = true, so.strength = .25, so.convention = LDM_STRENGTH_DIFFUSERS;
+    so.img2img = !so.runge_kutta, so.strength = .25, so.convention = LDM_STRENGTH_DIFFUSERS;
     TRY(ldm_sampler_make(&schedule, &so, &s));
     for (int i = 0; i < COUNT; i++)
         z0[i] = ldm_uniform(1, 3, (uint64_t)i), noise[i] = 1.7f * ldm_uniform(1, 4, (uint64_t)i),
@@ -364,6 +364,11 @@ static void all_parts(void) {
             o.steps = 20;
             whole(names[i], o, (parts){0});
         }
+    CASE("PNDM's Runge-Kutta start") {
+        CHECK_OK(ldm_sampler_find("PNDMScheduler", &o));
+        o.runge_kutta = true, o.steps = 4;
+        whole("PNDM", o, (parts){0});
+    }
     CASE("churn: noise before the network") {
         CHECK_OK(ldm_sampler_find("heun", &o));
         o.s_churn = 5;

@@ -663,7 +663,7 @@ static void names(void) {
         static const struct {
             const char *name, *key, *value;
             ldm_status status;
-        } bad[] = {{"PNDMScheduler", "skip_prk_steps", "false", LDM_ERR_UNSUPPORTED},
+        } bad[] = {{"PNDMScheduler", "skip_prk_steps", "no", LDM_ERR_FORMAT},
                    {"DDIMScheduler", "thresholding", "true", LDM_ERR_UNSUPPORTED},
                    {"DDIMScheduler", "beta_schedule", "sigmoid", LDM_ERR_UNSUPPORTED},
                    {"DDIMScheduler", "num_train_timesteps", "500", LDM_ERR_UNSUPPORTED},

@@ -151,6 +151,8 @@ static ldm_status sigmas(const ldm_schedule *s, const ldm_sampler_options *o, ld
 static ldm_status cut(const ldm_sampler_options *o, ldm_points *p) {
     if (!(o->strength >= 0 && o->strength <= 1))
         return ldm_fail(LDM_ERR_ARG, "strength: %g, wanted 0 to 1", o->strength);
+    if (o->runge_kutta)
+        return ldm_fail(LDM_ERR_UNSUPPORTED, "img2img: PNDM with Runge-Kutta steps starts from noise only");
     ldm_strength how = o->convention;
     if (how == LDM_STRENGTH_OF_MANNER)
         how = o->manner == LDM_MANNER_SIGMA                                    ? LDM_STRENGTH_SIGMA

@@ -27,6 +27,8 @@ ldm_status ldm_points_make(const ldm_schedule *s, const ldm_sampler_options *o, 
 /* The lists of diffusers' classes. */
 ldm_status ldm_points_diffusers(const ldm_schedule *s, const ldm_sampler_options *o, ldm_points *out);
 
+enum { LDM_KUTTA_TIMES = 12 }; /* entries of PNDM's list that are its three Runge-Kutta steps, four each */
+
 ldm_point ldm_point_sigma(const ldm_schedule *s, double sigma); /* scaled, its time by ldm_time_of */
 ldm_point ldm_point_alpha(double t, double alpha_bar);          /* not scaled */
 /* Karras' (rho 7) or exponential sigmas, n of them from high to low. */

@@ -105,9 +105,9 @@ static ldm_status lcm(const ldm_schedule *s, const ldm_sampler_options *o, ldm_p
 }
 
 ldm_status ldm_points_diffusers(const ldm_schedule *s, const ldm_sampler_options *o, ldm_points *p) {
-    double t[N + 2];
+    double t[N + LDM_KUTTA_TIMES];
     if (o->steps < 1 || o->steps > N) return ldm_fail(LDM_ERR_ARG, "steps: %d, wanted 1 to %d", o->steps, N);
-    ldm_status st = ldm_alloc((size_t)(o->steps + 2) * sizeof(ldm_span), (void **)&p->span);
+    ldm_status st = ldm_alloc((size_t)(o->steps + LDM_KUTTA_TIMES) * sizeof(ldm_span), (void **)&p->span);
     if (st) return st;
     if (o->method == LDM_LCM) return lcm(s, o, p);
     int n = o->method == LDM_DPMPP_2M ? spaced_multistep(s, o, t) : spaced(o, t);
@@ -120,12 +120,24 @@ ldm_status ldm_points_diffusers(const ldm_schedule *s, const ldm_sampler_options
         return LDM_OK;
     }
     for (int i = 0; i < n; i++) t[i] = rint(t[i]);
-    if (o->method == LDM_PLMS && n > 1) { /* the second time twice */
+    const int half = N / o->steps / 2, kutta = o->runge_kutta ? LDM_KUTTA_TIMES : 0;
+    if (kutta) {
+        if (n < 4)
+            return ldm_fail(LDM_ERR_ARG,
+                            "steps: %d, wanted 4 or more of PNDM, which starts with three Runge-Kutta steps", n);
+        for (int i = n - 1; i >= 3; i--) t[i + 9] = t[i]; /* the fourth time and what follows come behind them */
+        for (int c = 2; c >= 0; c--) {
+            const double first = t[c], last = c == 2 ? t[12] : t[4 * (c + 1)];
+            t[4 * c] = first, t[4 * c + 1] = t[4 * c + 2] = last + half, t[4 * c + 3] = last;
+        }
+        n += 9;
+    } else if (o->method == LDM_PLMS && n > 1) { /* the second time twice */
         for (int i = n; i > 1; i--) t[i] = t[i - 1];
         n++;
     }
     for (int i = 0; i < n; i++) {
         double to = o->method == LDM_DDPM ? (i + 1 < n ? t[i + 1] : -1) : t[i] - N / o->steps;
+        if (i < kutta) to = t[i] - (i % 2 ? 0 : half);
         p->span[i] = (ldm_span){ldm_point_alpha(t[i], alpha_at(s, t[i], false)),
                                 ldm_point_alpha(to, alpha_at(s, to, o->alpha_to_one || o->method == LDM_DDPM))};
     }

@@ -146,6 +146,7 @@ typedef struct ldm_sampler_options {
     bool solver_heun;                       /* its solver_type */
     int solver_order;                       /* 1 or 2 */
     double lambda_min_clipped;              /* -inf: nothing is clipped */
+    bool runge_kutta;    /* PNDM: not skip_prk_steps */
     bool variance_large;                    /* DDPM: variance_type fixed_large */
     int original_steps;                     /* LCM: original_inference_steps */
     double timestep_scaling;                /* LCM */
@@ -162,7 +163,7 @@ ldm_status ldm_sampler_make(const ldm_schedule *s, const ldm_sampler_options *o,
 
 /* The defaults of a sampler by name, without regard to case: stable-diffusion.cpp's ids ("euler_a", "dpm++2m"),
  * AUTOMATIC1111's labels ("DPM++ 2M Karras"), diffusers' classes ("PNDMScheduler": as ldm_scheduler_read without any
- * key, but for clipping and betas, which only a configuration says), the authors' ("ddim", "plms", "ddpm",
+ * key, but for clipping, betas and PNDM's start, which only a configuration says), the authors' ("ddim", "plms", "ddpm",
  * "dpm_solver"). An unknown one is refused with the names there are, one that others have as not supported yet. */
 ldm_status ldm_sampler_find(const char *name, ldm_sampler_options *out);
 /* A list of sigmas ("discrete", "karras", "exponential", "sgm_uniform", "sgm", "simple", "lcm"), a spacing ("leading",

@@ -68,8 +68,8 @@ static ldm_eval *evaluate(builder *b, ldm_point p, ldm_linear x) {
     return e;
 }
 
-/* x is `x` after this evaluation, and a step is done, which led to point `to`. What is blended with afterwards has the noise
- * of the next step, and none after the last one (diffusers: StableDiffusionInpaintPipeline, four channels). */
+/* x is `x` after this evaluation, and a step is done, which led to point `to`. What is blended with afterwards has the
+ * noise of the next step, and none after the last one (diffusers: StableDiffusionInpaintPipeline, four channels). */
 static void finish(builder *b, ldm_eval *e, ldm_linear x, ldm_point to) {
     e->next[X] = x;
     e->ends = true;
@@ -149,16 +149,52 @@ static void plms_authors(builder *b) {
     }
 }
 
-/* diffusers' PNDMScheduler without Runge-Kutta steps: one evaluation for each entry of its list of times, what is
- * remembered is the network's plain output, and the second entry goes back to where the first one started. */
+/* From x at `from` to another level, with the network's plain output, or several outputs' combination: a + b out. */
+static ldm_linear with_output(const builder *b, ldm_point from, ldm_point to, ldm_linear x, ldm_linear out) {
+    split k = split_at(b->o->prediction, from.a);
+    ldm_linear eps = add(times(k.ex, x), k.eo, out);
+    return towards(to.a, 0, times(1 / sqrt(from.a), add(x, -sqrt(1 - from.a), eps)), eps);
+}
+
+/* Four evaluations of PNDM's start (arXiv 2202.09778, eq. 13): outputs o0 to o3 from x to x' = f(x, o0/6 + o1/3 + o2/3
+ * + o3/6), f linear. SECOND is x; o1 is what the second evaluation's result has beside it; from the third on SECOND is
+ * all of x' but o3's share. */
+static void runge_kutta(builder *b, const ldm_span *s) {
+    const ldm_point from = s[0].from;
+    const ldm_linear none = {{0}}, out = unit(LDM_OUT), x = unit(SECOND);
+    ldm_eval *e = evaluate(b, s[0].from, unit(X));
+    e->next[SECOND] = unit(X);
+    remember(e, out);
+    finish(b, e, with_output(b, from, s[0].to, unit(X), out), s[0].to);
+
+    e = evaluate(b, s[1].from, unit(X));
+    const ldm_linear second = with_output(b, from, s[1].to, x, out);
+    finish(b, e, second, s[1].to);
+
+    e = evaluate(b, s[2].from, unit(X));
+    const double share = second.c[LDM_OUT];
+    ldm_linear o1 = times(1 / share, add(unit(X), -second.c[SECOND], x));
+    ldm_linear sum = add(mix(1. / 6, unit(OLD), 1. / 3, o1), 1. / 3, out);
+    e->next[SECOND] = with_output(b, from, s[3].to, x, sum);
+    finish(b, e, with_output(b, from, s[2].to, x, out), s[2].to);
+
+    e = evaluate(b, s[3].from, unit(X));
+    finish(b, e, add(x, 1. / 6, with_output(b, from, s[3].to, none, out)), s[3].to);
+}
+
+/* diffusers' PNDMScheduler: one evaluation for each entry of its list of times, what is remembered is the network's
+ * plain output. It starts with three Runge-Kutta steps, or the second entry goes back to where the first one started.
+ */
 static void plms_diffusers(builder *b) {
-    int known = 0; /* outputs remembered */
-    for (int i = 0; i < b->spans; i++) {
+    const bool kutta = b->o->runge_kutta;
+    int known = kutta ? OLDEST : 0, begin = kutta ? LDM_KUTTA_TIMES : 0; /* outputs remembered */
+    for (int i = 0; i < begin; i += 4) runge_kutta(b, b->span + i);
+    for (int i = begin; i < b->spans; i++) {
         ldm_point from = b->span[i].from, to = b->span[i].to;
         ldm_linear x = unit(X), out = unit(LDM_OUT);
         ldm_eval *e = evaluate(b, from, x);
         if (i == 0) e->next[SECOND] = x;
-        if (i == 1) {
+        if (i == 1 && !kutta) {
             int above = (int)fmin(from.t + LDM_TIMESTEPS / b->o->steps, LDM_TIMESTEPS - 1);
             to = from, from = ldm_point_alpha(above, b->schedule->alpha_bar[above]);
             x = unit(SECOND), out = mix(.5, unit(OLD), .5, out);

@@ -51,7 +51,7 @@ static ldm_status word(const ldm_setting *s, int n, const char *key, const char 
 }
 
 /* Keys that change the arithmetic in ways that are not here, where their value is not the one that does nothing. */
-static ldm_status refuse(const ldm_setting *s, int n, ldm_method m) {
+static ldm_status refuse(const ldm_setting *s, int n) {
     static const struct {
         const char *key, *harmless;
     } keys[] = {{"trained_betas", NULL},          {"thresholding", "false"},    {"use_beta_sigmas", "false"},
@@ -63,11 +63,6 @@ static ldm_status refuse(const ldm_setting *s, int n, ldm_method m) {
             return ldm_fail(LDM_ERR_UNSUPPORTED, "scheduler configuration: %s is %s, which is not supported",
                             keys[k].key, v);
     }
-    const char *skip = given(s, n, "skip_prk_steps");
-    if (m == LDM_PLMS && (!skip || strcmp(skip, "true")))
-        return ldm_fail(LDM_ERR_UNSUPPORTED,
-                        "scheduler configuration: PNDMScheduler with Runge-Kutta steps (skip_prk_steps false) is not "
-                        "supported");
     return LDM_OK;
 }
 
@@ -101,13 +96,14 @@ ldm_status ldm_scheduler_read(const char *class_name, const ldm_setting *s, int 
     TRY(ldm_sampler_find(class_name, &o));
     if (o.manner != LDM_MANNER_DIFFUSERS)
         TRY(ldm_fail(LDM_ERR_ARG, "scheduler class '%s': wanted a class of diffusers", class_name));
-    TRY(refuse(s, n, o.method));
+    TRY(refuse(s, n));
     const ldm_method m = o.method;
     const bool stable = m == LDM_HEUN || m == LDM_DPM2 || m == LDM_LCM; /* whose defaults are Stable Diffusion's */
     double start = stable ? .00085 : 1e-4, end = stable ? .012 : .02, range = 1;
     int steps = LDM_TIMESTEPS, prediction = LDM_PREDICT_EPS, spacing = o.spacing, final = 0, way = 0, solver = 0,
         var = 0;
-    bool clip = m == LDM_DDIM || m == LDM_DDPM, karras = false, exponential = false, silent = false;
+    bool clip = m == LDM_DDIM || m == LDM_DDPM, karras = false, exponential = false, silent = false,
+         skip = m != LDM_PLMS;
     TRY(number(s, n, "beta_start", &start));
     TRY(number(s, n, "beta_end", &end));
     const char *betas = given(s, n, "beta_schedule");
@@ -143,6 +139,7 @@ ldm_status ldm_scheduler_read(const char *class_name, const ldm_setting *s, int 
             TRY(ldm_fail(LDM_ERR_UNSUPPORTED, "scheduler configuration: solver_order is %d, wanted 1 or 2",
                          o.solver_order));
     }
+    TRY(truth(s, n, "skip_prk_steps", &skip));
     if (m == LDM_DDPM) TRY(word(s, n, "variance_type", variances, &var));
     if (m == LDM_LCM) {
         TRY(whole(s, n, "original_inference_steps", &o.original_steps));
@@ -153,6 +150,7 @@ ldm_status ldm_scheduler_read(const char *class_name, const ldm_setting *s, int 
     /* a class that has no such lists is not touched by them */
     if (m != LDM_EULER_A && karras) o.sigmas = LDM_SIGMAS_KARRAS;
     if (m != LDM_EULER_A && exponential) o.sigmas = LDM_SIGMAS_EXPONENTIAL;
+    o.runge_kutta = m == LDM_PLMS && !skip;
     if (clip) o.clip = range;
     *out = o;
 done:
