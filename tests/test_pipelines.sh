@@ -28,7 +28,8 @@ for run in book["runs"]:
         if scheduler:
             file = f"scheduler-{count}.json"
             count += 1
-            json.dump(scheduler, open(file, "w"))
+            bare = {k: float(v) if v == "-Infinity" else v for k, v in scheduler.items()}  # as diffusers writes it
+            json.dump(bare, open(file, "w"))
         print("\t".join([run["name"], what, file] + book["options"] + run["options"] + how.get("options", [])))
 PY
 }
