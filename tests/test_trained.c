@@ -50,10 +50,16 @@ static ldm_status read_expected(const char *what, const char *kind, ldm_array *o
 
 enum { C = 32, SIDE = 8, ONE = C * SIDE * SIDE, MOST = 8 };
 
-/* Generators, one a picture; without any, asking for noise is a failure. */
+enum { EVERY = 4, KEPT = ONE / EVERY }; /* of the first picture's numbers after each step */
+
+/* Generators, one a picture; without any, asking for noise is a failure. And what each step should leave. */
 typedef struct generators {
     ldm_rng *r[MOST];
     int64_t n;
+    const float *steps; /* [steps][KEPT], or NULL */
+    ldm_exec *exec;
+    double apart;
+    int seen;
 } generators;
 
 static ldm_status draw(void *user, int step, float *dst) {
@@ -65,6 +71,18 @@ static ldm_status draw(void *user, int step, float *dst) {
         ldm_nchw_to_nhwc(nchw, 1, C, SIDE, SIDE, dst + i * ONE);
     }
     return LDM_OK;
+}
+
+static ldm_status look(void *user, int step, double seconds) {
+    generators *g = user;
+    float x[MOST * ONE], nchw[ONE];
+    (void)seconds;
+    ldm_status st = ldm_loop_latent(g->exec, x);
+    ldm_nhwc_to_nchw(x, 1, C, SIDE, SIDE, nchw);
+    for (int i = 0; !st && i < KEPT; i++)
+        g->apart = fmax(g->apart, fabs((double)nchw[i * EVERY] - g->steps[step * KEPT + i]));
+    g->seen++;
+    return st;
 }
 
 /* Final latent [n,32,8,8] of the first n contexts by so, from noise [n,32,8,8], or drawn by g where that is NULL. */
@@ -100,8 +118,9 @@ static ldm_status sample(const float *noise, const float *context, int64_t n, co
     ldm_sampler_start(&s, NULL, x, n * ONE, x);
     for (int64_t i = 0; i < n; i++) memcpy(both + i * each, nothing, (size_t)each * sizeof(float));
     memcpy(both + n * each, context, (size_t)(n * each) * sizeof(float));
+    g->exec = e;
     TRY(ldm_loop_start(&o, e, &(ldm_loop_inputs){.x = x, .context = both, .scale = 3}));
-    TRY(ldm_loop_run(&o, e, &(ldm_loop_hooks){draw, NULL, g}));
+    TRY(ldm_loop_run(&o, e, &(ldm_loop_hooks){draw, g->steps ? look : NULL, g}));
     TRY(ldm_loop_latent(e, x));
     ldm_nhwc_to_nchw(x, n, C, SIDE, SIDE, out);
 done:
@@ -123,7 +142,7 @@ static void expected(const char *name) {
     static float got[MOST * ONE], other[MOST * ONE];
     static const double allowed[2] = {2e-4, 2e-3}; /* direct convolution; Winograd's */
     ldm_array want = {0}, noise = {0}, context = {0};
-    generators none = {{NULL}, 0};
+    generators none = {.n = 0};
     ldm_sampler_options so;
     CHECK_OK(ldm_sampler_find(name, &so));
     so.prediction = sys->config.prediction, so.steps = 20;
@@ -170,16 +189,21 @@ static void witnesses(void) {
     static float got[2 * ONE];
     json_error_t error;
     json_t *f = json_load_file("tests/fixtures/trained/fixture.json", 0, &error), *c;
-    ldm_array want = {0}, context = {0};
-    size_t k;
+    ldm_array want = {0}, context = {0}, steps = {0};
+    size_t k, at = 0; /* rows of steps before this case's */
     CASE("fixture") {
         CHECK(f, "%s", error.text);
         CHECK_OK(ldm_npy_read_f32("tests/fixtures/trained/latents.npy", &want));
+        CHECK_OK(ldm_npy_read_f32("tests/fixtures/trained/steps.npy", &steps));
         CHECK_OK(read_expected("ddim", "context", &context));
     }
-    if (want.data && context.data)
+    if (want.data && context.data && steps.data)
         json_array_foreach(json_object_get(f, "cases"), k, c) CASE(json_string_value(json_object_get(c, "sampler"))) {
             const json_t *settings = json_object_get(c, "settings"), *eta = json_object_get(c, "eta");
+            const int taken = (int)json_integer_value(json_object_get(c, "steps"));
+            CHECK((int64_t)at + taken <= steps.shape.dim[0], "the fixture has %lld steps",
+                  (long long)steps.shape.dim[0]);
+            if (test_case_failed) break;
             ldm_setting set[16];
             int n = (int)json_array_size(settings);
             for (int i = 0; i < n; i++) {
@@ -194,16 +218,20 @@ static void witnesses(void) {
             so.prediction = LDM_PREDICT_V, so.steps = 10;
             if (eta) so.eta = json_number_value(eta);
             for (int which = 0; which < 2; which++) {
-                generators g = {{NULL}, 2};
+                generators g = {.n = 2, .steps = (float *)steps.data + at * KEPT};
                 for (int i = 0; i < 2; i++) CHECK_OK(ldm_rng_create((ldm_rng_kind){0}, (uint64_t)(42 + i), &g.r[i]));
                 CHECK_OK(sample(NULL, context.data, 2, &so, which, false, &g, got));
                 for (int i = 0; i < 2; i++) ldm_rng_destroy(g.r[i]);
                 double d = apart(got, (float *)want.data + k * 2 * ONE, 2 * ONE);
-                printf("%s: %s rows: largest difference %.2g\n", test_case_name, which ? "any" : "exact", d);
+                printf("%s: %s rows: largest difference %.2g, after any step %.2g\n", test_case_name,
+                       which ? "any" : "exact", d, g.apart);
                 CHECK(d <= allowed[which], "latents differ by %.3g, allowed %.3g", d, allowed[which]);
+                CHECK(g.seen == taken && g.apart <= allowed[which], "after %d steps of %d: %.3g, allowed %.3g", g.seen,
+                      taken, g.apart, allowed[which]);
             }
+            at += (size_t)taken;
             for (int j = 0; j < 2; j++) { /* the other picture's seed, and the next one's */
-                generators g = {{NULL}, 2};
+                generators g = {.n = 2};
                 for (int i = 0; i < 2; i++)
                     CHECK_OK(ldm_rng_create((ldm_rng_kind){0}, (uint64_t)(j ? 43 + i : 43 - i), &g.r[i]));
                 CHECK_OK(sample(NULL, context.data, 2, &so, 0, false, &g, got));
@@ -212,7 +240,7 @@ static void witnesses(void) {
             }
         }
     test_close_case();
-    ldm_array_free(&want), ldm_array_free(&context);
+    ldm_array_free(&want), ldm_array_free(&context), ldm_array_free(&steps);
     json_decref(f);
 }
 

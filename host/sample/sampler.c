@@ -241,8 +241,8 @@ static void euler_a(builder *b) {
     }
 }
 
-/* Two evaluations a step, the second at `middle`, and weights of the first derivative and the second; Euler's step
- * where the level after is 0. */
+/* Two evaluations a step, the second at its end, of which the mean derivative is taken, or in the middle of ln sigma,
+ * of which the second alone is; Euler's step where the level after is 0. */
 static void two_points(builder *b, bool midpoint) {
     for (const ldm_span *s = b->span; s < b->span + b->spans; s++) {
         ldm_linear x;

@@ -23,6 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 MODEL = os.path.join(HERE, "..", "data", "emoji-ldm")
 OUT = os.path.join(HERE, "..", "fixtures", "trained")
 STEPS, GUIDANCE, PICTURES = 10, 3.0, 2
+EVERY = 4  # of the first picture's numbers after each step, one in so many is kept
 
 
 def load(clone):
@@ -87,7 +88,9 @@ def by_k(root, model):
         noise = Noise()
         x = noise() * sigmas[0]
         more = {"noise_sampler": lambda s, t: noise()} if name == "euler_a" else {}
-        yield name, fn(m, x, sigmas, disable=True, **more)
+        before = []
+        end = fn(m, x, sigmas, disable=True, callback=lambda d: before.append(d["x"].clone()), **more)
+        yield name, before[1:] + [end]
 
 
 def by_diffusers(model):
@@ -103,9 +106,11 @@ def by_diffusers(model):
         x = noise() * s.init_noise_sigma
         sys.modules[c.__module__].randn_tensor = lambda *a, **k: noise()
         more = {"eta": 1.0} if cls == "DDIMScheduler" else {}
+        steps = []
         for t in s.timesteps:
             x = s.step(model(s.scale_model_input(x, t), t), t, x, **more).prev_sample
-        yield cls, x, [[k, pure.text(v)] for k, v in {**base, **config}.items()], more.get("eta")
+            steps.append(x)
+        yield cls, steps, [[k, pure.text(v)] for k, v in {**base, **config}.items()], more.get("eta")
 
 
 if __name__ == "__main__":
@@ -116,14 +121,17 @@ if __name__ == "__main__":
     unet, empty = load(a.clone)
     context = torch.tensor(np.load(os.path.join(MODEL, "expected", "ddim-context.npy"))[:PICTURES])
     model = Guided(unet, empty, context)
-    cases, latents = [], []
+    cases, latents, steps = [], [], []
     for name, x in by_k(a.k, model):
-        cases.append(dict(sampler=name))
-        latents.append(x.float())
+        cases.append(dict(sampler=name, steps=len(x)))
+        latents.append(x[-1].float())
+        steps += [y[0].flatten()[::EVERY].float() for y in x]
     for cls, x, settings, eta in by_diffusers(model):
-        cases.append(dict(sampler=cls, settings=settings, **({"eta": eta} if eta else {})))
-        latents.append(x.float())
+        cases.append(dict(sampler=cls, steps=len(x), settings=settings, **({"eta": eta} if eta else {})))
+        latents.append(x[-1].float())
+        steps += [y[0].flatten()[::EVERY].float() for y in x]
     os.makedirs(OUT, exist_ok=True)
+    np.save(os.path.join(OUT, "steps.npy"), torch.stack(steps).numpy())
     np.save(os.path.join(OUT, "latents.npy"), torch.stack(latents).flatten(0, 1).numpy())
     with open(os.path.join(OUT, "fixture.json"), "w") as f:
         json.dump(dict(versions={"torch": torch.__version__, "diffusers": diffusers.__version__,
