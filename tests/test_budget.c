@@ -129,6 +129,21 @@ static void fitted(bool decoder) {
     CHECK(fit >= 8 && grouped && (!decoder || striped), "%d budgets could be kept, %d in strips, %d in groups", fit, striped, grouped);
 }
 
+/* Maps that a device shares with the host need the memory all the same. */
+static void shared(void) {
+    ldm_device d = *ldm_cl_device(cl);
+    ldm_memory whole, m;
+    ldm_plan *p = emit(true);
+    d.unified = true, d.all_bytes = SIZE_MAX;
+    CHECK_OK(ldm_plan_fit(p, &d, &w, SIZE_MAX, false, &whole));
+    const size_t budget = ldm_memory_bytes(&whole) / 2;
+    CHECK_OK(ldm_plan_fit(p, &d, &w, budget, false, &m));
+    CHECK(m.striped && m.host, "nothing is in host memory");
+    d.all_bytes = budget;
+    CHECK(ldm_plan_fit(p, &d, &w, budget, false, &m) == LDM_ERR_NOMEM && strstr(ldm_message(), "in host memory"), "%s", ldm_message());
+    ldm_plan_destroy(p);
+}
+
 /* SD 1.5's network with f16 weights at 512 x 512: both halves of guidance within 2.0 GB, and within 0.7 GB in groups; kl-f8
  * at 1024 x 1024 within 0.6 GB beside its weights. */
 static void promised(void) {
@@ -169,6 +184,7 @@ int main(int argc, char **argv) {
     if (cl) {
         CASE("a decoder in smaller and smaller budgets") fitted(true);
         CASE("a network in smaller and smaller budgets") fitted(false);
+        CASE("memory that is shared") shared();
         CASE("SD 1.5 in 2.0 and 0.7 GB, kl-f8 in 0.6 GB") promised();
     }
     ldm_cl_close(cl);

@@ -20,6 +20,7 @@ typedef struct ldm_device {
     /* What may be used: the device's own figure, on a CPU the memory the system has available; in an open ldm_cl less a
      * margin of a sixteenth, 512 MiB at most, or what ldm_cl_options says. */
     size_t global_bytes;
+    size_t all_bytes;    /* the figure that is of, in an open ldm_cl */
     size_t max_alloc;    /* largest single buffer, bytes */
     size_t cache_bytes; /* of global memory, all levels the device tells of; 0: none or not told */
     size_t local_bytes;

@@ -263,6 +263,7 @@ ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out) {
     cl->facts = list[i];
     cl->profile = o->profile;
     const size_t all = cl->facts.global_bytes, most = 512 << 20, margin = all / 16 < most ? all / 16 : most;
+    cl->facts.all_bytes = all;
     cl->facts.global_bytes = o->max_memory ? o->max_memory : all - margin;
     cl->facts.exact = o->exact;
     cl->facts.low_memory = o->low_memory;

@@ -27,6 +27,13 @@ static bool fits(fitting *f, size_t most, size_t strip_bytes, size_t weight_byte
     if (*st) return false;
     const size_t all = ldm_memory_bytes(&f->m);
     if (all < f->least) f->least = all;
+    /* what is kept in host memory instead is the same memory on a device that shares it */
+    if (f->device->unified && all + f->m.host + f->m.streamed > f->device->all_bytes && (f->m.host || f->m.streamed)) {
+        if (!*f->why)
+            snprintf(f->why, sizeof f->why, "with %.1f MiB in host memory it is more than the %.1f MiB there are",
+                     (double)(f->m.host + f->m.streamed) / 0x1p20, (double)f->device->all_bytes / 0x1p20);
+        return false;
+    }
     return all <= f->budget;
 }
 

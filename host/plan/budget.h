@@ -7,7 +7,8 @@
 
 /* Finishes a plan so that it takes at most `budget` bytes of the device: as it is, or with its large maps in strips, or with
  * its weights in groups, or both, whichever of these comes first and fits; where `repeats` (a network that runs once a
- * step) weights come before maps. *m [opt]: what it takes. w as in ldm_exec_memory. LDM_ERR_NOMEM, with the least that was
+ * step) weights come before maps. *m [opt]: what it takes. w as in ldm_exec_memory. On a device
+ * that shares the host's memory, what goes there must fit beside it. LDM_ERR_NOMEM, with the least that was
  * tried, if nothing fits. */
 ldm_status ldm_plan_fit(ldm_plan *p, const ldm_device *d, const ldm_source *w, size_t budget, bool repeats, ldm_memory *m);
 /* All bytes on the device. */
