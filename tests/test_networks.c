@@ -89,8 +89,9 @@ static ldm_status unet_open(const fixture *f, const int64_t *x_shape, int tokens
         n->ids = ldm_plan_input(n->plan, "class_ids", LDM_I32, ldm_shape_of(1, x_shape[0]));
         context = ldm_class_embedder_emit(n->plan, classes, c.context_dim, n->ids);
     } else if (tokens) {
+        const int64_t contexts = windows.own_contexts ? ldm_windows_count(windows, x_shape[2], x_shape[3]) : 1;
         context = n->context =
-            ldm_plan_input(n->plan, "context", t, ldm_shape_of(3, x_shape[0], (int64_t)tokens, (int64_t)c.context_dim));
+            ldm_plan_input(n->plan, "context", t, ldm_shape_of(3, contexts * x_shape[0], (int64_t)tokens, (int64_t)c.context_dim));
     }
     if (c.num_classes) n->labels = ldm_plan_input(n->plan, "labels", LDM_I32, ldm_shape_of(1, x_shape[0]));
     if (c.time_cond_proj_dim)
@@ -166,7 +167,7 @@ static ldm_status evaluate(const fixture *f, const json_t *run, ldm_ckpt *weight
         }
         const json_t *w = json_object_get(run, "windows");
         ldm_windows windows = {json_integer_value(json_object_get(w, "size")),
-                               json_integer_value(json_object_get(w, "stride"))};
+                               json_integer_value(json_object_get(w, "stride")), json_is_true(json_object_get(w, "own_contexts"))};
         TRY(unet_open(f, x.shape.dim, tokens, classes, windows, device, t, &n));
         TRY(write_time(&n, time.data, x.shape.dim[0]));
         if (n.context != LDM_NONE) TRY(ldm_exec_write(n.exec, n.context, context.data));

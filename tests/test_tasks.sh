@@ -58,6 +58,12 @@ echo '[{"class": 61, "x0": 0.1, "y0": 0.25, "x1": 1.5, "y1": 1}]' >l3.json
 run "a layout" 0 "l1.png" layout --layout l1.json -o l1.png
 run "another layout" 0 "l2.png" layout --layout l2.json -o l2.png
 differ "another layout: another picture" l1.png l2.png
+run "a layout in windows" 0 "l5.png" layout --layout l1.json --patch-size 8 -o l5.png --save-latent l5.npy
+again "a layout in windows" l5.png
+run "... in one window" 0 "l6.png" layout --layout l1.json --patch-size 16 -o l6.png --save-latent l6.npy
+run "... and whole" 0 "l7.png" layout --layout l1.json -o l7.png --save-latent l7.npy
+check "... to the bit" 0 "0 differ" "$ldm" diff l6.npy l7.npy
+check "... which windows are not" 0 "[1-9][0-9]* differ" "$ldm" diff l5.npy l7.npy
 again "a layout" l1.png
 check "a layout's hash is told" 0 "Layout hash: $(sha256sum l1.json | head -c 10)" "$ldm" info l1.png
 run "a box outside" 2 "l3.json" layout --layout l3.json -o x.png
@@ -103,7 +109,7 @@ run "... or no windows" 0 "s4.png" upscale --upscale small.png -o s4.png --save-
 check "... are the same" 0 "max absolute" "$ldm" diff s7.npy s4.npy --max 1e-4
 run "windows that the network cannot take" 1 "wanted a multiple of 2, such as 6" upscale --upscale small.png --patch-size 7 -o x.png
 run "windows with gaps" 1 "stride no larger than the size" upscale --upscale small.png --patch-size 4 --patch-stride 5 -o x.png
-run "windows of a model of classes" 1 "nothing but maps conditions" class --class-id 1 --cfg-scale 1 --patch-size 8 -o x.png
+run "windows of a model of classes, guided" 0 "9 windows of 8 x 8" class --class-id 1 --patch-size 8 -o c8.png
 run "a picture that is missing" 1 "wanted --upscale" upscale -o x.png
 
 # ---- inpainting with a model of its own

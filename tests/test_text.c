@@ -302,6 +302,9 @@ static void layouts_of_the_witness(void) {
         }
         free(text);
     }
+    int32_t part[LDM_LAYOUT_TOKENS] = {7};
+    ldm_layout_crop(part, 0.5, 0, 1, 0.5);
+    CHECK(part[0] == 7 && part[90] == 44 && part[91] == 44 * 90 + 89, "corners of a part: %d, %d", part[90], part[91]);
     CHECK(compared == 10 * LDM_LAYOUT_TOKENS, "%d tokens", compared);
     json_decref(cases);
 }

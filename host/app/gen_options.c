@@ -60,10 +60,9 @@ struct poptOption app_gen_sampling_table[] = {
     REAL("eta", eta, "noise in each step: DDIM 0 to 1", "E"),
     FLAG("quantize-x0", 0, quantize_x0, "VQ models: predictions are snapped to the codebook"),
     WHOLE("patch-size", 0, patch_size,
-          "models of maps and pictures: the network runs on windows of so many latent elements a side (whole)", "N"),
+          "the network sees a large latent in overlapping windows of so many elements a side, blended (whole; the authors' 128)", "N"),
     WHOLE("patch-stride", 0, patch_stride, "... that begin so far apart (half of that)", "N"),
     WHOLE("clip-skip", 0, clip_skip, "text encoder's layers: 1 all, 2 all but the last (by the model)", "N"),
-    TEXT("windows", 0, windows, "the network sees a large latent in overlapping windows, blended (the authors': 128,64)", "SIZE,STRIDE"),
     {"seed", 's', POPT_ARG_LONGLONG, &app_gen.seed, 0, "of the noise; picture i uses seed + i; -1: a random one (42)", "SEED"},
     TEXT("rng", 0, rng, "torch-cpu (or cpu), torch-cuda[:THREADS] (or cuda), ldm (torch-cpu)", "NAME"),
     TEXT("init-latent", 0, init_latent, "starting noise [1 or more, c, h, w] instead of drawing it", "FILE.npy"),
@@ -115,7 +114,7 @@ void app_gen_free(app_gen_options *g) {
                      g->ema,     g->prompt,          g->negative,  g->prompts, g->layout,   g->semantic,    g->upscale,
                      g->depth,   g->init,            g->mask,      g->context, g->from,     g->convention,  g->resize,
                      g->rng,     g->sampling_method, g->scheduler, g->sigmas,  g->output,   g->init_latent, g->out_dir,
-                     g->preview, g->save_latent,     g->vae_tile_size, g->preview_path, g->windows};
+                     g->preview, g->save_latent,     g->vae_tile_size, g->preview_path};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free(texts[i]);
     *g = app_gen_unset();
 }

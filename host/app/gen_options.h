@@ -20,7 +20,7 @@ typedef struct app_gen_options {
     double strength;
     char *convention, *resize;
     /* how */
-    char *sampling_method, *scheduler, *sigmas, *rng, *init_latent, *windows;
+    char *sampling_method, *scheduler, *sigmas, *rng, *init_latent;
     int steps, clip_skip, width, height, quantize_x0, patch_size, patch_stride;
     double cfg_scale, cfg_rescale, eta;
     long long seed;

@@ -86,7 +86,6 @@ static ldm_status arguments(const app_record *r, const app_picture *m, char **ou
     add_number(&l, "--cfg-rescale", g->cfg_rescale);
     add_number(&l, "--eta", g->eta);
     add_flag(&l, "--quantize-x0", g->quantize_x0);
-    add(&l, "--windows", g->windows);
     add_number(&l, "--patch-size", g->patch_size);
     add_number(&l, "--patch-stride", g->patch_stride);
     add_number(&l, "--clip-skip", g->clip_skip);

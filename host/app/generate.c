@@ -299,21 +299,6 @@ static void say_of_seeds(const app_gen_options *g, const ldm_system *s) {
         ldm_note("seeds are PyTorch's on a CPU; stable-diffusion.cpp draws as its --rng cuda unless told otherwise");
 }
 
-/* "128,64", or "128" for windows that overlap by half. */
-static ldm_status parse_windows(const char *text, ldm_windows *out) {
-    int size, stride, end = 0;
-    if (!text) return LDM_OK;
-    if (sscanf(text, "%d,%d%n", &size, &stride, &end) != 2 || text[end]) {
-        if (sscanf(text, "%d%n", &size, &end) != 1 || text[end])
-            return ldm_fail(LDM_ERR_ARG, "--windows '%s': wanted SIZE or SIZE,STRIDE, in elements of the latent", text);
-        stride = size / 2;
-    }
-    if (size < 2 || stride < 1 || stride > size)
-        return ldm_fail(LDM_ERR_ARG, "--windows '%s': wanted a size of at least 2 and a stride of 1 to the size", text);
-    *out = (ldm_windows){size, stride};
-    return LDM_OK;
-}
-
 ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     ldm_status st = LDM_OK;
     job j = {.g = g};
@@ -339,13 +324,12 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     o.system = j.system, o.schedule = has_schedule ? &schedule : NULL;
     o.cfg_scale = g->cfg_scale, o.cfg_rescale = g->cfg_rescale;
     o.clip_skip = g->clip_skip == APP_UNSET ? 0 : g->clip_skip;
-    if (g->patch_size != APP_UNSET) o.patch_size = g->patch_size, o.patch_stride = g->patch_stride;
+    if (g->patch_size != APP_UNSET) o.windows = (ldm_windows){.size = g->patch_size, .stride = g->patch_stride};
     o.w = g->width, o.h = g->height, o.at_once = g->at_once;
     o.in_turn = g->in_turn;
     if (g->vae_tile_size && !g->vae_tiling) TRY(ldm_fail(LDM_ERR_ARG, "--vae-tile-size goes with --vae-tiling"));
     TRY(app_parse_tiling(g->vae_tile_size, &tiling));
     o.tiling = g->vae_tiling ? &tiling : NULL;
-    TRY(parse_windows(g->windows, &o.windows));
     o.keeps_x0 = j.preview.kind != APP_PREVIEW_NONE;
     app_inputs_give(&j.in, g, j.system, &o);
     say_of_seeds(g, j.system);

@@ -27,7 +27,6 @@ struct app_pipeline {
     ldm_schedule schedule;
     ldm_sampler sampler;
     ldm_loop_options loop;
-    ldm_patches patches;
     ldm_tokenizer *tokenizer;
     kept_text text[KEPT_TEXTS];
     int texts;
@@ -82,10 +81,12 @@ static ldm_status check_guidance(const app_pipeline_options *o) {
 static ldm_status check_windows(const app_pipeline_options *o) {
     const int64_t size = o->windows.size, need = ldm_unet_multiple(&o->system->config.unet);
     if (!size) return LDM_OK;
-    if (size % need)
-        return ldm_fail(LDM_ERR_ARG, "--windows %lld: the network needs multiples of %lld", (long long)size, (long long)need);
-    if (o->system->task == LDM_TASK_LAYOUT)
-        return ldm_fail(LDM_ERR_ARG, "--windows: a layout's boxes lie in the whole picture, so its model sees it whole");
+    if (size < 2 || size % need)
+        return ldm_fail(LDM_ERR_ARG, "--patch-size %lld: wanted a multiple of %lld, such as %lld", (long long)size, (long long)need,
+                        (long long)(size < need ? need : size / need * need));
+    if (o->windows.stride < 1 || o->windows.stride > size)
+        return ldm_fail(LDM_ERR_ARG, "--patch-stride %lld: wanted 1 to %lld, a stride no larger than the size",
+                        (long long)o->windows.stride, (long long)size);
     return LDM_OK;
 }
 
@@ -396,6 +397,11 @@ done:
     return st;
 }
 
+/* A model of layouts is told where each window lies. */
+static int windows_of_layout(const app_pipeline *p) {
+    return p->loop.windows.own_contexts ? ldm_windows_count(p->loop.windows, p->lh, p->lw) : 1;
+}
+
 /* The unconditional half first. */
 static void conditioning(group *g) {
     app_pipeline *p = g->p;
@@ -409,7 +415,9 @@ static void conditioning(group *g) {
         if (!to) continue;
         if (p->o.context && i < first) memset(to, 0, (size_t)size * sizeof *to);
         else if (p->o.context) memcpy(to, p->o.context->data, (size_t)size * sizeof *to);
-        else if (m->tokens) memcpy(to, p->text[0].context, (size_t)size * sizeof *to);
+        else if (m->tokens) /* [windows, all] of [windows] */
+            for (int k = 0; k < windows_of_layout(p); k++)
+                memcpy(to + k * g->all * size, p->text[0].context + k * size, (size_t)size * sizeof *to);
         else {
             const char *text = i < first ? m->negative : m->prompt;
             memcpy(to, find_text(p, text ? text : "")->context, (size_t)size * sizeof *to);
@@ -432,7 +440,7 @@ static ldm_status group_make(app_pipeline *p, const app_picture *pictures, int n
     if (p->moments) TRY(floats(all * g->one, &g->z0));
     if (p->loop.concat) TRY(floats(all * p->lh * p->lw * p->loop.concat, &g->concat));
     if (p->loop.n_classes) TRY(floats(batch, &g->classes));
-    else if (p->loop.tokens) TRY(floats(batch * p->loop.tokens * p->width, &g->context));
+    else if (p->loop.tokens) TRY(floats(windows_of_layout(p) * batch * p->loop.tokens * p->width, &g->context));
     if (p->s->config.unet.num_classes) TRY(floats(all, &g->labels));
     if (p->o.keeps_x0) TRY(floats(all * g->one, &g->x0));
     for (int i = 0; i < all; i++) TRY(start_picture(g, i));
@@ -529,6 +537,31 @@ static ldm_status finish_picture(app_pipeline *p, app_result *r, const app_pipel
     return st;
 }
 
+/* A layout's context for each window, whose corners replace those of the whole picture. */
+static ldm_status encode_layout(app_pipeline *p, const int32_t *layout, float **out) {
+    const int windows = windows_of_layout(p);
+    const int64_t size = p->loop.tokens * p->width;
+    int32_t tokens[LDM_LAYOUT_TOKENS];
+    float *all = NULL, *one = NULL;
+    ldm_status st = LDM_OK;
+    if (p->s->text.length != LDM_LAYOUT_TOKENS)
+        return ldm_fail(LDM_ERR_FORMAT, "a model of layouts of %d tokens, wanted %d", p->s->text.length, LDM_LAYOUT_TOKENS);
+    TRY(floats(windows * size, &all));
+    for (int i = 0; i < windows; i++) {
+        const ldm_window k = ldm_window_at(p->loop.windows, p->lh, p->lw, i);
+        const double h = (double)p->lh, w = (double)p->lw;
+        memcpy(tokens, layout, sizeof tokens);
+        ldm_layout_crop(tokens, (double)k.x / w, (double)k.y / h, (double)(k.x + k.w) / w, (double)(k.y + k.h) / h);
+        TRY(encode_ids(p, tokens, &one));
+        memcpy(all + i * size, one, (size_t)size * sizeof *all);
+        free(one), one = NULL;
+    }
+    *out = all, all = NULL;
+done:
+    free(all), free(one);
+    return st;
+}
+
 static ldm_status contexts(app_pipeline *p, const app_picture *pictures, int count) {
     ldm_status st = LDM_OK;
     if (!of_text(p->s) || p->o.context) return LDM_OK;
@@ -539,7 +572,7 @@ static ldm_status contexts(app_pipeline *p, const app_picture *pictures, int cou
         const app_picture *m = &pictures[i];
         if (m->tokens) { /* one layout a run */
             if (p->texts) continue;
-            TRY(encode_ids(p, m->tokens, &p->text[0].context));
+            TRY(encode_layout(p, m->tokens, &p->text[0].context));
             if (!(p->text[0].text = strdup(""))) TRY(ldm_fail(LDM_ERR_NOMEM, "host memory for a layout is not there"));
             p->texts = 1;
             continue;
@@ -686,7 +719,7 @@ static void describe_loop(app_pipeline *p) {
                                  .h = p->lh,
                                  .w = p->lw,
                                  .guided = p->guided,
-                                 .windows = p->o.windows,
+                                 .windows = {p->o.windows.size, p->o.windows.stride, p->o.windows.size && s->task == LDM_TASK_LAYOUT},
                                  .rescaled = p->guided && p->o.cfg_rescale > 0,
                                  .concat = c->unet.in_channels - c->unet.out_channels,
                                  .masked = p->known_mask != NULL,
@@ -776,15 +809,10 @@ ldm_status app_pipeline_open(const app_pipeline_options *o, app_pipeline **out) 
     if (o->init_latent) TRY(check_array("--init-latent", o->init_latent, p->channels, p->lh, p->lw));
     TRY(encode_given(p));
     describe_loop(p);
-    if (o->patch_size) {
-        int need = ldm_unet_multiple(&s->config.unet);
-        if (o->patch_size % need)
-            TRY(ldm_fail(LDM_ERR_ARG, "--patch-size %d: wanted a multiple of %d, such as %d", o->patch_size, need,
-                         o->patch_size < need ? need : o->patch_size / need * need));
-        TRY(ldm_patches_make(o->at_once, p->lh, p->lw, o->patch_size, o->patch_stride, &p->patches));
-        p->loop.patches = &p->patches;
-        ldm_note("network on %lld windows of %lld x %lld elements", (long long)ldm_patches_count(&p->patches),
-                 (long long)p->patches.pw, (long long)p->patches.ph);
+    if (o->windows.size) {
+        const ldm_window first = ldm_window_at(o->windows, p->lh, p->lw, 0);
+        ldm_note("network on %d windows of %lld x %lld elements", ldm_windows_count(o->windows, p->lh, p->lw), (long long)first.w,
+                 (long long)first.h);
     }
     if (o->labels) {
         int64_t count;
@@ -806,7 +834,6 @@ void app_pipeline_close(app_pipeline *p) {
     forget_texts(p);
     ldm_tokenizer_close(p->tokenizer);
     ldm_sampler_free(&p->sampler);
-    ldm_patches_free(&p->patches);
     free(p->moments), free(p->hole), free(p->known_mask), free(p->mixed);
     free(p);
 }

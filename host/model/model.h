@@ -47,14 +47,21 @@ ldm_tensor ldm_unet_emit(ldm_plan *p, const ldm_unet_config *c, ldm_tensor x, ld
                          ldm_tensor labels, ldm_tensor guidance);
 int ldm_unet_multiple(const ldm_unet_config *c); /* 2^(levels-1) */
 
-/* Windows of size x size (or less where x is smaller), a new one every `stride` pixels and the last flush with the border. */
+/* Windows of size x size (or less where a map is smaller), a new one every `stride` pixels and the last flush with the border. */
 typedef struct ldm_windows {
     int64_t size, stride; /* size 0: no windows */
+    bool own_contexts;    /* each window has a context of its own */
 } ldm_windows;
-/* The same network on each window of x in turn, with the same conditions, blended to a whole map of f32 (the authors' patched
- * sampling). Sizes of windows must be multiples of ldm_unet_multiple, those of x need not be. */
-ldm_tensor ldm_unet_emit_windows(ldm_plan *p, const ldm_unet_config *c, ldm_windows windows, ldm_tensor x,
-                                 ldm_tensor temb, ldm_tensor context, ldm_tensor labels, ldm_tensor guidance);
+typedef struct ldm_window {
+    int64_t y, x, h, w;
+} ldm_window;
+int ldm_windows_count(ldm_windows o, int64_t h, int64_t w);               /* of a map [h,w]; 1 without windows */
+ldm_window ldm_window_at(ldm_windows o, int64_t h, int64_t w, int i);     /* left to right, then down */
+/* The same network on each window of x in turn, blended to a whole map of f32 (the authors' patched sampling). Conditions are
+ * the same for all, but for own_contexts: context [windows, n, tokens, context_dim] as [windows n, ...]. Sizes of windows must
+ * be multiples of ldm_unet_multiple, those of x need not be. */
+ldm_tensor ldm_unet_emit_windows(ldm_plan *p, const ldm_unet_config *c, ldm_windows o, ldm_tensor x, ldm_tensor temb,
+                                 ldm_tensor context, ldm_tensor labels, ldm_tensor guidance);
 
 /* ---- first stages: ldm/modules/diffusionmodules/model.py Encoder, Decoder; ldm/models/autoencoder.py ----------- */
 

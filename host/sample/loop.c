@@ -72,9 +72,7 @@ static bool ever_draws(const ldm_loop_options *o) {
 }
 
 /* Maps the network sees at a time. */
-static int64_t batch_of(const ldm_loop_options *o) {
-    return o->patches ? ldm_patches_count(o->patches) : o->guided && !o->in_turn ? 2 * o->n : o->n;
-}
+static int64_t batch_of(const ldm_loop_options *o) { return o->guided && !o->in_turn ? 2 * o->n : o->n; }
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */
 
@@ -114,7 +112,8 @@ static ldm_tensor context_of(emitter *e, const char *suffix) {
     }
     if (!o->tokens) return LDM_NONE;
     snprintf(name, sizeof name, "context%s", suffix);
-    ldm_shape s = ldm_shape_of(3, e->batch, o->tokens, (int64_t)o->unet.context_dim);
+    const int64_t each = o->windows.own_contexts ? ldm_windows_count(o->windows, o->h, o->w) : 1;
+    ldm_shape s = ldm_shape_of(3, each * e->batch, o->tokens, (int64_t)o->unet.context_dim);
     return ldm_plan_cast(e->p, ldm_plan_input(e->p, name, LDM_F32, s), o->dtype);
 }
 
@@ -136,15 +135,11 @@ static ldm_tensor network(emitter *e, ldm_tensor x, ldm_tensor concat, ldm_tenso
     }
     if (both) x = twice(e, x, x, o->n * o->h * o->w * channels);
     if (p->status) return LDM_NONE;
-    if (o->patches) x = ldm_patches_cut(p, o->patches, x, channels);
-    if (p->status) return LDM_NONE;
-    ldm_shape seen = ldm_shape_of(4, e->batch, o->patches ? o->patches->ph : o->h, o->patches ? o->patches->pw : o->w, channels);
-    x = ldm_plan_cast(p, ldm_plan_reshape(p, x, seen), o->dtype);
+    x = ldm_plan_cast(p, ldm_plan_reshape(p, x, ldm_shape_of(4, e->batch, o->h, o->w, channels)), o->dtype);
     ldm_tensor temb = ldm_plan_cast(p, e->temb, o->dtype), half[2] = {LDM_NONE, LDM_NONE};
     for (int i = 0; i < (o->guided && o->in_turn ? 2 : 1) && !p->status; i++)
         half[i] = ldm_plan_cast(p, ldm_unet_emit_windows(p, &o->unet, o->windows, x, temb, e->context[i], e->labels, e->guidance),
                                 LDM_F32);
-    if (o->patches && !p->status) return ldm_patches_join(p, o->patches, half[0], o->unet.out_channels);
     if (!o->guided || p->status) return half[0];
     ldm_tensor out = o->in_turn ? twice(e, half[0], half[1], e->count) : half[0];
     ldm_tensor y = ldm_plan_emit(p, (ldm_tensor[]){out, scale}, 2, "guidance:f32 count=%lld", (long long)e->count);
@@ -216,8 +211,8 @@ static ldm_status check(const ldm_loop_options *o) {
         return ldm_fail(LDM_ERR_ARG, "quantising the predicted picture needs a first stage with a codebook");
     if (o->guided && o->unet.time_cond_proj_dim > 0)
         return ldm_fail(LDM_ERR_ARG, "this network is told its guidance scale; it runs once, not guided");
-    if (o->patches && (o->guided || o->tokens || o->n_classes || o->unet.num_classes || o->unet.time_cond_proj_dim > 0))
-        return ldm_fail(LDM_ERR_ARG, "patches: only networks that nothing but maps conditions run on them, without guidance");
+    if (o->windows.own_contexts && o->guided)
+        return ldm_fail(LDM_ERR_ARG, "windows with contexts of their own are not guided");
     if (o->rescaled && !o->guided) return ldm_fail(LDM_ERR_ARG, "rescaled guidance without guidance");
     return LDM_OK;
 }
@@ -351,7 +346,6 @@ ldm_status ldm_loop_start(const ldm_loop_options *o, ldm_exec *e, const ldm_loop
     TRY(ldm_alloc((size_t)(batch * told + 1) * sizeof *guidance, (void **)&guidance));
     for (int64_t i = 0; told > 0 && i < batch; i++) ldm_guidance_embedding(in->scale, told, guidance + i * told);
     TRY(put_tables(o, e));
-    if (o->patches) TRY(ldm_patches_start(o->patches, e));
     TRY(put(e, "step", zero));
     TRY(put(e, "steps", zero));
     for (int i = 1; i < LDM_STATES; i++) TRY(put(e, state_name[i], zero));

@@ -6,7 +6,6 @@
 #define LDM_LOOP_H
 
 #include "model/model.h"
-#include "sample/patches.h"
 #include "sample/sample.h"
 
 enum { LDM_SEGMENT_PROMPT, LDM_SEGMENT_STEP }; /* of the plan: conditioning once, then the rest, once an evaluation */
@@ -22,8 +21,6 @@ typedef struct ldm_loop_options {
     bool rescaled;              /* the guided prediction is drawn towards the conditional one's deviation */
     ldm_windows windows;        /* the network sees a large latent window by window; {0}: whole */
     int64_t concat;             /* channels of a map that follows x into the network: unet.in_channels less x's */
-    const ldm_patches *patches; /* borrowed: the network runs on windows of the map; only where nothing but maps conditions
-                                   it, unguided; NULL: on the whole */
     bool masked;                /* blends with a known latent where a mask says so */
     bool keeps_x0;              /* the predicted picture can be read after every evaluation: ldm_loop_x0 */
     int64_t codebook;           /* entries of the first stage's codebook, where the sampler quantizes x0 */
@@ -42,7 +39,7 @@ ldm_status ldm_loop_plan(const ldm_loop_options *o, ldm_plan **out);
 typedef struct ldm_loop_inputs {
     const float *x;           /* [n,h,w,c]: ldm_sampler_start */
     const float *classes;     /* i32 as float [batch] */
-    const float *context;     /* [batch, tokens, context_dim] */
+    const float *context;     /* [batch, tokens, context_dim]; where windows have their own, that for each of them */
     const float *labels;      /* i32 as float [n]: unet.num_classes > 0, the same for both halves */
     const float *concat;      /* [n,h,w,concat], the same for both halves */
     const float *mask;        /* [n,h,w]: 1 keeps what is known, 0 paints */

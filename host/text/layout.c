@@ -21,6 +21,11 @@ static int32_t corner_token(double x, double y) {
     return (int32_t)(nearbyint(y * (GRID - 1)) * GRID + nearbyint(x * (GRID - 1)));
 }
 
+void ldm_layout_crop(int32_t tokens[LDM_LAYOUT_TOKENS], double x0, double y0, double x1, double y1) {
+    tokens[LDM_LAYOUT_TOKENS - CROP] = corner_token(x0, y0);
+    tokens[LDM_LAYOUT_TOKENS - CROP + 1] = corner_token(x1, y1);
+}
+
 static ldm_status read_modifiers(const place *at, json_t *list, int *out) {
     size_t i;
     json_t *item;
@@ -90,7 +95,7 @@ ldm_status ldm_layout_parse(const char *json, size_t n, const char *name, int cl
         TRY(ldm_fail(LDM_ERR_FORMAT, "%s: %zu boxes, at most %d are possible", name, json_array_size(root),
                      LDM_LAYOUT_BOXES));
     for (int k = 0; k < LDM_LAYOUT_TOKENS - CROP; k++) made[k] = LDM_LAYOUT_NONE;
-    made[LDM_LAYOUT_TOKENS - 2] = corner_token(0, 0), made[LDM_LAYOUT_TOKENS - 1] = corner_token(1, 1);
+    ldm_layout_crop(made, 0, 0, 1, 1);
     json_array_foreach(root, i, box) TRY(read_box(&(place){name, (int)i + 1}, box, classes, made + 3 * i));
     memcpy(tokens, made, sizeof made);
 done:

@@ -75,5 +75,7 @@ enum {
 ldm_status ldm_layout_parse(const char *json, size_t n, const char *name, int classes,
                             int32_t tokens[LDM_LAYOUT_TOKENS]);
 ldm_status ldm_layout_read(const char *path, int classes, int32_t tokens[LDM_LAYOUT_TOKENS]);
+/* Of a part of the picture instead: corners as in a box. What a model that draws it in windows is told of each. */
+void ldm_layout_crop(int32_t tokens[LDM_LAYOUT_TOKENS], double x0, double y0, double x1, double y1);
 
 #endif

@@ -68,14 +68,15 @@ def windowed(net, clone, size, stride, dtype):
     me = scope["Patched"]()
     me.split_input_params = {"clip_min_weight": 0.01, "clip_max_weight": 0.5, "tie_braker": False}
 
-    def call(x, t, **more):
+    def call(x, t, context=None):  # a context for each window, [windows n, ...]
         before = torch.get_default_dtype()
         torch.set_default_dtype(dtype)  # of the weights
         try:
             fold, unfold, normalization, weighting = me.get_fold_unfold(x.to(dtype), (size, size), (stride, stride))
             z = unfold(x.to(dtype))
             z = z.view(z.shape[0], -1, size, size, z.shape[-1])
-            o = torch.stack([net(z[..., i], t, **more) for i in range(z.shape[-1])], axis=-1) * weighting
+            parts = [None] * z.shape[-1] if context is None else context.chunk(z.shape[-1])
+            o = torch.stack([net(z[..., i], t, context=parts[i]) for i in range(z.shape[-1])], axis=-1) * weighting
             return fold(o.view(o.shape[0], -1, o.shape[-1])) / normalization
         finally:
             torch.set_default_dtype(before)

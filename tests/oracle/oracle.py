@@ -26,7 +26,7 @@ UNETS = {
     "unet_cross": dict(
         config="in_channels=4 out_channels=4 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
         "attention_resolutions=2 num_heads=4 use_spatial_transformer=1 transformer_depth=1 context_dim=24",
-        size=(10, 6), tokens=5, times=(37, 981)),
+        size=(10, 6), tokens=5, times=(37, 981), windows=dict(size=4, stride=2), large=(6, 8)),
     # plain attention, packed per head (legacy order), heads of 16 channels, attention at both levels
     "unet_legacy": dict(
         config="in_channels=3 out_channels=3 model_channels=32 channel_mult=1,2 num_res_blocks=1 "
@@ -162,13 +162,21 @@ class Oracle:
         if "windows" in spec: # a larger map, window by window
             w = spec["windows"]
             x = torch.randn(2, c["in_channels"], *spec["large"], generator=g).double()
-            net = {d: authors.windowed(authors.unet(c, state, d), self.clone, **w, dtype=d) for d in (torch.float32, torch.float64)}
-            y64, plain = net[torch.float64](x, t), [net[torch.float32](v, t) for v in nudged(x, seed)]
-            whole = authors.unet(c, state, torch.float64)(x, t)
+            net = {d: authors.windowed(authors.unet(c, state, d), self.clone, w["size"], w["stride"], d) for d in (torch.float32, torch.float64)}
+            inputs, own = {"x": x, "t": t.float()}, None
+            if "tokens" in spec: # each window has a context of its own
+                count = ((spec["large"][0] - w["size"]) // w["stride"] + 1) * ((spec["large"][1] - w["size"]) // w["stride"] + 1)
+                inputs["context"] = own = torch.randn(2 * count, spec["tokens"], c["context_dim"], generator=g).double()
+                w = {**w, "own_contexts": True}
+            y64, plain = net[torch.float64](x, t, own), [net[torch.float32](v, t, own) for v in nudged(x, seed)]
+            if own is None:
+                other, what = authors.unet(c, state, torch.float64)(x, t), "no windows"
+            else:
+                other, what = net[torch.float64](x, t, own.roll(2, 0)), "another window's context"
             tolerance = 2 * errors(plain, y64)["f32_max_error"] + 2.0**-22 * y64.abs().max().item()
-            moved = round((whole - y64).abs().max().item() / tolerance, 1)
+            moved = round((other - y64).abs().max().item() / tolerance, 1)
             assert moved >= 20, (name, moved)
-            f.run("unet", {"x": x, "t": t.float()}, plain, y64, windows=w, moves_in_tolerances={"no windows": moved})
+            f.run("unet", inputs, plain, y64, windows=w, moves_in_tolerances={what: moved})
         f.save()
         self.unets[name] = (hf.unet if by_diffusers else authors.unet, c, state)
 

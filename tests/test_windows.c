@@ -1,4 +1,4 @@
-/* test_patches.c -- a network run on overlapping windows of a map: one step of the loop is linear in the network's output element by
+/* test_windows.c -- a network run on overlapping windows of a map: one step of the loop is linear in the network's output element by
  * element, so it must be the weighted mean of the same step taken on each window alone. */
 #include "sample/loop.h"
 #include "test.h"
@@ -56,19 +56,20 @@ static ldm_sampler one_step(void) {
 /* Maps [n,h,w], windows of `size` every `stride`, against windows one at a time. `from` and `to` say where they begin. */
 static void compare(int64_t n, int64_t h, int64_t w, int64_t size, int64_t stride, const int64_t *ys, int ny, const int64_t *xs, int nx) {
     ldm_sampler s = one_step();
-    ldm_patches p = {0};
+    const ldm_windows windows = {.size = size, .stride = stride};
     int64_t ph = size < h ? size : h, pw = size < w ? size : w, all = n * h * w;
     float *x = malloc((size_t)all * 3 * sizeof *x), *concat = malloc((size_t)all * sizeof *x), *got = malloc((size_t)all * 3 * sizeof *x);
     float *px = malloc((size_t)(ph * pw) * 3 * sizeof *x), *pc = malloc((size_t)(ph * pw) * sizeof *x), *py = malloc((size_t)(ph * pw) * 3 * sizeof *x);
     double *sum = calloc((size_t)all * 3, sizeof *sum), *weight = calloc((size_t)all, sizeof *weight), worst = 0, moved = 0;
     for (int64_t i = 0; i < all * 3; i++) x[i] = ldm_uniform(1, 0, (uint64_t)i);
     for (int64_t i = 0; i < all; i++) concat[i] = ldm_uniform(2, 0, (uint64_t)i);
-    CHECK_OK(ldm_patches_make(n, h, w, size, stride, &p));
-    CHECK(p.down == ny && p.across == nx, "%lld x %lld windows", (long long)p.down, (long long)p.across);
-    for (int i = 0; i < ny && i < p.down; i++) CHECK(p.y[i] == ys[i], "row %d begins at %lld", i, (long long)p.y[i]);
-    for (int i = 0; i < nx && i < p.across; i++) CHECK(p.x[i] == xs[i], "column %d begins at %lld", i, (long long)p.x[i]);
-    ldm_loop_options o = {.unet = small(), .n = n, .h = h, .w = w, .concat = 1, .sampler = &s, .patches = &p}, alone = o;
-    alone.n = 1, alone.h = ph, alone.w = pw, alone.patches = NULL;
+    CHECK(ldm_windows_count(windows, h, w) == ny * nx, "%d windows", ldm_windows_count(windows, h, w));
+    for (int i = 0; i < ny * nx; i++) {
+        const ldm_window k = ldm_window_at(windows, h, w, i);
+        CHECK(k.y == ys[i / nx] && k.x == xs[i % nx] && k.h == ph && k.w == pw, "window %d begins at %lld, %lld", i, (long long)k.y, (long long)k.x);
+    }
+    ldm_loop_options o = {.unet = small(), .n = n, .h = h, .w = w, .concat = 1, .sampler = &s, .windows = windows}, alone = o;
+    alone.n = 1, alone.h = ph, alone.w = pw, alone.windows = (ldm_windows){0};
     run_loop(&o, x, concat, got);
     for (int64_t m = 0; m < n; m++)
         for (int i = 0; i < ny; i++)
@@ -92,28 +93,25 @@ static void compare(int64_t n, int64_t h, int64_t w, int64_t size, int64_t strid
     CHECK(worst < 2e-5, "%lld x %lld in windows of %lld every %lld: %g apart", (long long)h, (long long)w, (long long)size, (long long)stride, worst);
     CHECK(moved > 1e-3, "the network has no say: %g", moved);
     free(x), free(concat), free(got), free(px), free(pc), free(py), free(sum), free(weight);
-    ldm_patches_free(&p);
     ldm_sampler_free(&s);
 }
 
 int main(int argc, char **argv) {
-    test_begin(argc, argv, "patches");
+    test_begin(argc, argv, "windows");
     if (ldm_cl_open(&(ldm_cl_options){0}, &cl)) {
-        printf("FAIL patches: %s\n", ldm_message());
+        printf("FAIL windows: %s\n", ldm_message());
         return 1;
     }
     CASE("strides that fit") compare(1, 16, 12, 8, 4, (int64_t[]){0, 4, 8}, 3, (int64_t[]){0, 4}, 2);
     CASE("a last window flush with the border, two maps") compare(2, 12, 20, 8, 6, (int64_t[]){0, 4}, 2, (int64_t[]){0, 6, 12}, 3);
     CASE("windows larger than the map one way") compare(1, 4, 12, 8, 4, (int64_t[]){0}, 1, (int64_t[]){0, 4}, 2);
     CASE("what cannot be") {
-        ldm_patches p = {0};
-        CHECK(ldm_patches_make(1, 8, 8, 4, 5, &p) == LDM_ERR_ARG && ldm_patches_make(1, 8, 8, 0, 1, &p) == LDM_ERR_ARG, "gaps, nothing");
         ldm_sampler s = one_step();
         ldm_plan *plan = NULL;
-        CHECK_OK(ldm_patches_make(1, 8, 8, 4, 2, &p));
-        ldm_loop_options o = {.unet = small(), .n = 1, .h = 8, .w = 8, .concat = 1, .sampler = &s, .patches = &p, .guided = true};
-        CHECK(ldm_loop_plan(&o, &plan) == LDM_ERR_ARG && strstr(ldm_message(), "patches"), "guided: %s", ldm_message());
-        ldm_patches_free(&p);
+        ldm_loop_options o = {.unet = small(), .n = 1, .h = 8, .w = 8, .concat = 1, .sampler = &s, .windows = {.size = 4, .stride = 5}};
+        CHECK(ldm_loop_plan(&o, &plan) == LDM_ERR_ARG && strstr(ldm_message(), "stride"), "gaps: %s", ldm_message());
+        o.windows = (ldm_windows){.size = 4, .stride = 2, .own_contexts = true}, o.guided = true;
+        CHECK(ldm_loop_plan(&o, &plan) == LDM_ERR_ARG && strstr(ldm_message(), "not guided"), "guided: %s", ldm_message());
         ldm_sampler_free(&s);
     }
     ldm_cl_close(cl);
