@@ -640,6 +640,30 @@ static void test_strangers(void) {
               "%s: %s", names[i][0], ldm_message());
         ldm_system_close(s);
     }
+    /* an autoencoder of 16 channels without quant_conv */
+    sparse vae = {0};
+    ldm_system *none = NULL;
+    sparse_add(&vae, "encoder.down.0.block.0.norm1.weight", LDM_F16, &(ldm_shape){1, {128}}, NULL);
+    sparse_add(&vae, "decoder.conv_in.weight", LDM_F16, &(ldm_shape){4, {512, 16, 3, 3}}, NULL);
+    sparse_write(&vae, path);
+    CHECK(ldm_system_open(&(ldm_system_options){.vae = path}, &none) == LDM_ERR_FORMAT &&
+              strstr(ldm_message(), "Stable Diffusion 3 or Flux"),
+          "%s", ldm_message());
+    /* a UNet of ours with what only theirs has */
+    for (int xl = 0; xl < 2; xl++) {
+        ldm_system *says = NULL, *s = NULL;
+        sparse f = {0};
+        CHECK_OK(ldm_system_open(&(ldm_system_options){.synthetic = true, .config = "sd2"}, &says));
+        if (!says) continue;
+        sparse_network(&f, says, LDM_PART_UNET, "model.diffusion_model.", false);
+        sparse_add(&f, xl ? "model.diffusion_model.label_emb.0.0.weight" : "noise_augmentor.time_embed.dim", LDM_F16,
+                   &(ldm_shape){2, {8, 8}}, NULL);
+        sparse_write(&f, path);
+        CHECK(ldm_system_open(&(ldm_system_options){.model = path}, &s) == LDM_ERR_FORMAT &&
+                  strstr(ldm_message(), xl ? "looks like Stable Diffusion XL or unCLIP" : "looks like Stable unCLIP"),
+              "%s", ldm_message());
+        ldm_system_close(s), ldm_system_close(says);
+    }
     unlink(path);
 }
 

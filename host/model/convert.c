@@ -45,6 +45,7 @@ static void emit(ldm_plan *p, const ldm_system *s, ldm_part part) {
     default:
         if (s->config.n_classes)
             ldm_class_embedder_emit(p, s->config.n_classes, u->context_dim, in(p, "k", LDM_I32, 1, 1, 0, 0, 0));
+        else ldm_rescaler_emit(p, 0, 3, in(p, "m", LDM_F32, 4, 1, 1, 1, s->config.labels));
     }
 }
 

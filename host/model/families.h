@@ -5,7 +5,9 @@
 
 #include "model/places.h"
 
-const char *ldm_family_of_names(const ldm_files *f); /* "Stable Diffusion XL"; NULL if it is none of those known */
+/* "Stable Diffusion XL"; NULL if it is none of those known. beside: there is a UNet, so what tells a family only where
+ * there is none does not count. */
+const char *ldm_family_of_names(const ldm_files *f, bool beside);
 const char *ldm_family_of_pipeline(const char *class_name); /* of a model_index.json, likewise */
 
 #endif

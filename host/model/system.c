@@ -48,7 +48,7 @@ static int take(ldm_system *s, const ldm_files *files, int parts) {
 
 /* Files in which no part was found: what are they? */
 static ldm_status unknown(const ldm_files *f, const char *wanted) {
-    const char *family = ldm_family_of_names(f);
+    const char *family = ldm_family_of_names(f, false);
     if (family) return BAD("%s: looks like %s, which is not supported yet", f->path, family);
     return BAD("%s: no %s in it that is known here (%d tensors, the first %.96s)", f->path, wanted,
                ldm_ckpt_count(f->ckpt[0]), ldm_ckpt_count(f->ckpt[0]) ? ldm_ckpt_at(f->ckpt[0], 0)->name : "none");

@@ -1,6 +1,7 @@
 /* system_resolve.c -- what the files of a system make together: each thing a picture needs, resolved in one place,
  * options first, then configuration files, then what the weights say, then the documented default, each with its
  * reason. */
+#include "model/families.h"
 #include "model/infer.h"
 #include "model/system_internal.h"
 #include <math.h>
@@ -43,10 +44,12 @@ static ldm_status resolve_stage(ldm_system *s, bool *known) {
     const bool there = s->has[LDM_PART_ENCODER] || s->has[LDM_PART_DECODER];
     *known = f->said.stage_known;
     if (there) {
+        const ldm_files *files = two(s, s->has[LDM_PART_ENCODER] ? LDM_PART_ENCODER : LDM_PART_DECODER)->files;
+        const char *family = ldm_family_of_names(files, true);
+        if (family) TRY(BAD("%s: looks like %s, which is not supported yet", files->path, family));
         TRY(ldm_infer_stage(two(s, LDM_PART_ENCODER), &seen));
         if (*known && !ldm_same_stage_shapes(&c, &seen) && c.kind != LDM_STAGE_TAESD)
-            TRY(BAD("%s: describes another first stage than %s holds", f->said_by,
-                    two(s, s->has[LDM_PART_ENCODER] ? LDM_PART_ENCODER : LDM_PART_DECODER)->files->path));
+            TRY(BAD("%s: describes another first stage than %s holds", f->said_by, files->path));
         c = seen, *known = true;
     }
     for (int i = 0; *known && ldm_stage_list()[i]; i++)
@@ -188,6 +191,9 @@ static ldm_status resolve_unet(ldm_system *s, const char *config, const ldm_conf
     ldm_unet_config seen = {0}, *u = &s->config.unet;
     ldm_status st = LDM_OK;
     const bool there = s->has[LDM_PART_UNET];
+    const char *family = there ? ldm_family_of_names(f->places.at[LDM_PART_UNET].files, true) : NULL;
+    if (family)
+        TRY(BAD("%s: looks like %s, which is not supported yet", f->places.at[LDM_PART_UNET].files->path, family));
     if (there) TRY(ldm_infer_unet(&f->places.at[LDM_PART_UNET], &seen));
     if (config && strchr(config, '=')) {
         TRY(ldm_unet_config_parse(config, u));
