@@ -27,7 +27,7 @@ void app_condition_picture(const ldm_image *im, float *out);
 /* out [h,w]: 1 where the mask is at least half white (repaint), else 0. */
 void app_condition_mask(const ldm_grey *mask, float *out);
 
-/* The two conventions of inpainting (ldm-facts' trap: they differ in order, range and what the hole holds). */
+/* The two conventions of inpainting (they differ in order, range and what the hole holds). */
 typedef enum app_inpainting {
     APP_INPAINT_LDM, /* inpainting_big (scripts/inpaint.py): [masked latent, mask], mask -1 or 1, the hole is -1 (black)
                       */
