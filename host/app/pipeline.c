@@ -392,6 +392,9 @@ static ldm_status start_picture(group *g, int i) {
     starting_noise(g, i, noise);
     ldm_sampler_start(&p->sampler, z0, noise, g->one, g->x + i * g->one);
     hash_start(g, i);
+    /* diffusers' inpainting encodes the masked picture for every network, and draws for it */
+    if (p->known_mask && p->o.sampler.manner == LDM_MANNER_DIFFUSERS && p->s->stage.kind == LDM_STAGE_KL)
+        ldm_rng_fill(g->noise[i], g->drawn, g->one);
     if (p->loop.concat) TRY(concatenated(g, i, g->concat + i * p->lh * p->lw * p->loop.concat));
 done:
     return st;
