@@ -27,8 +27,8 @@ $(FUZZ_B)/long_%: tests/fuzz_%.c $(wildcard host/base/*.c host/ckpt/*.c host/io/
 	@mkdir -p $(@D)
 	clang $(FUZZ_CFLAGS) -Wno-unknown-warning-option -fsanitize=fuzzer -DFUZZ_LONG -o $@ $^ $(FUZZ_LIBS)
 
-$(FUZZ_CONFIG): $(FUZZ_B)/tests/fuzz_config.o $(FUZZ_B)/tests/fuzz_driver.o | asan-some
-	$(CC) $(FUZZ_SAN) -fopenmp $(FUZZ_WRAP) -o $@ $^ build/asan/libldm.a $(LIBS)
+$(FUZZ_CONFIG): $(FUZZ_B)/tests/fuzz_config.o $(FUZZ_B)/tests/fuzz_driver.o asan-some
+	$(CC) $(FUZZ_SAN) -fopenmp $(FUZZ_WRAP) -o $@ $(filter %.o,$^) build/asan/libldm.a $(LIBS)
 
 .PHONY: fuzz fuzz-long fuzzers
 fuzzers: $(FUZZERS) $(FUZZ_TESTS) $(FUZZ_CONFIG)
