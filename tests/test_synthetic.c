@@ -23,14 +23,15 @@ static ldm_plan *unet_plan(const ldm_config *k) {
     CHECK_OK(ldm_plan_create(LDM_F32, LDM_F32, &p));
     ldm_tensor x = ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(4, (int64_t)1, side, side, (int64_t)u.in_channels));
     ldm_tensor temb = ldm_plan_input(p, "temb", LDM_F32, ldm_shape_of(2, (int64_t)1, (int64_t)u.model_channels)),
-               context = LDM_NONE;
+               context = LDM_NONE, labels = LDM_NONE;
+    if (u.num_classes > 0) labels = ldm_plan_input(p, "labels", LDM_I32, ldm_shape_of(1, (int64_t)1));
     if (k->condition == LDM_COND_CLASS)
         context = ldm_class_embedder_emit(p, k->n_classes, u.context_dim,
                                           ldm_plan_input(p, "class", LDM_I32, ldm_shape_of(1, (int64_t)1)));
     else if (u.use_spatial_transformer)
         context =
             ldm_plan_input(p, "context", LDM_F32, ldm_shape_of(3, (int64_t)1, (int64_t)TOKENS, (int64_t)u.context_dim));
-    ldm_plan_output(p, ldm_unet_emit(p, &u, x, temb, context, LDM_NONE, LDM_NONE), "y");
+    ldm_plan_output(p, ldm_unet_emit(p, &u, x, temb, context, labels, LDM_NONE), "y");
     return p;
 }
 
@@ -44,7 +45,7 @@ static ldm_plan *stage_plan(ldm_stage_config s, bool encoder) {
     return p;
 }
 
-/* Normal numbers in, a sinusoid for the time, class 17; every step's result read back. Takes the plan. */
+/* Normal numbers in, a sinusoid for the time, class and label 17; every step's result read back. Takes the plan. */
 static void order_one(ldm_cl *cl, const char *name, ldm_plan *p) {
     const ldm_device *d = ldm_cl_device(cl);
     uint64_t seed = 7;
@@ -64,7 +65,7 @@ static void order_one(ldm_cl *cl, const char *name, ldm_plan *p) {
         const ldm_tensor_info *t = &p->tensor[i];
         if (t->kind != LDM_INPUT) continue;
         int64_t n = ldm_shape_count(&t->shape);
-        if (!strcmp(t->name, "class")) x[0] = 17;
+        if (!strcmp(t->name, "class") || !strcmp(t->name, "labels")) x[0] = 17;
         else if (!strcmp(t->name, "temb")) ldm_timestep_embedding(500, (int)n, x);
         else ldm_rng_fill(r, x, n);
         TRY(ldm_exec_write(e, i, x));
