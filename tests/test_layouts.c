@@ -206,6 +206,33 @@ static void test_dtypes(void) {
     clear();
 }
 
+/* The same numbers kept as f64, f32 and f16: what is written from each is what diffusers has. */
+static void test_loaded(void) {
+    static const ldm_dtype types[] = {LDM_F64, LDM_F32, LDM_F16};
+    ldm_ckpt *c = NULL;
+    CHECK_OK(ldm_ckpt_open("tests/fixtures/vq/weights.safetensors", &c));
+    for (int i = 0; c && i < 3; i++) {
+        ldm_st_writer *w = NULL;
+        const char *path = in_folder("given.safetensors"), *out = in_folder("out.safetensors");
+        CHECK_OK(ldm_st_create(path, NULL, &w));
+        for (int k = 0; k < ldm_ckpt_count(c); k++)
+            CHECK_OK(ldm_st_declare(w, ldm_ckpt_at(c, k)->name, types[i], &ldm_ckpt_at(c, k)->shape));
+        for (int k = 0; k < ldm_ckpt_count(c); k++) {
+            size_t size;
+            float *x = values(ldm_ckpt_at(c, k), &size);
+            void *stored = malloc(2 * size + 1);
+            ldm_from_f32(types[i], x, size / sizeof *x, stored);
+            CHECK_OK(ldm_st_data(w, stored));
+            free(x), free(stored);
+        }
+        CHECK_OK(ldm_st_commit(w));
+        convert(&(ldm_system_options){.model = path}, (ldm_convert_options){LDM_DIFFUSERS, -1}, out);
+        same_as_diffusers("vq", out);
+        clear();
+    }
+    ldm_ckpt_close(c);
+}
+
 static void refused(const ldm_system_options *o, const char *words) {
     ldm_system *s = NULL;
     CHECK_OK(ldm_system_open(o, &s));
@@ -266,6 +293,7 @@ int main(int argc, char **argv) {
     CASE("UNets") test_unets();
     CASE("parts alone") test_parts();
     CASE("dtypes") test_dtypes();
+    CASE("f64, f32 and f16 on load") test_loaded();
     CASE("refused by name") test_refused();
     CASE("averaged weights") test_averaged();
     ldm_tree_close(&names);
