@@ -7,7 +7,7 @@ ldm=$PWD/${LDM:-build/release/ldm}
 fixture=$PWD/tests/fixtures/edits
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
-suite=edits-diffusers one_sentence=yes
+suite=edits_diffusers one_sentence=yes
 . "$OLDPWD/tests/check.sh"
 unset LDM_DATA_DIR LDM_NO_TUNED
 # with NAME: the model under ./NAME with that scheduler
@@ -51,5 +51,5 @@ wrong "another schedule" -m dpm --sampling-method EulerDiscreteScheduler --sched
 check "--from a picture of a folder's" 0 "" "$ldm" gen --from out.png -o again.png
 expect "--from: same file" cmp -s out.png again.png
 
-echo "edits-diffusers: $passed passed, $failed failed, 0 skipped"
+echo "edits_diffusers: $passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]
