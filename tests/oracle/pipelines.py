@@ -1,6 +1,6 @@
 """pipelines.py -- makes tests/fixtures/pipeline_*: whole tiny models with random weights, and what their witness draws with
 them, sampler by sampler: the latent after every step, the picture as floats before it becomes bytes, and as bytes (rounded to
-nearest). Two families are folders that diffusers writes and its StableDiffusionPipeline draws with; one is a file as the
+nearest). Three families are folders that diffusers writes and its pipelines draw with; one is a file as the
 authors' trainer writes it, with their UNet, samplers and first stage.
 
     .venv/bin/python tests/oracle/pipelines.py [--only pipeline_sd1] --clone CompVis/latent-diffusion      (scipy for LMS)
@@ -22,7 +22,8 @@ import transformers
 import yaml
 from PIL import Image
 from safetensors.torch import save_file
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (AutoencoderKL, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, StableDiffusionPipeline,
+                       UNet2DConditionModel)
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import nets_authors
@@ -61,6 +62,9 @@ FAMILIES = {
     "pipeline_sd1": dict(text=dict(hidden_act="quick_gelu"), unet=dict(attention_head_dim=4), predicts="epsilon",
                          schedulers=list(SCHEDULERS), guidance=3.0),
     # SD 2: exact GELU, heads by width, linear layers, v
+    # SD 1.5 inpainting: nine channels
+    "pipeline_inpaint": dict(text=dict(hidden_act="quick_gelu"), unet=dict(attention_head_dim=4, in_channels=9),
+                             predicts="epsilon", schedulers=[], guidance=3.0),
     "pipeline_sd2": dict(text=dict(hidden_act="gelu"), unet=dict(attention_head_dim=[2, 4], use_linear_projection=True),
                          predicts="v_prediction", schedulers=["ddim", "euler_a", "dpmpp_2m"], guidance=2.0),
 }
@@ -105,9 +109,10 @@ def build(family, folder):
         block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
         layers_per_block=1, latent_channels=4, sample_size=16), 3)
     scheduler = diffusers.PNDMScheduler(**SCHEDULERS["pndm"][2], prediction_type=c["predicts"])
-    pipe = StableDiffusionPipeline(vae, text, tokenizer, unet, scheduler, None, None, requires_safety_checker=False)
+    kind = StableDiffusionInpaintPipeline if unet.config.in_channels == 9 else StableDiffusionPipeline
+    pipe = kind(vae, text, tokenizer, unet, scheduler, None, None, requires_safety_checker=False)
     pipe.to(torch.float16).save_pretrained(folder)
-    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipe = kind.from_pretrained(folder, torch_dtype=torch.float32)
     if not hasattr(pipe.text_encoder, "text_model"):  # diffusers asks for it, transformers 5 has it no more
         object.__setattr__(pipe.text_encoder, "text_model", pipe.text_encoder)
     return pipe
@@ -118,7 +123,13 @@ def scheduler(name, predicts, **more):
     return getattr(diffusers, cls)(**{**config, "prediction_type": predicts, **more})
 
 
-def draw(pipe, sched, steps, guidance, prompt=PROMPT, clip_skip=None, seed=SEED):
+def config(sched):
+    """A scheduler's configuration as its file has it, but for numbers that JSON has no word for."""
+    word = lambda v: str(v).replace("inf", "Infinity") if isinstance(v, float) and math.isinf(v) else v
+    return {k: word(v) for k, v in dict(sched.config).items() if not k.startswith("_")} | {"_class_name": type(sched).__name__}
+
+
+def draw(pipe, sched, steps, guidance, prompt=PROMPT, clip_skip=None, seed=SEED, **more):
     """(latents of every step [steps,4,8,8], picture [3,16,16] in [-1,1]); PNDM takes a step more than it is asked for"""
     latents = []
     pipe.scheduler = sched
@@ -129,7 +140,8 @@ def draw(pipe, sched, steps, guidance, prompt=PROMPT, clip_skip=None, seed=SEED)
 
     # clip_skip None is the last layer, 1 the one before: one less than sd.cpp's number
     pipe(prompt, negative_prompt=NEGATIVE, num_inference_steps=steps, guidance_scale=guidance, clip_skip=clip_skip,
-         height=16, width=16, generator=torch.Generator().manual_seed(seed), output_type="latent", callback_on_step_end=each)
+         generator=torch.Generator().manual_seed(seed), output_type="latent", callback_on_step_end=each,
+         **(more or dict(height=16, width=16)))
     if len(latents) == 2 * steps - 1:  # Heun: two evaluations a step, one in the last
         latents = latents[1::2] + latents[-1:]
     picture = pipe.vae.decode(latents[-1][None] / pipe.vae.config.scaling_factor).sample[0]
@@ -179,8 +191,6 @@ def by_diffusers(family, folder):
     for name in c["schedulers"]:
         steps = SCHEDULERS[name][1]
         sched = lambda **more: scheduler(name, c["predicts"], **more)
-        json_has = lambda v: str(v).replace("inf", "Infinity") if isinstance(v, float) and math.isinf(v) else v
-        config = lambda s: {k: json_has(v) for k, v in dict(s.config).items() if not k.startswith("_")} | {"_class_name": type(s).__name__}
         with_scheduler = lambda s: (draw(pipe, s, steps, g), {"scheduler": config(s)})
         wrong = {
             "token": (draw(pipe, sched(), steps, g, prompt=OTHER), {"options": ["-p", OTHER]}),
@@ -195,7 +205,57 @@ def by_diffusers(family, folder):
         if name in ("euler", "heun", "lms", "dpmpp_2m", "dpmpp_2m_karras"):
             wrong["sigmas"] = with_scheduler(sched(use_karras_sigmas=name != "dpmpp_2m_karras"))
         book.run(name, draw(pipe, sched(), steps, g), wrong, scheduler=config(sched()), options=["--steps", str(steps)])
+    if family == "pipeline_sd1":
+        img2img(StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False), g, book)
+    if family == "pipeline_inpaint":
+        inpaint(pipe, g, book)
     book.save()
+
+
+def pictures(folder):
+    """16 x 16: a patch of a photograph, and a mask whose white lower right is to be painted."""
+    with Image.open(os.path.join(HERE, "..", "data", "photos", "astronaut.png")) as im:
+        init = im.convert("RGB").crop((200, 60, 328, 188)).resize((16, 16), Image.BOX)
+    mask = Image.new("L", (16, 16), 0)
+    mask.paste(255, (6, 4, 16, 14))
+    init.save(os.path.join(folder, "init.png")), mask.save(os.path.join(folder, "mask.png"))
+    return init, mask
+
+
+def img2img(pipe, g, book):
+    """Files of the fixture stand as @name in options. A run that starts from a picture is for the command line alone."""
+    init, _ = pictures(book.folder)
+    flipped = init.transpose(Image.FLIP_LEFT_RIGHT)
+    flipped.save(os.path.join(book.folder, "flipped.png"))
+    pipe.set_progress_bar_config(disable=True)
+    for name, steps in (("ddim", 8), ("euler", 8), ("dpmpp_2m", 10)):
+        sched = lambda: scheduler(name, "epsilon")
+        at = lambda **more: draw(pipe, sched(), steps, g, **{"image": init, "strength": 0.75, **more})
+        wrong = {
+            "strength": (at(strength=0.5), {"options": ["--strength", "0.5"]}),
+            "token": (at(prompt=OTHER), {"options": ["-p", OTHER]}),
+            "seed": (at(seed=SEED + 1), {"options": ["-s", str(SEED + 1)]}),
+            "picture": (at(image=flipped), {"options": ["-i", "@flipped.png"]}),
+        }
+        book.run("img2img_" + name, at(), wrong, scheduler=config(sched()), command_line=True,
+                 options=["--steps", str(steps), "-i", "@init.png", "--strength", "0.75"])
+
+
+def inpaint(pipe, g, book):
+    init, mask = pictures(book.folder)
+    other = Image.new("L", (16, 16), 0)
+    other.paste(255, (2, 4, 12, 14))
+    other.save(os.path.join(book.folder, "other_mask.png"))
+    for name in ("ddim", "euler_a"):
+        sched = lambda: scheduler(name, "epsilon")
+        at = lambda **more: draw(pipe, sched(), 8, g, **{"image": init, "mask_image": mask, "height": 16, "width": 16, **more})
+        wrong = {
+            "mask": (at(mask_image=other), {"options": ["--mask", "@other_mask.png"]}),
+            "token": (at(prompt=OTHER), {"options": ["-p", OTHER]}),
+            "seed": (at(seed=SEED + 1), {"options": ["-s", str(SEED + 1)]}),
+        }
+        book.run("inpaint_" + name, at(), wrong, scheduler=config(sched()), command_line=True,
+                 options=["--steps", "8", "-i", "@init.png", "--mask", "@mask.png", "--strength", "1"])
 
 
 # ---- the authors ------------------------------------------------------------------------------------------------------
