@@ -104,6 +104,7 @@ ldm_status ldm_cl_mark(ldm_cl *cl, ldm_mark **out);        /* the end of all lau
 ldm_status ldm_cl_await(ldm_cl *cl, const ldm_mark *m);    /* launches enqueued from now on wait for it */
 /* Once it is reached, and only with profiling: when the transfer was under way, seconds of the device's clock. */
 bool ldm_mark_span(const ldm_mark *m, double *start, double *end);
+void ldm_mark_wait(const ldm_mark *m);    /* the host waits for it; NULL is fine */
 void ldm_mark_destroy(ldm_mark *m); /* NULL is fine */
 
 /* ---- programs -----------------------------------------------------------------------------------------------------

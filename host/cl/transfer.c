@@ -84,6 +84,10 @@ bool ldm_mark_span(const ldm_mark *m, double *start, double *end) {
     return true;
 }
 
+void ldm_mark_wait(const ldm_mark *m) {
+    if (m) clWaitForEvents(1, &m->event);
+}
+
 void ldm_mark_destroy(ldm_mark *m) {
     if (!m) return;
     clReleaseEvent(m->event);

@@ -142,7 +142,10 @@ done:
 void ldm_streamer_destroy(ldm_streamer *r) {
     if (!r) return;
     ldm_cl_finish(r->cl);
-    for (int g = 0; r->ready && g < r->plan->groups; g++) ldm_mark_destroy(r->ready[g]);
+    for (int g = 0; r->ready && g < r->plan->groups; g++) { /* some may be on their way to a round that never comes */
+        ldm_mark_wait(r->ready[g]);
+        ldm_mark_destroy(r->ready[g]);
+    }
     for (int g = 0; r->host && g < r->plan->groups; g++) ldm_pinned_destroy(r->host[g]);
     for (int i = 0; i < 2; i++) ldm_mark_destroy(r->used[i]), ldm_buffer_destroy(r->slot[i]);
     free(r->host);
