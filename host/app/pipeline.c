@@ -381,21 +381,23 @@ done:
     return st;
 }
 
-/* Order of the random numbers of a picture: posterior of the init picture, starting noise, posterior of the masked one (or the
- * upscaler's noise), then the steps'. */
+/* Order of the random numbers of a picture: posterior of the init picture, the upscaler's noise, starting noise, posterior of the
+ * masked picture, then the steps'. */
 static ldm_status start_picture(group *g, int i) {
     app_pipeline *p = g->p;
     ldm_status st = LDM_OK;
     float *noise = g->known_noise + i * g->one, *z0 = g->z0 ? g->z0 + i * g->one : NULL;
     TRY(ldm_rng_create(p->o.rng, member(g, i)->seed, &g->noise[i]));
+    float *concat = p->loop.concat ? g->concat + i * p->lh * p->lw * p->loop.concat : NULL;
     if (z0) posterior(g, i, p->moments, z0);
+    if (concat && p->o.noised) TRY(concatenated(g, i, concat));
     starting_noise(g, i, noise);
     ldm_sampler_start(&p->sampler, z0, noise, g->one, g->x + i * g->one);
     hash_start(g, i);
     /* diffusers' inpainting encodes the masked picture for every network, and draws for it */
     if (p->known_mask && p->o.sampler.manner == LDM_MANNER_DIFFUSERS && p->s->stage.kind == LDM_STAGE_KL)
         ldm_rng_fill(g->noise[i], g->drawn, g->one);
-    if (p->loop.concat) TRY(concatenated(g, i, g->concat + i * p->lh * p->lw * p->loop.concat));
+    if (concat && !p->o.noised) TRY(concatenated(g, i, concat));
 done:
     return st;
 }
