@@ -200,7 +200,7 @@ class Bench:
         command = [self.ldm, "run", work.part, "--config", work.net.split(":")[0], "--wtype", work.wtype, "-m", at("weights.safetensors"),
                    *self.device, *(more or ("--out", at("y.npy")))]
         for n in names:
-            command += ["--in", f"{n}={at(n + '.npy')}"]
+            command += ["--in", f"{'z' if work.part == 'decoder' else n}={at(n + '.npy')}"]
         start = time.perf_counter()
         p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         watch = Watch(p.pid)
