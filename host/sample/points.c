@@ -170,8 +170,7 @@ static ldm_status cut(const ldm_sampler_options *o, ldm_points *p) {
     ldm_point start = p->span[how == LDM_STRENGTH_AUTHORS && first > 0 ? first - 1 : first].from;
     p->start_z = start.scaled ? 1 : sqrt(start.a);
     p->start_noise = start.scaled ? start.sigma : sqrt(1 - start.a);
-    p->count -= first;
-    for (int i = 0; i < p->count; i++) p->span[i] = p->span[i + first];
+    p->count -= first, p->skipped = first;
     return LDM_OK;
 }
 

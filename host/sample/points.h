@@ -17,8 +17,8 @@ typedef struct ldm_span { /* one step, or for PLMS in diffusers' manner one entr
 } ldm_span;
 
 typedef struct ldm_points {
-    ldm_span *span; /* in running order, freed with free() */
-    int count;
+    ldm_span *span; /* in running order, freed with free(): `skipped` that img2img leaves out, then `count` */
+    int count, skipped;
     double start_z, start_noise;
 } ldm_points;
 

@@ -45,7 +45,7 @@ typedef struct builder {
     const ldm_schedule *schedule;
     const ldm_sampler_options *o;
     const ldm_span *span;
-    int spans;
+    int spans, skipped; /* the skipped ones stand before span[0] */
     ldm_sampler out;
     bool begun;         /* within a step */
     ldm_linear x0, eps; /* of the last evaluation */
@@ -281,14 +281,16 @@ static double lms_weight(const builder *b, int i, int j, int order, double lo, d
     return (hi - lo) / 2 * sum;
 }
 
+/* The order grows with the derivatives there are. diffusers' goes by the place in the whole list instead: begun in the middle
+ * (img2img), weights of the full order meet a history that is still short, and what it lacks is left out. */
 static void lms(builder *b) {
     enum { ORDER = 4 };
     for (int i = 0; i < b->spans; i++) {
         const ldm_span *s = &b->span[i];
-        int order = i + 1 < ORDER ? i + 1 : ORDER;
+        const int place = b->o->manner == LDM_MANNER_DIFFUSERS ? b->skipped + i : i, order = place + 1 < ORDER ? place + 1 : ORDER;
         ldm_eval *e = evaluate(b, s->from, unit(X));
         ldm_linear x = unit(X), d = b->eps;
-        for (int j = 0; j < order; j++)
+        for (int j = 0; j < order && j <= i; j++)
             x = add(x, lms_weight(b, i, j, order, s->from.sigma, s->to.sigma), j ? unit(OLD + j - 1) : d);
         finish(b, e, x, s->to);
         remember(e, d);
@@ -411,7 +413,7 @@ ldm_status ldm_sampler_make(const ldm_schedule *s, const ldm_sampler_options *o,
     if (!(o->clip >= 0)) return ldm_fail(LDM_ERR_ARG, "clip: %g, wanted 0 or more", o->clip);
     TRY(ldm_points_make(s, o, &points));
     TRY(ldm_alloc((size_t)(EVALS_A_STEP * points.count + 1) * sizeof(ldm_eval), (void **)&b.out.eval));
-    b.span = points.span, b.spans = points.count;
+    b.span = points.span + points.skipped, b.spans = points.count, b.skipped = points.skipped;
     b.out.start_z = points.start_z, b.out.start_noise = points.start_noise;
     b.out.clip = o->clip, b.out.quantize = o->quantize, b.out.name = methods[o->method].name;
     b.out.blend_after = o->manner != LDM_MANNER_AUTHORS || o->method == LDM_DDPM;
