@@ -259,13 +259,13 @@ void app_image_to_map(const ldm_stage_config *s, const uint8_t *px, int64_t coun
         x[i] = s->kind == LDM_STAGE_TAESD ? (float)px[i] / 255.0f : (float)px[i] / 127.5f - 1.0f;
 }
 
-/* TAESD pictures are rounded to nearest; the authors of LDM truncate 255 clamp((x+1)/2, 0, 1). */
+/* To the nearest byte, as diffusers does; the authors of LDM truncate. */
 void app_map_to_image(const ldm_stage_config *s, const float *x, int64_t count, uint8_t *px) {
     bool tiny = s->kind == LDM_STAGE_TAESD;
     for (int64_t i = 0; i < count; i++) {
         float v = tiny ? x[i] : (x[i] + 1.0f) / 2.0f;
         v = v < 0 ? 0 : v > 1 ? 1 : v;
-        px[i] = (uint8_t)(255.0f * v + (tiny ? 0.5f : 0.0f));
+        px[i] = (uint8_t)lrintf(255.0f * v);
     }
 }
 
