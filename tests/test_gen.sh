@@ -59,6 +59,33 @@ check "PLMS: latents" 0 "max absolute" "$ldm" diff p.npy "$emoji/expected/plms-l
 check "another sampler" 0 "q-3.png" "${gen[@]}" --prompts plms.txt --sampling-method ddim -s 7 -o q.png --save-latent q.npy --exact
 check "... is told apart by twenty tolerances" 3 "largest difference" "$ldm" diff q.npy "$emoji/expected/plms-latent.npy" --max 4e-3
 
+# ---- the same pictures with other storage, other vectors, and by the references
+mkdir half eight
+check "f16 activations and weights" 0 "h-7.png" "${gen[@]}" --prompts ddim.txt --sampling-method ddim -s 42 --dtype f16 -o h.png
+check "vectors of eight floats" 0 "w-7.png" "${gen[@]}" --prompts ddim.txt --sampling-method ddim -s 42 --vector-width 8 -o w.png --save-latent w.npy
+for i in 0 1 2 3 4 5 6 7; do mv h-$i.png half/$i.png && mv w-$i.png eight/$i.png; done
+check "f16: pictures" 0 '"worst"' "$ldm" eval want half --json
+expect "f16: PSNR above 50 dB, no byte five away" python3 -c "import json; d=json.load(open('out.txt')); assert d['mean']['psnr'] > 50 and max(p['worst'] for p in d['pictures']) < 5"
+check "vectors of eight: latents" 0 "max absolute" "$ldm" diff w.npy "$emoji/expected/ddim-latent.npy" --max 2e-3
+python3 - "$emoji/expected" <<'END'
+import struct, sys
+def first(path, count, shape, out):  # the first sample of a float32 .npy
+    with open(path, 'rb') as f:
+        f.seek(8); n = struct.unpack('<H', f.read(2))[0]; f.seek(10 + n); write(f.read(4 * count), shape, out)
+def write(data, shape, out):
+    head = repr({'descr': '<f4', 'fortran_order': False, 'shape': shape}); head += ' ' * (-(len(head) + 11) % 64) + '\n'
+    open(out, 'wb').write(b'\x93NUMPY\1\0' + struct.pack('<H', len(head)) + head.encode() + data)
+first(sys.argv[1] + '/ddim-latent.npy', 2048, (1, 32, 8, 8), 'x.npy')
+first(sys.argv[1] + '/ddim-context.npy', 24 * 192, (1, 24, 192), 'c.npy')
+write(struct.pack('<f', 500), (1,), 't.npy'), write(struct.pack('<f', 501), (1,), 't1.npy')
+END
+for e in cl reference; do
+    check "the trained network, executor $e" 0 "run 1" "$ldm" run unet -m "$emoji/model.ckpt" --in x=x.npy --in t=t.npy --in context=c.npy --executor $e -o y-$e.npy
+done
+check "both executors agree" 0 "max absolute" "$ldm" diff y-cl.npy y-reference.npy --max 1e-4
+check "the trained network at another time" 0 "run 1" "$ldm" run unet -m "$emoji/model.ckpt" --in x=x.npy --in t=t1.npy --in context=c.npy -o y-501.npy
+check "... is told apart" 3 "largest difference" "$ldm" diff y-501.npy y-reference.npy --max 2e-3
+
 # ---- the same again
 one=("${gen[@]}" -p "purple heart" -s 47 --sampling-method ddim)
 check "one of a batch alone" 0 '"start":"38d44d1251ff6a01' "${one[@]}" -o one.png --json
