@@ -49,6 +49,9 @@ TASKS = {  # channels into the UNet, its context, condition stage's target and p
     "semantic": (6, None, "ldm.modules.encoders.modules.SpatialRescaler", {"n_stages": 2, "in_channels": 182, "out_channels": 3},
                  {"channel_mapper.weight": noise(3, 182, 1, 1)}, {"cond_stage_key": "segmentation", "concat_mode": "true"}),
     "upscale": (6, None, "torch.nn.Identity", {}, {}, {"cond_stage_key": "LR_image", "concat_mode": "true"}),
+    "tokens": (3, 16, "torch.nn.Identity", {}, {}, {"cond_stage_key": "clip_img_embed", "conditioning_key": "crossattn"}),
+    "depth": (4, 64, "ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder", {"layer": "penultimate"},
+              weights("text", "kind=openclip width=64 layers=2 heads=1 vocab=49408 length=77", 4), {"cond_stage_key": "txt", "conditioning_key": "hybrid"}),
     "inpaint": (7, None, "__is_first_stage__", {}, {}, {"cond_stage_key": "masked_image", "concat_mode": "true"}),
 }
 
@@ -71,7 +74,7 @@ for name, (channels, context, target, params, extra, keys) in TASKS.items():
     if params or target.startswith("torch"):
         cond = f"    cond_stage_config:\n      target: {target}\n" + ("      params:\n" + lines(params, 8) if params else "")
     open(f"{folder}/{name}.yaml", "w").write(
-        "model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n"
+        "model:\n  target: ldm.models.diffusion.ddpm." + ("LatentDepth2ImageDiffusion" if name == "depth" else "LatentDiffusion") + "\n  params:\n"
         + lines({"linear_start": 0.0015, "linear_end": 0.0195, "timesteps": 1000, "first_stage_key": "image", "image_size": 16, "channels": 3, **keys}, 4)
         + "    unet_config:\n      target: ldm.modules.diffusionmodules.openaimodel.UNetModel\n      params:\n" + lines({"image_size": 16, **unet}, 8)
         + "    first_stage_config:\n      target: ldm.models.autoencoder.VQModelInterface\n      params:\n        embed_dim: 3\n        n_embed: 64\n        ddconfig:\n"

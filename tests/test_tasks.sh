@@ -112,6 +112,32 @@ run "windows with gaps" 1 "stride no larger than the size" upscale --upscale sma
 run "windows of a model of classes, guided" 0 "9 windows of 8 x 8" class --class-id 1 --patch-size 8 -o c8.png
 run "a picture that is missing" 1 "wanted --upscale" upscale -o x.png
 
+# ---- depth maps
+run "a depth map" 0 "d1.png" depth --depth mask.png -p "a red cat" -o d1.png
+run "another depth map" 0 "d2.png" depth --depth s1.png -p "a red cat" -o d2.png
+differ "another depth: another picture" d1.png d2.png
+run "another prompt" 0 "d3.png" depth --depth mask.png -p "a blue cat" -o d3.png
+differ "another prompt: another picture" d1.png d3.png
+again "a depth map" d1.png
+check "a depth map's hash is told" 0 "Depth map hash: $(sha256sum mask.png | head -c 10)" "$ldm" info d1.png
+run "a depth map that is missing" 1 "wanted --depth" depth -p "a red cat" -o x.png
+
+# ---- embeddings made elsewhere
+python3 - <<'END'
+import struct
+for name, v in (("e1.npy", .5), ("e2.npy", -.5)):
+    head = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 16)}"
+    head += " " * (-(len(head) + 11) % 64) + "\n"
+    open(name, "wb").write(b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head.encode() + struct.pack("<48f", *(v * (i % 5 - 2) for i in range(48))))
+END
+run "embeddings" 0 "e1.png" tokens --context e1.npy -o e1.png
+run "other embeddings" 0 "e2.png" tokens --context e2.npy -o e2.png
+differ "other embeddings: another picture" e1.png e2.png
+run "embeddings, guided by zeros" 0 "e3.png" tokens --context e1.npy --cfg-scale 3 -o e3.png
+differ "guided: another picture" e1.png e3.png
+again "embeddings" e3.png
+run "embeddings that are missing" 1 "wanted --context" tokens -o x.png
+
 # ---- inpainting with a model of its own
 run "inpainting" 0 "i1.png" inpaint -i init.png --mask mask.png -o i1.png
 expect "... keeps every pixel that the mask does not repaint" python3 - <<'END'
