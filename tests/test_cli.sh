@@ -43,6 +43,9 @@ check "unknown config" 1 "config 'ldm-99' is not known" "$ldm" plan ldm-99
 check "op" 0 "worst error / bound" "$ldm" op 'softmax:f32 rows=7 cols=33'
 check "op: missing number" 1 "cols= is missing" "$ldm" op 'softmax:f32 rows=7'
 check "op: unknown row" 1 "has no implementation" "$ldm" op 'softmax:f32 rows=7 cols=33' --impl softmax_magic
+check "op: parameters" 0 "gemm_tile TILE_ROWS=4" "$ldm" op 'gemm:f32 m=17 n=70 k=33' --impl gemm_tile --params 'TILE_ROWS=4'
+check "op: a parameter it does not have" 1 "has no parameter 'X'" "$ldm" op 'gemm:f32 m=17 n=70 k=33' --impl gemm_tile --params 'X=4'
+check "op: a value it does not have" 1 "TILE_ROWS=5" "$ldm" op 'gemm:f32 m=17 n=70 k=33' --impl gemm_tile --params 'TILE_ROWS=5'
 check "op: zero size" 1 "" "$ldm" op 'softmax:f32 rows=0 cols=33'
 
 # ---- pictures

@@ -121,7 +121,7 @@ static void run_one(const opcase *c, const ldm_choice *choice, const char *text)
     const char *bad = st ? ldm_message() : v.pass ? NULL : opcase_complaint(c, &v, why, sizeof why);
     ldm_choice_params(choice, params, sizeof params);
     CHECK(!bad, "%s\n    ldm op '%s' --impl %s --seed %d --fill %s%s%s%s", bad, text, choice->impl->name, OPCASE_SEED,
-          opcase_fill_name(c->fill), *params ? "   [" : "", params, *params ? "]" : "");
+          opcase_fill_name(c->fill), *params ? " --params '" : "", params, *params ? "'" : "");
 }
 
 /* Rows that this device would not choose: nearly each of their problems and parameter sets is a build, of seconds. */

@@ -33,10 +33,11 @@ static ldm_status read_slot(const ldm_problem *p, const ldm_slot *slot, const ch
 
 APP_COMMAND(op) {
     static const char *const fills[LDM_FILLS] = {"zeromean", "positive", "offset", "spiky", "integer"};
-    char *impl = NULL, *out = NULL, *fill = NULL, **ins = NULL, params[160], text[LDM_PROBLEM_TEXT];
+    char *impl = NULL, *given = NULL, *out = NULL, *fill = NULL, **ins = NULL, params[160], text[LDM_PROBLEM_TEXT];
     long long seed = 1;
     struct poptOption table[] = {
         {"impl", 0, POPT_ARG_STRING, &impl, 0, "the implementation to run (else the one that would be chosen)", "NAME"},
+        {"params", 0, POPT_ARG_STRING, &given, 0, "its parameters, e.g. 'TILE_ROWS=4' (else its defaults)", "NAME=N ..."},
         {"seed", 's', POPT_ARG_LONGLONG, &seed, 0, "seed of the inputs", "S"},
         {"fill", 0, POPT_ARG_STRING, &fill, 0, "kind of inputs: zeromean, positive, offset, spiky, integer", "KIND"},
         {"in", 0, POPT_ARG_ARGV, &ins, 0, "take a slot from a file; may be repeated", "SLOT=FILE.npy"},
@@ -66,6 +67,7 @@ APP_COMMAND(op) {
     app_device.profile = true;
     TRY(app_open_untested(&cl));
     TRY(impl ? ldm_choose_named(&p, ldm_cl_device(cl), impl, &c) : ldm_choose(&p, ldm_cl_device(cl), &c));
+    if (given && ldm_params_parse(&p, c.impl, ldm_cl_device(cl), given, c.params)) TRY(LDM_ERR_ARG);
     const ldm_slot *ys = &slot[ldm_op_slots(p.op) - 1];
     TRY(ldm_alloc((size_t)ldm_shape_count(&ys->shape) * sizeof *y, (void **)&y));
     TRY(ldm_oprun_create(cl, &p, &c, (const float *const *)in, &run));
@@ -86,7 +88,7 @@ APP_COMMAND(op) {
 done:
     ldm_oprun_destroy(run);
     for (int i = 0; i < LDM_MAX_SLOTS; i++) free(in[i]);
-    free(y), free(impl), free(out), free(fill);
+    free(y), free(impl), free(given), free(out), free(fill);
     ldm_cl_close(cl);
     app_free_list(ins);
     poptFreeContext(ctx);

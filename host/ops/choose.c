@@ -2,6 +2,7 @@
  * preferred. */
 #include "ops/op.h"
 #include "ops/tuned.h"
+#include <stdio.h>
 #include <string.h>
 
 bool ldm_params_set(const ldm_impl *impl, int set, int *params) {
@@ -29,6 +30,52 @@ void ldm_default_params(const ldm_problem *p, const ldm_impl *impl, const ldm_de
         if (legal < 0) legal = set;
     }
     ldm_params_set(impl, legal < 0 ? 0 : legal, params);
+}
+
+/* "OUT=4 BLOCK=32" against the row's tunables: given[i], 0 where left out. */
+static ldm_status given_params(const ldm_impl *impl, const char *text, int *given) {
+    char *rest = NULL, name[40], end, copy[256];
+    if ((size_t)snprintf(copy, sizeof copy, "%s", text) >= sizeof copy)
+        return ldm_fail(LDM_ERR_FORMAT, "parameters of %zu bytes, wanted at most %zu", strlen(text), sizeof copy - 1);
+    for (char *word = strtok_r(copy, " \t", &rest); word; word = strtok_r(NULL, " \t", &rest)) {
+        int value, i = 0, j = 0;
+        if (sscanf(word, "%39[A-Za-z0-9_]=%d%c", name, &value, &end) != 2)
+            return ldm_fail(LDM_ERR_FORMAT, "parameter '%.60s': wanted NAME=NUMBER", word);
+        const ldm_tunable *t = impl->tunables;
+        while (t && i < LDM_MAX_TUNABLES && t[i].name && strcmp(t[i].name, name)) i++;
+        if (!t || i == LDM_MAX_TUNABLES || !t[i].name)
+            return ldm_fail(LDM_ERR_FORMAT, "%s has no parameter '%s'", impl->name, name);
+        while (j < 8 && t[i].value[j] && t[i].value[j] != value) j++;
+        if (j == 8 || !t[i].value[j] || given[i])
+            return ldm_fail(LDM_ERR_FORMAT, "%s=%d: no value of it in %s, or named twice", name, value, impl->name);
+        given[i] = value;
+    }
+    return LDM_OK;
+}
+
+/* The first preferred, else the first legal set that has the given values. */
+static bool complete_params(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, const int *given, int *params) {
+    int set, legal = -1, t[LDM_MAX_TUNABLES];
+    for (set = 0; ldm_params_set(impl, set, t); set++) {
+        bool fits = true;
+        for (int i = 0; i < LDM_MAX_TUNABLES; i++) fits &= !given[i] || given[i] == t[i];
+        if (!fits || !ldm_params_legal(p, impl, t, d)) continue;
+        if (legal < 0) legal = set;
+        if (!impl->prefers || !impl->prefers(p, t, d)) break;
+    }
+    if (!ldm_params_set(impl, set, t)) set = legal;
+    if (set < 0) return false;
+    ldm_params_set(impl, set, params);
+    return true;
+}
+
+ldm_status ldm_params_parse(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, const char *text, int *params) {
+    int given[LDM_MAX_TUNABLES] = {0};
+    ldm_status st = given_params(impl, text, given);
+    if (st) return st;
+    if (!complete_params(p, impl, d, given, params))
+        return ldm_fail(LDM_ERR_FORMAT, "%s cannot run it with these parameters", impl->name);
+    return LDM_OK;
 }
 
 static ldm_status no_row(const ldm_problem *p, const ldm_device *d, const char *only) {

@@ -183,6 +183,8 @@ const char *ldm_choice_params(const ldm_choice *c, char *buf, size_t cap);   /* 
 bool ldm_params_set(const ldm_impl *impl, int set, int *params);
 /* Whether a row that supports p on d can run with these. */
 bool ldm_params_legal(const ldm_problem *p, const ldm_impl *impl, const int *params, const ldm_device *d);
+/* "OUT=4 BLOCK=32" for a row that supports p on d; what is left out as preferred. LDM_ERR_FORMAT for others than it has. */
+ldm_status ldm_params_parse(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, const char *text, int *params);
 ldm_cost ldm_choice_cost(const ldm_problem *p, const ldm_choice *c, const ldm_device *d); /* the row's, else the op's */
 /* The first set of values, in the order of the tunables' lists, that is legal and preferred; else the first legal one. */
 void ldm_default_params(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, int *params);

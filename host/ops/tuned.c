@@ -77,45 +77,10 @@ static ldm_status number(const char *text, const char *what, double *out) {
     return *out = v, LDM_OK;
 }
 
-/* "OUT=4 BLOCK=32" against the row's tunables: given[i], 0 where left out. */
-static ldm_status given_params(const ldm_impl *impl, char *text, int *given) {
-    char *rest = NULL, name[40], end;
-    for (char *word = strtok_r(text, " \t", &rest); word; word = strtok_r(NULL, " \t", &rest)) {
-        int value, i = 0, j = 0;
-        if (sscanf(word, "%39[A-Za-z0-9_]=%d%c", name, &value, &end) != 2)
-            return ldm_fail(LDM_ERR_FORMAT, "parameter '%.60s': wanted NAME=NUMBER", word);
-        const ldm_tunable *t = impl->tunables;
-        while (t && i < LDM_MAX_TUNABLES && t[i].name && strcmp(t[i].name, name)) i++;
-        if (!t || i == LDM_MAX_TUNABLES || !t[i].name)
-            return ldm_fail(LDM_ERR_FORMAT, "%s has no parameter '%s'", impl->name, name);
-        while (j < 8 && t[i].value[j] && t[i].value[j] != value) j++;
-        if (j == 8 || !t[i].value[j] || given[i])
-            return ldm_fail(LDM_ERR_FORMAT, "%s=%d: no value of it in %s, or named twice", name, value, impl->name);
-        given[i] = value;
-    }
-    return LDM_OK;
-}
-
-/* The first preferred, else the first legal set that has the given values. */
-static bool complete_params(const ldm_problem *p, const ldm_impl *impl, const ldm_device *d, const int *given, int *params) {
-    int set, legal = -1, t[LDM_MAX_TUNABLES];
-    for (set = 0; ldm_params_set(impl, set, t); set++) {
-        bool fits = true;
-        for (int i = 0; i < LDM_MAX_TUNABLES; i++) fits &= !given[i] || given[i] == t[i];
-        if (!fits || !ldm_params_legal(p, impl, t, d)) continue;
-        if (legal < 0) legal = set;
-        if (!impl->prefers || !impl->prefers(p, t, d)) break;
-    }
-    if (!ldm_params_set(impl, set, t)) set = legal;
-    if (set < 0) return false;
-    ldm_params_set(impl, set, params);
-    return true;
-}
-
 ldm_status ldm_tuned_parse(const char *line, const ldm_device *d, ldm_tuned_entry *out) {
     char text[1024], *field[FIELDS], *s = text, end;
     ldm_tuned_entry e = {.trust = 0};
-    int given[LDM_MAX_TUNABLES] = {0}, n = 0;
+    int n = 0;
     ldm_status st = LDM_OK;
     if ((size_t)snprintf(text, sizeof text, "%s", line) >= sizeof text)
         return ldm_fail(LDM_ERR_FORMAT, "%zu bytes, wanted at most %zu", strlen(line), sizeof text - 1);
@@ -134,10 +99,8 @@ ldm_status ldm_tuned_parse(const char *line, const ldm_device *d, ldm_tuned_entr
     if (i->family == LDM_LIBRARY) return ldm_fail(LDM_ERR_FORMAT, "%s is a library's, which runs only when named", i->name);
     const char *cannot = ldm_cannot(&e.problem, d, i);
     if (cannot) return ldm_fail(LDM_ERR_FORMAT, "%s cannot run it here: %s", i->name, cannot);
-    if ((st = given_params(i, field[F_PARAMS], given))) return st;
     e.choice.impl = i;
-    if (!complete_params(&e.problem, i, d, given, e.choice.params))
-        return ldm_fail(LDM_ERR_FORMAT, "%s cannot run it with these parameters", i->name);
+    if ((st = ldm_params_parse(&e.problem, i, d, field[F_PARAMS], e.choice.params))) return st;
     if ((st = number(field[F_US], "the time", &e.us))) return st;
     if ((st = number(field[F_USUAL], "the default's time", &e.usual_us))) return st;
     if ((st = number(field[F_ERROR], "the error", &e.error))) return st;
