@@ -102,7 +102,8 @@ class Bench:
         """Our server and the results file so far."""
         self.server = Server("ldm", [os.path.join(self.o.build, "ldm-bench"), "--serve"] + self.device)
         self.header = self.server.ask("header")["header"]
-        self.header["command"] = " ".join(["bench/networks.py"] + sys.argv[1:])
+        # where the files lie is this machine's own affair
+        self.header["command"] = re.sub(r" --files[ =]\S+", "", " ".join(["bench/networks.py"] + sys.argv[1:]))
         self.header["threads"] = self.threads
         self.header["method"] = "best of interleaved pairs ours, peer, ours, peer ...; the idle one stopped by signal"
         device = re.sub(r"[^a-z0-9]+", "-", self.header["device"]["name"].lower()).strip("-")
