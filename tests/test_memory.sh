@@ -8,7 +8,7 @@ data=$PWD/tests/data
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
 check=$PWD/tests/check.sh
 cd "$dir" || exit 1
-suite=memory.sh one_sentence=
+suite=memory_budget one_sentence=
 . "$check"
 same() { check "$1" 0 "" cmp "$2" "$3"; }
 differ() { check "$1" 1 "" cmp "$2" "$3"; }
@@ -60,5 +60,5 @@ same "tiles are of the latent" l5.npy l6.npy
 differ "tiles are another picture" p5.png p6.png
 check "tile size" 1 "tile size 'big'" "${gen[@]}" --vae-tiling --vae-tile-size big -o none.png
 check "tile size alone" 1 "goes with --vae-tiling" "${gen[@]}" --vae-tile-size 32 -o none.png
-echo "memory.sh: $passed passed, $failed failed, 0 skipped"
+echo "memory_budget: $passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]
