@@ -107,7 +107,7 @@ static void rescale_reference(const ldm_problem *p, const float *const *in, cons
 static const char *rescale_supports(const ldm_problem *p, const ldm_device *d) { return (void)d, ldm_row_fits(2 * p->dim[N] * p->dim[EACH]); }
 
 static ldm_status rescale_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
-    const int group = d->max_group < 64 ? 1 : 64;
+    const int group = d->type == LDM_DEVICE_CPU || d->max_group < 64 ? 1 : 64;
     (void)params;
     ldm_row_kernel(p, r, "sampler.cl", "rescale");
     ldm_rec_define(r, "GROUP", group);
