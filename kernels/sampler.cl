@@ -5,7 +5,7 @@
  *   blend      y = m (coef[0] known + coef[1] noise) + (1 - m) x, m = coef[2] mask, mask [rows], the rest [rows, c]
  * MUTANTS: 1 weights exchanged, 2 scale ignored, 3 rescaled to the unconditional half, 4 phi ignored, 5 means not
  *          subtracted, 6 last sample's deviation for all, 7 mask inverted, 8 noise missing, 9 mask read as a map,
- *          10 coef[2] ignored, 11 the tree's last step dropped */
+ *          10 coef[2] ignored */
 
 /* One work-item an element. */
 __kernel void guidance(__global real *y, __global const real *e, __global const float *scale, int count) {
@@ -35,7 +35,7 @@ static float group_sum(float v, __local float *seen) {
     const int lid = get_local_id(0);
     seen[lid] = v;
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int step = GROUP / 2; step > (MUTANT == 11); step /= 2) {
+    for (int step = GROUP / 2; step > 0; step /= 2) {
         if (lid < step) seen[lid] += seen[lid + step];
         barrier(CLK_LOCAL_MEM_FENCE);
     }
