@@ -6,20 +6,21 @@
  *
  *   attention_tile   one work-item (local size 1) makes `queries` queries (a multiple of 32) of one head. K and V are
  *                    floats, read where they lie; rows of V hold d rounded up to 8 elements. `block` keys (a multiple
- *                    of 8) serve all strips of 32 queries before the next ones:
- *                      S[j][32] = K Q^T    tiles of 8 keys x 32 queries: a broadcast of K times two vectors of Q^T
- *                      P = exp2(S - max)   lanes are queries, so maximum and sum never cross lanes
- *                      O^T[e][32] = O^T exp2(old max - max) + V^T P    tiles of 8 outputs x 32 queries
- *                    Q^T is scaled by scale log2(e) when it is turned. Maxima, sums and O^T stay float.
+ *                    of 8) serve all strips of STRIP = 2 LANES queries before the next ones:
+ *                      S[j][STRIP] = K Q^T  tiles of TILE keys x STRIP queries: a broadcast of K times two vectors of Q^T
+ *                      P = exp2(S - max)    lanes are queries, so maximum and sum never cross lanes
+ *                      O^T[e][STRIP] = O^T exp2(old max - max) + V^T P    tiles of TILE outputs x STRIP queries
+ *                    Q^T is scaled by scale log2(e) when it is turned. Maxima, sums and O^T stay float. 16 sums a tile,
+ *                    or 8 where vectors are narrower and there may be 16 registers.
  *   attention_rows   makes such K and V of halves or of other widths: floats [n, nkv, heads, 2, d rounded up to 8]; one
  *                    work-item a token
  *   attention_one_key_rows   one key: its softmax is 1, so y_i = v_0 (a NaN in q or k does not show); one work-item a
  *                    query
  *
  * Local memory, in floats (host: attention.c, cpu_local_floats), d16 = d rounded up to 16:
- *   qt, ot [queries/32][d16][32]    sp [block][32]    top, sum [queries]
- * All of it in whole float16, stored by assignment: vstore16 is four stores on PoCL, which the next load has to wait
- * for. The tile loops run at the speed of FMAs, so what is left to lose is waiting for memory: a block of keys, or 16
+ *   qt, ot [queries/STRIP][d16][STRIP]    sp [block][STRIP]    top, sum [queries]
+ * All of it in whole vectors, stored by assignment: vstore16 is four stores on PoCL, which the next load has to wait
+ * for. The tile loops run at the speed of FMAs, so what is left to lose is waiting for memory: a block of keys, or LANES
  * queries, are asked for while those before them are worked on.
  *
  * MUTANTS: 1 scale 1/sqrt(d+1), 2 no maximum taken off, 3 last key of a block that is not full missing, 4 causal mask
@@ -27,60 +28,84 @@
  *          two keys swapped, 8 last score term missing, 9 outputs not rescaled when the maximum moves, 10 scores kept
  *          in f16, 11 f16 stored truncated, 12 second half of a strip takes the maximum of the first, 13 wrong head,
  *          14 attention_rows takes the values for the keys */
+#if MUTANT == 10
+#define HALF_SUMS
+#endif
+#include "lanes.clh"
+#define STRIP (2 * LANES)
+#define TILE (LANES == 16 ? 8 : 4) /* keys, or outputs, of a tile; two vectors of sums each */
 #define STEP 128 /* products of a score summed before they go to S: Q^T stays in L1, long sums stay accurate */
 
 /* 2^t for t <= 0: 2^round(t) by the exponent field, the rest by a polynomial of relative error 2e-9 with value 1 at 0;
  * at most 0.94 ulp off. Below -126 it is 0 exactly; NaN stays. */
-static inline float16 exp2_neg(float16 t) {
-    const float16 shift = 12582912.0f + 127.0f;
-    t = (t < -127.0f) ? (float16)(-127.0f) : t;
-    const float16 at = t + shift, f = t - (at - shift);
-    float16 p = FMA(f, (float16)(0.00015353361959569156f), (float16)(0.0013398873852565885f));
-    p = FMA(f, p, (float16)(0.00961843691766262f));
-    p = FMA(f, p, (float16)(0.055503323674201965f));
-    p = FMA(f, p, (float16)(0.24022647738456726f));
-    p = FMA(f, p, (float16)(0.6931471824645996f));
-    p = FMA(f, p, (float16)(1.0f));
-    return p * as_float16(as_int16(at) << 23);
+static inline lanes exp2_neg(lanes t) {
+    const lanes shift = 12582912.0f + 127.0f;
+    t = (t < -127.0f) ? (lanes)(-127.0f) : t;
+    const lanes at = t + shift, f = t - (at - shift);
+    lanes p = FMA(f, (lanes)(0.00015353361959569156f), (lanes)(0.0013398873852565885f));
+    p = FMA(f, p, (lanes)(0.00961843691766262f));
+    p = FMA(f, p, (lanes)(0.055503323674201965f));
+    p = FMA(f, p, (lanes)(0.24022647738456726f));
+    p = FMA(f, p, (lanes)(0.6931471824645996f));
+    p = FMA(f, p, (lanes)(1.0f));
+    return p * LDM_CAT(as_float, LANES)(LDM_CAT(as_int, LANES)(at) << 23);
 }
 
-#define LOW(a, b)                                                                                                      \
-    (float16)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
-#define HIGH(a, b)                                                                                                     \
-    (float16)(a.s8, b.s8, a.s9, b.s9, a.sa, b.sa, a.sb, b.sb, a.sc, b.sc, a.sd, b.sd, a.se, b.se, a.sf, b.sf)
-
-/* A 16 x 16 square turned over: interleaving row i with row i + 8 rotates the 8 bits (row, column) of a place by one;
- * four times exchanges them. */
-static inline void transpose16(float16 *r) {
-    float16 t[16];
-#pragma unroll
-    for (int twice = 0; twice < 2; twice++) {
-#pragma unroll
-        for (int i = 0; i < 8; i++) t[2 * i] = LOW(r[i], r[i + 8]), t[2 * i + 1] = HIGH(r[i], r[i + 8]);
-#pragma unroll
-        for (int i = 0; i < 8; i++) r[2 * i] = LOW(t[i], t[i + 8]), r[2 * i + 1] = HIGH(t[i], t[i + 8]);
-    }
-}
-
-/* Up to 16 elements, zeros behind them. */
-static inline float16 load_some(const global real *p, int count) {
-    if (count >= 16) return LOAD16(p, 0);
-    if (count == 8) return (float16)(LOAD8(p, 0), (float8)(0));
-    float part[16];
-    for (int i = 0; i < 16; i++) part[i] = i < count ? LOAD(p, i) : 0;
-    return vload16(0, part);
-}
-
-static inline void store_some(float16 v, global real *p, int count) {
-#if MUTANT == 11 && REAL_IS_HALF
-    if (count >= 16) vstore_half16_rtz(v, 0, p);
+#if LANES == 16
+#define NUMBERS (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+#define LOW(a, b) (float16)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
+#define HIGH(a, b) (float16)(a.s8, b.s8, a.s9, b.s9, a.sa, b.sa, a.sb, b.sb, a.sc, b.sc, a.sd, b.sd, a.se, b.se, a.sf, b.sf)
+#elif LANES == 8
+#define NUMBERS (int8)(0, 1, 2, 3, 4, 5, 6, 7)
+#define LOW(a, b) (float8)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3)
+#define HIGH(a, b) (float8)(a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
 #else
-    if (count >= 16) STORE16(v, p, 0);
+#define NUMBERS (int4)(0, 1, 2, 3)
+#define LOW(a, b) (float4)(a.s0, b.s0, a.s1, b.s1)
+#define HIGH(a, b) (float4)(a.s2, b.s2, a.s3, b.s3)
 #endif
+#define INTERLEAVE(to, from)                                                                                           \
+    _Pragma("unroll") for (int i = 0; i < LANES / 2; i++)                                                              \
+        to[2 * i] = LOW(from[i], from[i + LANES / 2]), to[2 * i + 1] = HIGH(from[i], from[i + LANES / 2]);
+
+/* A square of LANES x LANES turned over: interleaving row i with row i + LANES / 2 rotates the bits (row, column) of a place
+ * by one; log2 LANES times exchanges them. */
+static inline void transpose(lanes *r) {
+    lanes t[LANES];
+    INTERLEAVE(t, r)
+    INTERLEAVE(r, t)
+#if LANES == 8
+    INTERLEAVE(t, r)
+#pragma unroll
+    for (int i = 0; i < LANES; i++) r[i] = t[i];
+#elif LANES == 16
+    INTERLEAVE(t, r)
+    INTERLEAVE(r, t)
+#endif
+}
+
+/* Up to LANES elements, zeros behind them. */
+static inline lanes load_some(const global real *p, int count) {
+    if (count >= LANES) return LOADV(p, 0);
+#if LANES == 16
+    if (count == 8) return (float16)(LOAD8(p, 0), (float8)(0));
+#endif
+    float part[LANES];
+    for (int i = 0; i < LANES; i++) part[i] = i < count ? LOAD(p, i) : 0;
+    return VLOAD(part);
+}
+
+static inline void store_some(lanes v, global real *p, int count) {
+#if MUTANT == 11 && REAL_IS_HALF
+    v = CUTV(v);
+#endif
+    if (count >= LANES) STOREV(v, p, 0);
+#if LANES == 16
     else if (count == 8) STORE8(v.lo, p, 0);
+#endif
     else {
-        float part[16];
-        vstore16(v, 0, part);
+        float part[LANES];
+        VSTORE(v, part);
         for (int i = 0; i < count; i++) STORE(part[i], p, i);
     }
 }
@@ -89,46 +114,50 @@ static inline void store_some(float16 v, global real *p, int count) {
 #define FETCH(p, row, rows, e, write)                                                                                  \
     for (int next = 0; next < (rows); next++) SOON((p) + (size_t)next * (row) + (e), write);
 
-#define EACH8(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+#if LANES == 16
+#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+#else
+#define EACH(DO) DO(0) DO(1) DO(2) DO(3)
+#endif
 
-/* s[8][32] = k[8][row] qt[.][32] over `count` products, or more of them added; of the 8 keys those after `last` repeat
+/* s[TILE][STRIP] = k[TILE][row] qt[.][STRIP] over `count` products, or more of them added; of the keys those after `last` repeat
  * it. */
-static inline void score_tile(local float16 *s, const global float *k, size_t row, int last, const local float16 *qt,
+static inline void score_tile(local lanes *s, const global float *k, size_t row, int last, const local lanes *qt,
                               int count, bool more) {
 #define START(j)                                                                                                       \
     const global float *k##j = k + min(j, last) * row;                                                                 \
-    float16 a##j = 0, b##j = 0;
+    lanes a##j = 0, b##j = 0;
 #define ADD(j) a##j += s[2 * j], b##j += s[2 * j + 1];
 #define STEP_KEY(j)                                                                                                    \
     {                                                                                                                  \
-        const float16 kj = k##j[e];                                                                                    \
+        const lanes kj = k##j[e];                                                                                    \
         a##j = FMA(kj, qa, a##j), b##j = FMA(kj, qb, b##j);                                                            \
     }
 #define PUT(j) s[2 * j] = a##j, s[2 * j + 1] = b##j;
-    EACH8(START)
+    EACH(START)
     for (int e = 0; e < count; e++, qt += 2) {
-        const float16 qa = qt[0], qb = qt[1];
-        EACH8(STEP_KEY)
+        const lanes qa = qt[0], qb = qt[1];
+        EACH(STEP_KEY)
     }
     if (more) {
-        EACH8(ADD)
+        EACH(ADD)
     }
-    EACH8(PUT)
+    EACH(PUT)
 }
 
-/* o[8][32] = o (fade_a, fade_b) + sum_{j < keys} v[j][8] p[j][32]; key `last` is the last there is. */
-static inline void value_tile(local float16 *o, const global float *v, size_t row, const local float16 *p, int keys,
-                              int last, float16 fade_a, float16 fade_b) {
-#define FADE(i) float16 a##i = o[2 * i] * fade_a, b##i = o[2 * i + 1] * fade_b;
+/* o[TILE][STRIP] = o (fade_a, fade_b) + sum_{j < keys} v[j][TILE] p[j][STRIP]; key `last` is the last there is. */
+static inline void value_tile(local lanes *o, const global float *v, size_t row, const local lanes *p, int keys,
+                              int last, lanes fade_a, lanes fade_b) {
+#define FADE(i) lanes a##i = o[2 * i] * fade_a, b##i = o[2 * i + 1] * fade_b;
 #define STEP_OUT(i)                                                                                                    \
     {                                                                                                                  \
-        const float16 vi = vj[i];                                                                                      \
+        const lanes vi = vj[i];                                                                                      \
         a##i = FMA(vi, pa, a##i), b##i = FMA(vi, pb, b##i);                                                            \
     }
 #define PUT_OUT(i) o[2 * i] = a##i, o[2 * i + 1] = b##i;
-    EACH8(FADE)
+    EACH(FADE)
     for (int j = 0; j < keys; j++, p += 2) {
-        const float16 pa = p[0], pb = p[1];
+        const lanes pa = p[0], pb = p[1];
 #if MUTANT == 7
         const global float *vj = v + (j < 2 && keys > 1 ? 1 - j : j) * row;
 #elif MUTANT == 6
@@ -136,29 +165,25 @@ static inline void value_tile(local float16 *o, const global float *v, size_t ro
 #else
         const global float *vj = v + j * row;
 #endif
-        EACH8(STEP_OUT)
+        EACH(STEP_OUT)
     }
-    EACH8(PUT_OUT)
+    EACH(PUT_OUT)
 }
 
-/* Turns S[keys][32] into P in place; with a mask query i of the strip sees key j while j < first_hidden + i. Returns
+/* Turns S[keys][STRIP] into P in place; with a mask query i of the strip sees key j while j < first_hidden + i. Returns
  * the factors of what was summed before. */
-static inline void soften(local float16 *s, int keys, bool masked, int first_hidden, local float16 *top,
-                          local float16 *sum, float16 *fade_a, float16 *fade_b) {
-    const int16 lane = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const float16 old_a = top[0], old_b = top[1];
-    float16 new_a = old_a, new_b = old_b, sum_a = 0, sum_b = 0;
+static inline void soften(local lanes *s, int keys, bool masked, int first_hidden, local lanes *top,
+                          local lanes *sum, lanes *fade_a, lanes *fade_b) {
+    const LDM_CAT(int, LANES) lane = NUMBERS;
+    const lanes old_a = top[0], old_b = top[1];
+    lanes new_a = old_a, new_b = old_b, sum_a = 0, sum_b = 0;
     if (masked)
         for (int j = 0; j < keys; j++) {
-            s[2 * j] = (lane <= j - first_hidden) ? (float16)(-INFINITY) : s[2 * j];
-            s[2 * j + 1] = (lane + 16 <= j - first_hidden) ? (float16)(-INFINITY) : s[2 * j + 1];
+            s[2 * j] = (lane <= j - first_hidden) ? (lanes)(-INFINITY) : s[2 * j];
+            s[2 * j + 1] = (lane + LANES <= j - first_hidden) ? (lanes)(-INFINITY) : s[2 * j + 1];
         }
 #if MUTANT == 10
-    for (int j = 0; j < 2 * keys; j++) {
-        ushort16 bits;
-        vstore_half16_rte(s[j], 0, (half *)&bits);
-        s[j] = vload_half16(0, (half *)&bits);
-    }
+    for (int j = 0; j < 2 * keys; j++) s[j] = summed(s[j]);
 #endif
     for (int j = 0; j < keys; j++) new_a = max(new_a, s[2 * j]), new_b = max(new_b, s[2 * j + 1]);
 #if MUTANT == 2
@@ -168,7 +193,7 @@ static inline void soften(local float16 *s, int keys, bool masked, int first_hid
     new_b = new_a;
 #endif
     for (int j = 0; j < keys; j++) {
-        const float16 a = exp2_neg(s[2 * j] - new_a), b = exp2_neg(s[2 * j + 1] - new_b);
+        const lanes a = exp2_neg(s[2 * j] - new_a), b = exp2_neg(s[2 * j + 1] - new_b);
         s[2 * j] = a, s[2 * j + 1] = b;
         sum_a += a, sum_b += b;
     }
@@ -184,13 +209,13 @@ static inline void soften(local float16 *s, int keys, bool masked, int first_hid
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 attention_tile(global real *y, global const real *q, global const float *k, global const float *v, int heads, int nq,
                int nkv, int d, int q_row, int q_off, int q_head, int kv_row, int k_off, int v_off, int kv_head,
-               float scale, int causal, int queries, int block, local float16 *memory) {
+               float scale, int causal, int queries, int block, local lanes *memory) {
     const int h = get_global_id(1), sample = get_global_id(2);
     const int i0 = get_global_id(0) * queries, count = min(queries, nq - i0);
-    const int d16 = (d + 15) & ~15, strips = (count + 31) / 32, reach = nkv - nq;
+    const int d16 = (d + 15) & ~15, strips = (count + STRIP - 1) / STRIP, reach = nkv - nq;
     const size_t row = kv_row, y_row = (size_t)heads * d;
-    local float16 *qt = memory, *ot = qt + queries / 16 * d16, *sp = ot + queries / 16 * d16, *top = sp + block * 2,
-                  *sum = top + queries / 16;
+    local lanes *qt = memory, *ot = qt + queries / LANES * d16, *sp = ot + queries / LANES * d16, *top = sp + block * 2,
+                  *sum = top + queries / LANES;
 #if MUTANT == 13
     k_off += (h + 1 < heads ? kv_head : 0);
 #endif
@@ -201,19 +226,19 @@ attention_tile(global real *y, global const real *q, global const float *k, glob
 #if MUTANT == 1
     scale *= sqrt((float)d / (d + 1));
 #endif
-    const float16 to_log2 = scale * 1.44269504088896f;
+    const lanes to_log2 = scale * 1.44269504088896f;
 
-    for (int i = 0; i < strips * 32; i += 16) { /* Q^T, 16 queries a time; queries beyond the last are zeros */
-        local float16 *strip = qt + (i >> 5) * d16 * 2 + (i >> 4 & 1);
-        for (int e = 0; e < d; e += 16) {
-            float16 r[16];
-            FETCH(q + (size_t)(i + 16) * q_row, q_row, min(16, count - i - 16), e, 0)
+    for (int i = 0; i < strips * STRIP; i += LANES) { /* Q^T, LANES queries a time; queries beyond the last are zeros */
+        local lanes *strip = qt + i / STRIP * d16 * 2 + i / LANES % 2;
+        for (int e = 0; e < d; e += LANES) {
+            lanes r[LANES];
+            FETCH(q + (size_t)(i + LANES) * q_row, q_row, min(LANES, count - i - LANES), e, 0)
 #pragma unroll
-            for (int t = 0; t < 16; t++)
-                r[t] = i + t < count ? load_some(q + (size_t)(i + t) * q_row + e, d - e) * to_log2 : (float16)(0);
-            transpose16(r);
+            for (int t = 0; t < LANES; t++)
+                r[t] = i + t < count ? load_some(q + (size_t)(i + t) * q_row + e, d - e) * to_log2 : (lanes)(0);
+            transpose(r);
 #pragma unroll
-            for (int t = 0; t < 16; t++) strip[(e + t) * 2] = r[t];
+            for (int t = 0; t < LANES; t++) strip[(e + t) * 2] = r[t];
         }
     }
     for (int i = 0; i < strips * d16 * 2; i++) ot[i] = 0;
@@ -232,22 +257,22 @@ attention_tile(global real *y, global const real *q, global const float *k, glob
         for (int strip = 0; strip < strips; strip++) {
             /* with a mask the strip's first query sees keys below `hidden` of this block, the next one more each */
 #if MUTANT == 4
-            const int hidden = i0 + strip * 32 + reach + 2 - j0;
+            const int hidden = i0 + strip * STRIP + reach + 2 - j0;
 #else
-            const int hidden = i0 + strip * 32 + reach + 1 - j0;
+            const int hidden = i0 + strip * STRIP + reach + 1 - j0;
 #endif
-            if (causal && hidden + 31 <= 0) continue;
-            local float16 *qs = qt + strip * d16 * 2, *os = ot + strip * d16 * 2;
+            if (causal && hidden + STRIP - 1 <= 0) continue;
+            local lanes *qs = qt + strip * d16 * 2, *os = ot + strip * d16 * 2;
 #if MUTANT == 8
             const int products = max(d - 1, 1);
 #else
             const int products = d;
 #endif
             for (int e = 0; e < products; e += STEP)
-                for (int j = 0; j < keys; j += 8)
+                for (int j = 0; j < keys; j += TILE)
                     score_tile(sp + j * 2, k + j * row + e, row, full - 1 - j, qs + e * 2, min(STEP, products - e),
                                e > 0);
-            float16 fade_a, fade_b;
+            lanes fade_a, fade_b;
             soften(sp, keys, causal && hidden < keys, hidden, top + strip * 2, sum + strip * 2, &fade_a, &fade_b);
 #if MUTANT == 9
             fade_a = 1, fade_b = 1;
@@ -255,28 +280,36 @@ attention_tile(global real *y, global const real *q, global const float *k, glob
             /* meanwhile this strip's share of the next block comes */
             const int share = (block + strips - 1) / strips, from = block + strip * share,
                       rows = min(share, seen - j0 - from);
-            for (int e = 0; e < d; e += 8) {
-                FETCH(k + from * row, row, rows, e, 0)
-                FETCH(v + from * row, row, rows, e, 0)
+            for (int e = 0; e < d; e += TILE) {
+                FETCH(k + from * row, row, e % 8 ? 0 : rows, e, 0)
+                FETCH(v + from * row, row, e % 8 ? 0 : rows, e, 0)
                 value_tile(os + e * 2, v + e, row, sp, keys, full - 1, fade_a, fade_b);
             }
         }
     }
 
-    for (int i = 0; i < count; i += 16) {
-        const local float16 *strip = ot + (i >> 5) * d16 * 2 + (i >> 4 & 1);
-        const float16 share = 1 / sum[i >> 4];
-        for (int e = 0; e < d; e += 16) {
-            float16 r[16];
-            FETCH(y + (i + 16) * y_row, y_row, min(16, count - i - 16), e, 1)
+    for (int i = 0; i < count; i += LANES) {
+        const local lanes *strip = ot + i / STRIP * d16 * 2 + i / LANES % 2;
+        const lanes share = 1 / sum[i / LANES];
+        for (int e = 0; e < d; e += LANES) {
+            lanes r[LANES];
+            FETCH(y + (i + LANES) * y_row, y_row, min(LANES, count - i - LANES), e, 1)
 #pragma unroll
-            for (int t = 0; t < 16; t++) r[t] = strip[(e + t) * 2] * share;
-            transpose16(r);
+            for (int t = 0; t < LANES; t++) r[t] = strip[(e + t) * 2] * share;
+            transpose(r);
 #pragma unroll
-            for (int t = 0; t < 16; t++)
+            for (int t = 0; t < LANES; t++)
                 if (i + t < count) store_some(r[t], y + (i + t) * y_row + e, d - e);
         }
     }
+}
+
+/* Up to 8 elements, zeros behind them. */
+static inline float8 load_8(const global real *p, int count) {
+    if (count >= 8) return LOAD8(p, 0);
+    float part[8];
+    for (int i = 0; i < 8; i++) part[i] = i < count ? LOAD(p, i) : 0;
+    return vload8(0, part);
 }
 
 kernel void attention_rows(global float *rows, global const real *k, global const real *v, int heads, int nkv, int d,
@@ -288,8 +321,8 @@ kernel void attention_rows(global float *rows, global const real *k, global cons
     rows += token * heads * 2 * d8;
     for (int h = 0; h < heads; h++, k += kv_head, v += kv_head, rows += 2 * d8)
         for (int e = 0; e < d; e += 8) {
-            vstore8(load_some(k + e, min(8, d - e)).lo, 0, rows + e);
-            vstore8(load_some(v + e, min(8, d - e)).lo, 0, rows + d8 + e);
+            vstore8(load_8(k + e, d - e), 0, rows + e);
+            vstore8(load_8(v + e, d - e), 0, rows + d8 + e);
         }
 }
 
@@ -298,5 +331,5 @@ kernel void attention_one_key_rows(global real *y, global const real *v, int hea
     const int i = get_global_id(0), h = get_global_id(1), s = get_global_id(2);
     v += (size_t)s * kv_row + v_off + h * head_step;
     y += ((size_t)(s * nq + i) * heads + h) * d;
-    for (int e = 0; e < d; e += 16) store_some(load_some(v + e, d - e), y + e, d - e);
+    for (int e = 0; e < d; e += LANES) store_some(load_some(v + e, d - e), y + e, d - e);
 }

@@ -42,7 +42,6 @@ static void width(int floats, bool all) {
     CHECK_OK(ldm_cl_open(&(ldm_cl_options){.vector_width = floats}, &cl));
     if (!cl) return;
     for (int i = 0; ldm_ops[i]; i++) {
-        if (!strstr(ldm_ops[i]->slots, "w ")) continue; /* no rows of tiles */
         for (const char *const *s = ldm_ops[i]->cases; all && *s; s++) run_case(cl, *s, false, &runs);
         for (const char *const *s = ldm_ops[i]->exact_cases; s && *s; s++) run_case(cl, *s, true, &runs);
     }

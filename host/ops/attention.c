@@ -187,12 +187,12 @@ static const ldm_tunable cpu_tunables[] = {{"QUERIES", "queries of a work-item",
                                            {0}};
 
 /* Floats of local memory a work-item needs: attention_cpu.cl, top. */
-static int64_t cpu_local_floats(const ldm_problem *p, const int *t) {
-    return 2 * t[QUERIES] * ldm_round_up(p->dim[D], 16) + 32 * t[KEYS] + 2 * t[QUERIES];
+static int64_t cpu_local_floats(const ldm_problem *p, const int *t, const ldm_device *d) {
+    return 2 * t[QUERIES] * ldm_round_up(p->dim[D], 16) + 2 * ldm_row_lanes(d) * t[KEYS] + 2 * t[QUERIES];
 }
 
 static bool cpu_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
-    return cpu_local_floats(p, t) * 4 <= (int64_t)d->local_bytes;
+    return cpu_local_floats(p, t, d) * 4 <= (int64_t)d->local_bytes;
 }
 
 /* As many queries a work-item as leave every core four of them, within 512 KiB of Q and O, so that a pass over the keys is
@@ -221,8 +221,8 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     const int slot_k = d[LAYOUT] == SPLIT ? SLOT_K : SLOT_Q, slot_v = d[LAYOUT] == SPLIT ? SLOT_V : SLOT_Q;
     const bool direct = cpu_reads_direct(p);
     if (!direct) {
-        ldm_rec_kernel(r, "attention_cpu.cl", "attention_rows");
-        ldm_row_storage(p, r);
+        ldm_row_kernel(p, r, "attention_cpu.cl", "attention_rows");
+        ldm_rec_define(r, "LANES", ldm_row_lanes(dev));
         ldm_rec_scratch(r, 0);
         ldm_rec_slot(r, slot_k);
         ldm_rec_slot(r, slot_v);
@@ -235,8 +235,8 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
         ldm_rec_int(r, g.k_head);
         ldm_rec_range2(r, d[NKV], d[N], 1, 1);
     }
-    ldm_rec_kernel(r, "attention_cpu.cl", "attention_tile");
-    ldm_row_storage(p, r);
+    ldm_row_kernel(p, r, "attention_cpu.cl", "attention_tile");
+    ldm_rec_define(r, "LANES", ldm_row_lanes(dev));
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_slot(r, SLOT_Q);
     if (direct) {
@@ -258,7 +258,7 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     ldm_rec_int(r, d[CAUSAL]);
     ldm_rec_int(r, queries);
     ldm_rec_int(r, params[KEYS]);
-    ldm_rec_local(r, (size_t)cpu_local_floats(p, params) * sizeof(float));
+    ldm_rec_local(r, (size_t)cpu_local_floats(p, params, dev) * sizeof(float));
     ldm_rec_range3(r, ldm_ceil_div(d[NQ], queries), d[HEADS], d[N], 1, 1, 1);
     return r->status;
 }
@@ -324,7 +324,7 @@ static const ldm_impl impls[] = {
      .record = gpu_record,
      .exact = true},
     {.name = "attention_cpu",
-     .idea = "fused; strips of 32 queries as lanes against blocks of keys, two products of register tiles",
+     .idea = "fused; strips of two vectors of queries against blocks of keys, two products of register tiles",
      .family = LDM_CPU,
      .supports = cpu_supports,
      .prefers = cpu_prefers,
