@@ -52,6 +52,34 @@ same "freeing changes nothing, again" "$kept" l3.npy
 check "gen: no more is allocated than may be" 0 "" awk -v a="$allocated" 'BEGIN { exit !(a > 10 && a <= 40) }'
 check "a picture made in a budget is repeated without it" 0 "" "$ldm" gen --from p1.png "${model[@]}" --save-latent l4.npy -o p4.png
 same "repeated" t.npy l4.npy
+large=("${gen[@]}" -W 128 -H 128 -b 3)
+check "gen: a batch larger than memory is split" 0 "memory: groups of [0-9]+, not of 64 pictures" "${large[@]}" --at-once 64 --max-memory 40M -v --save-latent n1.npy -o n1.png
+cp err.txt said.txt
+turn=$(grep -q "two batches" said.txt && echo --in-turn)
+at_once=$(sed -n 's/^memory: groups of \([0-9]*\), .*/\1/p' said.txt)
+allocated=$(sed -n 's/^device memory: \([0-9.]*\) MiB were allocated at most/\1/p' said.txt)
+check "... rather than have its weights come and go" 1 "" grep "weights in groups" said.txt
+check "... no more is allocated than may be" 0 "" awk -v a="$allocated" 'BEGIN { exit !(a > 10 && a <= 40) }'
+check "groups of that size" 0 "" "${large[@]}" --at-once "$at_once" $turn --save-latent n2.npy -o n2.png
+same "a batch that is split is one of smaller groups" n1.npy n2.npy
+check "... as its pictures know" 0 "" "$ldm" gen --from n1-2.png "${model[@]}" -o n3.png
+same "... and are repeated" n1-2.png n3.png
+python3 - "$data/emoji-ldm/expected/ddim-context.npy" <<'PY'
+import struct, sys  # the first of its contexts: no text encoder, whose words alone are larger than the network
+f = open(sys.argv[1], "rb")
+f.seek(8)
+f.seek(10 + struct.unpack("<H", f.read(2))[0])
+head = repr({"descr": "<f4", "fortran_order": False, "shape": (24, 192)})
+head += " " * (-(len(head) + 11) % 64) + "\n"
+open("c.npy", "wb").write(b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head.encode() + f.read(4 * 24 * 192))
+PY
+told=("$ldm" gen "${model[@]}" --context c.npy --steps 2 -s 1 -b 2 --at-once 2)
+check "gen: where one picture does not fit, weights come and go" 0 "memory: .*weights in groups" "${told[@]}" --max-memory 20M --save-latent s1.npy -o s1.png
+cp err.txt said.txt
+turn=$(grep -q "two batches" said.txt && echo --in-turn)
+check "... and the batch stays" 1 "" grep "memory: groups of" said.txt
+check "... without" 0 "" "${told[@]}" $turn --save-latent s2.npy -o s2.png
+same "... the same bits" s1.npy s2.npy
 check "gen in too little" 6 "the plan needs" "${gen[@]}" --max-memory 8M -o none.png
 check "... leaves nothing" 1 "" test -e none.png
 check "tiles" 0 "" "${gen[@]}" -W 128 -H 128 --vae-tiling --vae-tile-size 8 --save-latent l5.npy -o p5.png

@@ -72,7 +72,7 @@ struct poptOption app_gen_output_table[] = {
     TEXT("output", 'o', output, "the picture; %d is its number, %s its seed (output.png)", "OUT.png"),
     WHOLE("batch-count", 'b', batch, "pictures of each prompt (1)", "B"),
     {"batch", 0, POPT_ARG_INT | POPT_ARGFLAG_DOC_HIDDEN, &app_gen.batch, 0, "the same", "B"},
-    WHOLE("at-once", 0, at_once, "pictures that run together (1): more may be quicker, and differ in the last places", "N"),
+    WHOLE("at-once", 0, at_once, "pictures that run together, fewer if memory asks for it (1): more may be quicker, and differ in the last places", "N"),
     TEXT("out-dir", 0, out_dir, "a folder of --count pictures; what is there already is kept, so it can be continued", "FOLDER"),
     WHOLE("count", 0, count, "pictures of --out-dir, classes and prompts in turn", "N"),
     {"first", 0, POPT_ARG_INT | POPT_ARGFLAG_DOC_HIDDEN, &app_gen.first, 0, "number of the first picture", "N"},

@@ -337,6 +337,7 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     TRY(app_open_device(&j.cl));
     o.cl = j.cl;
     TRY(app_pipeline_open(&o, &j.pipeline));
+    g->at_once = app_pipeline_at_once(j.pipeline); /* what is recorded, as it may show in the last places */
     TRY(app_record_begin(g, j.system, ldm_cl_device(j.cl), &j.record));
     j.record.in_turn = app_pipeline_in_turn(j.pipeline);
     j.record.sampler = app_pipeline_sampler(j.pipeline), j.record.options = &o.sampler;

@@ -93,6 +93,8 @@ static void describe_loop(app_pipeline *p) {
 
 bool app_pipeline_in_turn(const app_pipeline *p) { return p->loop.in_turn; }
 
+int app_pipeline_at_once(const app_pipeline *p) { return p->o.at_once; }
+
 ldm_status app_pipeline_open(const app_pipeline_options *o, app_pipeline **out) {
     app_pipeline *p = NULL;
     ldm_system *s = o->system;

@@ -21,7 +21,7 @@ typedef struct app_pipeline_options {
     double cfg_scale, cfg_rescale;
     int clip_skip;               /* 0: as the model was trained */
     int64_t w, h;                /* of the picture, in pixels */
-    int at_once;                 /* pictures that run together */
+    int at_once;                 /* pictures that run together; fewer where memory asks for it */
     ldm_dtype dtype, wdtype;
     bool in_turn;                /* guidance as two batches of one, also where both fit together */
     ldm_windows windows;         /* of the latent, in which the network sees it; {0}: whole */
@@ -68,6 +68,7 @@ ldm_status app_pipeline_check(const app_pipeline_options *o);
 ldm_status app_pipeline_open(const app_pipeline_options *o, app_pipeline **out);
 void app_pipeline_close(app_pipeline *p); /* NULL is fine */
 bool app_pipeline_in_turn(const app_pipeline *p); /* guidance is two batches of one: asked for, or for the memory's sake */
+int app_pipeline_at_once(const app_pipeline *p);  /* pictures that run together: as asked for, or fewer */
 const ldm_sampler *app_pipeline_sampler(const app_pipeline *p);
 const ldm_stage_config *app_pipeline_stage(const app_pipeline *p); /* its decoder's */
 void app_pipeline_size(const app_pipeline *p, int64_t *lh, int64_t *lw, int *channels); /* of a latent */

@@ -21,6 +21,42 @@ static ldm_status needs_of(app_pipeline *p, pipe_part which, size_t budget, size
     return st;
 }
 
+/* Whether the network fits for a group of n pictures, guided at once or in turn: with weights that stay, or that come in groups. */
+static ldm_status fits_group(app_pipeline *p, int n, size_t budget, bool stay, bool *fits) {
+    size_t bytes = 0;
+    bool in_groups;
+    ldm_status st = LDM_OK;
+    *fits = false, p->loop.n = n;
+    for (int in_turn = p->guided && p->o.in_turn; in_turn <= p->guided && !*fits && !st; in_turn++) {
+        p->loop.in_turn = in_turn;
+        st = probe(p, PIPE_LOOP, stay ? SIZE_MAX : budget, &bytes, &in_groups);
+        *fits = bytes && bytes <= budget;
+    }
+    return st;
+}
+
+/* A group larger than memory is made smaller: to the most with which weights can stay on the device; where not even one picture
+ * leaves them there, to the most that can be run at all. */
+static ldm_status fit_group(app_pipeline *p, size_t budget) {
+    const int asked = p->o.at_once;
+    int least = asked == 1; /* the most of which it is known that they fit */
+    ldm_status st = LDM_OK;
+    for (int stay = 1; stay >= 0 && !least && !st; stay--) {
+        bool fits;
+        st = fits_group(p, asked, budget, stay, &fits);
+        if (fits) least = asked;
+        for (int most = asked - 1; least < most && !st;) {
+            const int n = (least + most + 1) / 2;
+            st = fits_group(p, n, budget, stay, &fits);
+            if (fits) least = n;
+            else most = n - 1;
+        }
+    }
+    p->o.at_once = p->loop.n = least ? least : 1;
+    if (!st && p->o.at_once < asked) ldm_note("memory: groups of %d, not of %d pictures", p->o.at_once, asked);
+    return st;
+}
+
 /* Everything is planned before anything is allocated; what is done to keep to the device's memory is said. */
 ldm_status pipe_plan_memory(app_pipeline *p) {
     const size_t budget = ldm_cl_device(p->o.cl)->global_bytes;
@@ -30,6 +66,7 @@ ldm_status pipe_plan_memory(app_pipeline *p) {
     ldm_status st = LDM_OK;
     if (pipe_of_text(p->s) && !p->o.context) TRY(needs_of(p, PIPE_TEXT, budget, &n.text, NULL, &n.text_streamed));
     TRY(needs_of(p, PIPE_DECODER, budget, &n.decoder, &n.decoder_strips, &n.decoder_streamed));
+    TRY(fit_group(p, budget));
     p->loop.in_turn = p->guided && p->o.in_turn;
     TRY(needs_of(p, PIPE_LOOP, budget, &n.network, NULL, &n.network_streamed));
     if (p->guided && !p->o.in_turn && n.text + n.network + n.decoder > budget) {
