@@ -21,8 +21,16 @@ mkdir begun made far && cp "$cat" begun/0.png && cp i1.png made/0.png && cp i2.p
 psnr() { "$ldm" eval --json "$1" "$2" | python3 -c "import json, sys; print(json.load(sys.stdin)['mean']['psnr'])"; }
 expect "the weaker it is, the closer it stays" python3 -c "import sys; sys.exit(not $(psnr begun made) > $(psnr begun far) + 2)"
 check "strength 1" 0 "i3.png" "${edit[@]}" --strength 1 -o i3.png
-check "strength 0 leaves no step" 1 "leaves none to run" "${edit[@]}" --strength 0 -o x.png
-check "strength 0 of the sigma samplers leaves one" 0 "i0.png" "${edit[@]}" --sampling-method euler_a --strength 0 -o i0.png
+# at strength 0 the authors' script runs no step, A1111 and stable-diffusion.cpp one from the lowest sigma, diffusers refuses
+mkdir none last round
+check "strength 0: the picture through the first stage" 0 "strength 0 of 20 steps is none" "${edit[@]}" --strength 0 -o none/0.png
+check "... with a round trip" 0 "PSNR" "$ldm" roundtrip --taesd "$data/taef2" -i "$cat" -o round/0.png
+expect "... is what it is, but for a little noise" python3 -c "import sys; sys.exit(not $(psnr none round) > 40)"
+check "... --from" 0 "i0.png" "$ldm" gen --from none/0.png -o i0.png
+expect "... --from: same file" cmp -s none/0.png i0.png
+check "strength 0 of the sigma samplers: a last step" 0 "last/0.png" "${edit[@]}" --sampling-method euler_a --strength 0 -o last/0.png
+expect "... hardly to be seen" python3 -c "import sys; sys.exit(not $(psnr last round) > 30)"
+check "strength 0 as diffusers has it" 1 "leaves none to run; the least that does is 0.05" "${edit[@]}" --strength 0 --strength-convention diffusers -o x.png
 check "strength 2" 1 "wanted 0 to 1" "${edit[@]}" --strength 2 -o x.png
 check "strength by another convention" 0 "i4.png" "${edit[@]}" --strength 0.3 --strength-convention diffusers -o i4.png --save-latent i4.npy
 check "... is something else" 3 "largest difference" "$ldm" diff i1.npy i4.npy --max 1e-3

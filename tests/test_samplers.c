@@ -528,6 +528,11 @@ static void strengths(void) {
         ldm_sampler s;
         CHECK_OK(ldm_sampler_find("ddim", &o));
         o.steps = 10, o.img2img = true, o.strength = .05;
+        CHECK_OK(ldm_sampler_make(&schedule, &o, &s)); /* the authors': none, and the noise of their first time */
+        CHECK(s.steps == 0 && s.evals == 0 && relative(s.start_noise / s.start_z, ldm_sigma_at(&schedule, 1)) < 1e-5, /* f32's rounding of 0.998 */
+              "%d steps, noise %g to signal %g", s.steps, s.start_noise, s.start_z);
+        ldm_sampler_free(&s);
+        o.convention = LDM_STRENGTH_DIFFUSERS;
         CHECK(ldm_sampler_make(&schedule, &o, &s) == LDM_ERR_ARG && strstr(ldm_message(), "0.1"), "%s", ldm_message());
         o.strength = 1.5;
         CHECK(ldm_sampler_make(&schedule, &o, &s) == LDM_ERR_ARG, "strength 1.5");

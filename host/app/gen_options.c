@@ -33,7 +33,7 @@ struct poptOption app_gen_input_table[] = {
     TEXT("prompts", 0, prompts, "a prompt a line; - reads standard input", "FILE"),
     WHOLE("class-id", 0, class_id, "class of a class-conditional model (with --count: all in turn if not given)", "K"),
     TEXT("init-img", 'i', init, "picture to begin from", "FILE"),
-    REAL("strength", strength, "how much of it is made anew, 0 to 1 (0.75; diffusers folders 0.8)", "S"),
+    REAL("strength", strength, "how much of it is made anew, 0 (through the first stage alone, or a last step) to 1 (0.75; diffusers folders 0.8)", "S"),
     TEXT("strength-convention", 0, convention, "authors, sigma or diffusers: which step a strength means (by the model)", "C"),
     TEXT("mask", 0, mask, "white is repainted, black stays", "FILE"),
     TEXT("layout", 0, layout, "boxes and their classes", "FILE.json"),

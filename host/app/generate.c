@@ -344,6 +344,8 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     if (was) app_record_differences(&j.record, was);
     if (j.record.sampler->steps != g->steps && !o.sampler.img2img)
         ldm_note("%d steps are run, not %d: as the sampler's own code does", j.record.sampler->steps, g->steps);
+    if (!j.record.sampler->steps)
+        ldm_note("strength %g of %d steps is none: the picture, with the noise of the first time, through the first stage", g->strength, g->steps);
     if (g->save_latent) {
         app_pipeline_size(j.pipeline, &h, &w, &c);
         TRY(ldm_alloc((size_t)(j.pictures * h * w * c) * sizeof *j.latents, (void **)&j.latents));

@@ -24,6 +24,7 @@ static ldm_status after_step(void *user, int step, double seconds) {
 static ldm_status group_once(pipe_group *g) {
     app_pipeline *p = g->p;
     ldm_status st = LDM_OK;
+    if (!p->sampler.evals) return LDM_OK; /* no step: what it began with */
     TRY(pipe_make_part(p, PIPE_LOOP));
     ldm_exec *e = p->engine[PIPE_LOOP].exec;
     ldm_loop_inputs in = {.x = g->x,

@@ -66,10 +66,12 @@ ldm_status pipe_plan_memory(app_pipeline *p) {
     ldm_status st = LDM_OK;
     if (pipe_of_text(p->s) && !p->o.context) TRY(needs_of(p, PIPE_TEXT, budget, &n.text, NULL, &n.text_streamed));
     TRY(needs_of(p, PIPE_DECODER, budget, &n.decoder, &n.decoder_strips, &n.decoder_streamed));
-    TRY(fit_group(p, budget));
-    p->loop.in_turn = p->guided && p->o.in_turn;
-    TRY(needs_of(p, PIPE_LOOP, budget, &n.network, NULL, &n.network_streamed));
-    if (p->guided && !p->o.in_turn && n.text + n.network + n.decoder > budget) {
+    if (p->sampler.evals) {
+        TRY(fit_group(p, budget));
+        p->loop.in_turn = p->guided && p->o.in_turn;
+        TRY(needs_of(p, PIPE_LOOP, budget, &n.network, NULL, &n.network_streamed));
+    }
+    if (n.network && p->guided && !p->o.in_turn && n.text + n.network + n.decoder > budget) {
         p->loop.in_turn = true;
         TRY(needs_of(p, PIPE_LOOP, budget, &n.network_in_turn, NULL, &n.network_streamed));
     }

@@ -163,7 +163,8 @@ static ldm_status cut(const ldm_sampler_options *o, ldm_points *p) {
     int run = how == LDM_STRENGTH_SIGMA ? (int)(fmin(o->strength, .999) * asked) + 1 : (int)(o->strength * asked);
     /* diffusers drops what it does not run from the front, and PLMS has one entry more than steps */
     int first = how == LDM_STRENGTH_DIFFUSERS ? asked - run : p->count - run;
-    if (run < 1)
+    /* the authors' loop over none is fine, and so is its noise; diffusers has no time to take noise for */
+    if (run < 1 && how != LDM_STRENGTH_AUTHORS)
         return ldm_fail(LDM_ERR_ARG, "strength: %g of %d steps leaves none to run; the least that does is %g",
                         o->strength, asked, 1.0 / asked);
     /* the authors' noise is one entry above; at strength 1 there is none, and they fail */

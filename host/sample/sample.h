@@ -111,9 +111,9 @@ typedef enum ldm_spacing { LDM_SPACING_LEADING, LDM_SPACING_TRAILING, LDM_SPACIN
 /* Where img2img starts. */
 typedef enum ldm_strength {
     LDM_STRENGTH_OF_MANNER, /* the one the manner's programs use */
-    LDM_STRENGTH_AUTHORS,   /* t_enc = int(strength S) steps, noise one entry higher than the first of them */
+    LDM_STRENGTH_AUTHORS,   /* t_enc = int(strength S) steps, possibly none, noise one entry higher than the first of them */
     LDM_STRENGTH_SIGMA,     /* int(min(strength, .999) S) + 1 steps, noise of the first */
-    LDM_STRENGTH_DIFFUSERS  /* int(strength S) steps, noise of the first */
+    LDM_STRENGTH_DIFFUSERS  /* int(strength S) steps, one at least, noise of the first */
 } ldm_strength;
 
 typedef struct ldm_sampler_options {
@@ -156,7 +156,8 @@ typedef struct ldm_sampler_options {
 ldm_sampler_options ldm_sampler_defaults(ldm_method m, ldm_manner manner);
 
 /* The table. LDM_ERR_ARG with a sentence where the options cannot be: steps that the authors' DDIM cannot make (names
- * the nearest), a manner the method does not have, a strength that leaves no step. */
+ * the nearest), a manner the method does not have, a strength that leaves diffusers no step. A table of none (the authors' at strength 0) leaves x
+ * as it starts. */
 ldm_status ldm_sampler_make(const ldm_schedule *s, const ldm_sampler_options *o, ldm_sampler *out);
 
 /* ---- names ------------------------------------------------------------------------------------------------------- */
