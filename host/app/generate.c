@@ -166,6 +166,7 @@ static ldm_status try_output(const job *j) {
     if ((st = name_of(j, &j->picture[0], path, sizeof path))) return st;
     if (!(st = ldm_outfile_open(path, &o))) ldm_outfile_abandon(&o);
     if (!st && j->g->save_latent && !(st = ldm_outfile_open(j->g->save_latent, &o))) ldm_outfile_abandon(&o);
+    if (!st && j->preview.kind != APP_PREVIEW_NONE && !(st = ldm_outfile_open(j->preview.path, &o))) ldm_outfile_abandon(&o);
     return st;
 }
 

@@ -170,5 +170,10 @@ ldm_status app_preview_show(app_preview *v, app_pipeline *p, int step, const flo
     ldm_status st = v->kind == APP_PREVIEW_PROJ ? project(v, p, x0, &im) : app_pipeline_decode(p, v->kind == APP_PREVIEW_TAE, x0, &im);
     if (!st) st = ldm_png_write(v->path, &im, NULL);
     ldm_image_free(&im);
+    if (st == LDM_ERR_NOMEM) { /* beside the network: the picture itself is no worse for it */
+        ldm_note("no previews: %s", ldm_message());
+        v->kind = APP_PREVIEW_NONE;
+        return LDM_OK;
+    }
     return st ? ldm_prefix(st, "preview") : LDM_OK;
 }
