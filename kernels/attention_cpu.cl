@@ -32,6 +32,7 @@
 #define HALF_SUMS
 #endif
 #include "lanes.clh"
+#include "across.clh"
 #define STRIP (2 * LANES)
 #define TILE (LANES == 16 ? 8 : 4) /* keys, or outputs, of a tile; two vectors of sums each */
 #define STEP 128 /* products of a score summed before they go to S: Q^T stays in L1, long sums stay accurate */
@@ -51,38 +52,9 @@ static inline lanes exp2_neg(lanes t) {
     return p * LDM_CAT(as_float, LANES)(LDM_CAT(as_int, LANES)(at) << 23);
 }
 
-#if LANES == 16
-#define NUMBERS (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-#define LOW(a, b) (float16)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
-#define HIGH(a, b) (float16)(a.s8, b.s8, a.s9, b.s9, a.sa, b.sa, a.sb, b.sb, a.sc, b.sc, a.sd, b.sd, a.se, b.se, a.sf, b.sf)
-#elif LANES == 8
-#define NUMBERS (int8)(0, 1, 2, 3, 4, 5, 6, 7)
-#define LOW(a, b) (float8)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3)
-#define HIGH(a, b) (float8)(a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
-#else
-#define NUMBERS (int4)(0, 1, 2, 3)
-#define LOW(a, b) (float4)(a.s0, b.s0, a.s1, b.s1)
-#define HIGH(a, b) (float4)(a.s2, b.s2, a.s3, b.s3)
-#endif
-#define INTERLEAVE(to, from)                                                                                           \
-    _Pragma("unroll") for (int i = 0; i < LANES / 2; i++)                                                              \
-        to[2 * i] = LOW(from[i], from[i + LANES / 2]), to[2 * i + 1] = HIGH(from[i], from[i + LANES / 2]);
-
-/* A square of LANES x LANES turned over: interleaving row i with row i + LANES / 2 rotates the bits (row, column) of a place
- * by one; log2 LANES times exchanges them. */
-static inline void transpose(lanes *r) {
-    lanes t[LANES];
-    INTERLEAVE(t, r)
-    INTERLEAVE(r, t)
-#if LANES == 8
-    INTERLEAVE(t, r)
-#pragma unroll
-    for (int i = 0; i < LANES; i++) r[i] = t[i];
-#elif LANES == 16
-    INTERLEAVE(t, r)
-    INTERLEAVE(r, t)
-#endif
-}
+#define NUMBERS4 (int4)(0, 1, 2, 3)
+#define NUMBERS8 (int8)(NUMBERS4, NUMBERS4 + 4)
+#define NUMBERS16 (int16)(NUMBERS8, NUMBERS8 + 8)
 
 /* Up to LANES elements, zeros behind them. */
 static inline lanes load_some(const global real *p, int count) {
@@ -174,7 +146,7 @@ static inline void value_tile(local lanes *o, const global float *v, size_t row,
  * the factors of what was summed before. */
 static inline void soften(local lanes *s, int keys, bool masked, int first_hidden, local lanes *top,
                           local lanes *sum, lanes *fade_a, lanes *fade_b) {
-    const LDM_CAT(int, LANES) lane = NUMBERS;
+    const LDM_CAT(int, LANES) lane = LDM_CAT(NUMBERS, LANES);
     const lanes old_a = top[0], old_b = top[1];
     lanes new_a = old_a, new_b = old_b, sum_a = 0, sum_b = 0;
     if (masked)
@@ -231,12 +203,12 @@ attention_tile(global real *y, global const real *q, global const float *k, glob
     for (int i = 0; i < strips * STRIP; i += LANES) { /* Q^T, LANES queries a time; queries beyond the last are zeros */
         local lanes *strip = qt + i / STRIP * d16 * 2 + i / LANES % 2;
         for (int e = 0; e < d; e += LANES) {
-            lanes r[LANES];
+            lanes r[LANES], other[LANES];
             FETCH(q + (size_t)(i + LANES) * q_row, q_row, min(LANES, count - i - LANES), e, 0)
 #pragma unroll
             for (int t = 0; t < LANES; t++)
                 r[t] = i + t < count ? load_some(q + (size_t)(i + t) * q_row + e, d - e) * to_log2 : (lanes)(0);
-            transpose(r);
+            ACROSS(r, other)
 #pragma unroll
             for (int t = 0; t < LANES; t++) strip[(e + t) * 2] = r[t];
         }
@@ -292,11 +264,11 @@ attention_tile(global real *y, global const real *q, global const float *k, glob
         const local lanes *strip = ot + i / STRIP * d16 * 2 + i / LANES % 2;
         const lanes share = 1 / sum[i / LANES];
         for (int e = 0; e < d; e += LANES) {
-            lanes r[LANES];
+            lanes r[LANES], other[LANES];
             FETCH(y + (i + LANES) * y_row, y_row, min(LANES, count - i - LANES), e, 1)
 #pragma unroll
             for (int t = 0; t < LANES; t++) r[t] = strip[(e + t) * 2] * share;
-            transpose(r);
+            ACROSS(r, other)
 #pragma unroll
             for (int t = 0; t < LANES; t++)
                 if (i + t < count) store_some(r[t], y + (i + t) * y_row + e, d - e);

@@ -6,8 +6,8 @@
  *
  *   inplace_turn      V of all tiles; a work-item: one tile, one chunk of CHUNK channels (of x, or of x2)
  *   inplace_multiply  a work-item makes jobs id, id + items, ...; a job is `block` tiles x 32 outputs. For each chunk it turns
- *                     the filters (U, in the second-level cache) and multiplies 8 or 4 tiles x 32 outputs at a time, place by
- *                     place, adding to M, which is turned into pixels at the end. U and M lie in its slot.
+ *                     the filters (U, in the second-level cache) and multiplies 8 or 4 tiles (4 where vectors are of 8 or 4)
+ *                     x 2 LANES outputs at a time, place by place, adding to M, which is turned into pixels at the end. U and M lie in its slot.
  *
  * MUTANTS: 1 last channel of a chunk dropped, 2 one place of a tile left out, 3 halo off by one in y, 4 halo off by one in x,
  *   5 first chunk only, 6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 tile turned over,
@@ -44,48 +44,48 @@ inplace_turn(__global float *restrict v, __global const real *restrict x, __glob
 
 /* U [place][channel][32] of the filters of 32 outputs at w, `step` floats an output, through t [channel * 9 + tap][32]. */
 static void turn_filters(__global const float *w, long step, int count, __global float *t, __global float *u) {
-    for (int part = 0; part < 32; part += 16)
-        for (int e = 0; e < count * 9; e += 16) {
-            float16 a[16], b[16];
+    for (int part = 0; part < 32; part += LANES)
+        for (int e = 0; e < count * 9; e += LANES) {
+            lanes a[LANES], b[LANES];
 #pragma unroll
-            for (int i = 0; i < 16; i++) a[i] = vload16(0, w + (part + i) * step + e);
+            for (int i = 0; i < LANES; i++) a[i] = VLOAD(w + (part + i) * step + e);
             ACROSS(a, b)
 #pragma unroll
-            for (int i = 0; i < 16; i++) *(__global float16 *)(t + (e + i) * 32 + part) = a[i];
+            for (int i = 0; i < LANES; i++) *(__global lanes *)(t + (e + i) * 32 + part) = a[i];
         }
     for (int e = 0; e < count; e++)
-        for (int part = 0; part < 32; part += 16) {
-            float16 g[9], s[SIDE * 3], line[SIDE];
-            __global const float16 *from = (__global const float16 *)(t + e * 9 * 32 + (MUTANT == 19 ? 0 : part));
+        for (int part = 0; part < 32; part += LANES) {
+            lanes g[9], s[SIDE * 3], line[SIDE];
+            __global const lanes *from = (__global const lanes *)(t + e * 9 * 32 + (MUTANT == 19 ? 0 : part));
 #pragma unroll
-            for (int i = 0; i < 9; i++) g[i] = from[2 * (MUTANT == 20 ? 8 - i : i)];
+            for (int i = 0; i < 9; i++) g[i] = from[32 / LANES * (MUTANT == 20 ? 8 - i : i)];
 #pragma unroll
             for (int j = 0; j < 3; j++) TURN_FILTER((g + j), (s + j), 3, 3)
 #pragma unroll
             for (int i = 0; i < SIDE; i++) {
                 TURN_FILTER((s + 3 * i), line, 1, 1)
 #pragma unroll
-                for (int j = 0; j < SIDE; j++) *(__global float16 *)(u + (i * SIDE + j) * U_PLANE + e * 32 + part) = line[j];
+                for (int j = 0; j < SIDE; j++) *(__global lanes *)(u + (i * SIDE + j) * U_PLANE + e * 32 + part) = line[j];
             }
         }
 }
 
-/* m[T][32] (+)= v[T][count] u[count][32] */
+/* m[T][2 LANES] (+)= v[T][count] u[count][2 LANES]; rows of m and u are 32 apart */
 #define MULTIPLY(NAME, T)                                                                                              \
     static void NAME(__global float *m, __global const float *v, __global const float *u, int count, int stride, int more) { \
-        float16 acc[T][2];                                                                                             \
-        _Pragma("unroll") for (int i = 0; i < T; i++) acc[i][0] = acc[i][1] = (float16)0.0f;                           \
+        lanes acc[T][2];                                                                                               \
+        _Pragma("unroll") for (int i = 0; i < T; i++) acc[i][0] = acc[i][1] = (lanes)0.0f;                             \
         for (int e = 0; e < count; e++) {                                                                              \
-            const float16 u0 = vload16(0, u + e * 32), u1 = vload16(0, u + e * 32 + 16);                               \
+            const lanes u0 = VLOAD(u + e * 32), u1 = VLOAD(u + e * 32 + LANES);                                        \
             _Pragma("unroll") for (int i = 0; i < T; i++) {                                                            \
-                const float16 d = v[(MUTANT == 17 && i == T - 1 ? T - 2 : i) * stride + e];                            \
+                const lanes d = (lanes)v[(MUTANT == 17 && i == T - 1 ? T - 2 : i) * stride + e];                       \
                 acc[i][0] = summed(FMA(d, u0, acc[i][0])), acc[i][1] = summed(FMA(d, u1, acc[i][1]));                  \
             }                                                                                                          \
         }                                                                                                              \
-        __global float16 *to = (__global float16 *)m;                                                                  \
-        _Pragma("unroll") for (int i = 0; i < T; i++) {                                                                \
-            to[2 * i] = more ? to[2 * i] + acc[i][0] : acc[i][0];                                                      \
-            to[2 * i + 1] = more ? to[2 * i + 1] + acc[i][1] : acc[i][1];                                              \
+        __global lanes *to = (__global lanes *)m;                                                                      \
+        _Pragma("unroll") for (int i = 0; i < T; i++, to += 32 / LANES) {                                              \
+            to[0] = more ? to[0] + acc[i][0] : acc[i][0];                                                              \
+            to[1] = more ? to[1] + acc[i][1] : acc[i][1];                                                              \
         }                                                                                                              \
     }
 MULTIPLY(multiply8, 8)
@@ -113,13 +113,15 @@ inplace_multiply(__global real *restrict y, __global const float *restrict v, __
                 if (from + count < c + c2) /* the next chunk's filters: 18 lines of each of 32 outputs, some of them a place */
                     for (int o = i * 576 / PLACES; o < (i + 1) * 576 / PLACES; o++)
                         SOON(wp + o % 32 * step + (from + count) * 9 + o / 32 * 16, 0);
-                int r = 0;
-                for (; r + 8 <= rows; r += 8)
-                    multiply8(m + i * m_plane + r * 32, vc + (i * tiles + r) * count, u + i * U_PLANE, MUTANT == 1 ? count - 1 : count,
-                              count, from > 0);
-                if (r < rows)
-                    multiply4(m + i * m_plane + r * 32, vc + (i * tiles + r) * count, u + i * U_PLANE, MUTANT == 1 ? count - 1 : count,
-                              count, from > 0);
+                for (int o = 0; o < 32; o += 2 * LANES) {
+                    __global const float *ui = u + i * U_PLANE + o;
+                    __global float *mi = m + i * m_plane + o;
+                    int r = 0;
+                    for (; LANES == 16 && r + 8 <= rows; r += 8)
+                        multiply8(mi + r * 32, vc + (i * tiles + r) * count, ui, MUTANT == 1 ? count - 1 : count, count, from > 0);
+                    for (; r < rows; r += 4)
+                        multiply4(mi + r * 32, vc + (i * tiles + r) * count, ui, MUTANT == 1 ? count - 1 : count, count, from > 0);
+                }
             }
         }
         for (int r = 0; r < rows && first + r < all; r++) {

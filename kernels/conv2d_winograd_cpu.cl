@@ -5,13 +5,13 @@
  *
  *   conv2d_winograd   a work-item makes jobs id, id + items, ...; a job is `block` tiles x `group` panels of 32 outputs.
  *                     For each CHUNK of channels it turns its tiles (V, in the second-level cache), then multiplies
- *                     8 tiles x 32 outputs at a time, place by place, and adds to M; at the end M is turned into pixels.
+ *                     TILES tiles x 2 LANES outputs at a time, place by place, and adds to M; at the end M is turned into pixels.
  *                     V and M lie in the work-item's slot of `scratch`, whose planes are a line apart from a power of two.
  *
  * MUTANTS: 1 last channel of a chunk dropped, 2 one place of a tile left out, 3 halo off by one in y, 4 halo off by one in x,
  *   5 first chunk only, 6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 tile turned over,
  *   11 last rows of a tile swapped, 12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped,
- *   16 activation dropped, 17 last tile of 8 repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the
+ *   16 activation dropped, 17 last tile of TILES repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the
  *   first again, 20 tail of channels dropped, 21 last row of outputs unwritten, 22 neighbour's panel */
 #if MUTANT == 18
 #define HALF_SUMS
@@ -23,27 +23,30 @@
 #include "winograd_cpu.clh"
 #define CHUNK (OUT == 4 ? 128 : 256) /* channels turned at a time: V of 32 tiles is 576 KiB, or 512 */
 
-/* m[8][32] (+)= v[8][count] w[count][32]; rows of v are CHUNK apart; `next`: the weights wanted after these */
+#define TILES (LANES == 16 ? 8 : 4) /* of a product; two vectors of sums each */
+
+/* m[TILES][2 LANES] (+)= v[TILES][count] w[count][2 LANES]; rows of v are CHUNK apart, those of m and w 32; `next`: the
+ * weights wanted after these */
 static void multiply(__global float *m, __global const float *v, __global const float *w, __global const float *next, int count,
                      int more) {
-    float16 acc[8][2];
+    lanes acc[TILES][2];
 #pragma unroll
-    for (int i = 0; i < 8; i++) acc[i][0] = acc[i][1] = (float16)0.0f;
+    for (int i = 0; i < TILES; i++) acc[i][0] = acc[i][1] = (lanes)0.0f;
     for (int e = 0; e < count; e++) {
-        const float16 w0 = vload16(0, w + e * 32), w1 = vload16(0, w + e * 32 + (MUTANT == 19 ? 0 : 16));
+        const lanes w0 = VLOAD(w + e * 32), w1 = VLOAD(w + e * 32 + (MUTANT == 19 ? 0 : LANES));
         SOON(next + e * 32, 0);
-        SOON(next + e * 32 + 16, 0);
+        if (LANES == 16) SOON(next + e * 32 + 16, 0);
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            const float16 u = v[(MUTANT == 17 && i == 7 ? 6 : i) * CHUNK + e];
+        for (int i = 0; i < TILES; i++) {
+            const lanes u = (lanes)v[(MUTANT == 17 && i == TILES - 1 ? TILES - 2 : i) * CHUNK + e];
             acc[i][0] = summed(FMA(u, w0, acc[i][0])), acc[i][1] = summed(FMA(u, w1, acc[i][1]));
         }
     }
-    __global float16 *to = (__global float16 *)m;
+    __global lanes *to = (__global lanes *)m;
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        to[2 * i] = more ? to[2 * i] + acc[i][0] : acc[i][0];
-        to[2 * i + 1] = more ? to[2 * i + 1] + acc[i][1] : acc[i][1];
+    for (int i = 0; i < TILES; i++, to += 32 / LANES) {
+        to[0] = more ? to[0] + acc[i][0] : acc[i][0];
+        to[1] = more ? to[1] + acc[i][1] : acc[i][1];
     }
 }
 
@@ -84,9 +87,10 @@ conv2d_winograd(__global real *restrict y, __global float *restrict scratch, __g
                     for (int j = 0; j < wide; j++) {
                         __global const float *wj = wt + (long)(i * panels + panel + j - (MUTANT == 22 && panel + j)) * count * 32;
                         __global const float *next = wj + (long)(j + 1 < wide ? 1 : panels - wide + 1) * count * 32;
-                        for (int t = 0; t < rows; t += 8)
-                            multiply(m + i * m_plane + (j * block + t) * 32, v + i * v_plane + t * CHUNK, wj, next,
-                                     MUTANT == 1 ? count - 1 : count, more);
+                        for (int o = 0; o < 32; o += 2 * LANES)
+                            for (int t = 0; t < rows; t += TILES)
+                                multiply(m + i * m_plane + (j * block + t) * 32 + o, v + i * v_plane + t * CHUNK, wj + o, next + o,
+                                         MUTANT == 1 ? count - 1 : count, more);
                     }
                 wt += (long)PLACES * panels * count * 32;
             }

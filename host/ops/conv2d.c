@@ -274,7 +274,7 @@ static const char *inplace_supports(const ldm_problem *p, const ldm_device *d) {
 
 static bool inplace_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
     const ldm_inplace q = inplace(p);
-    return ldm_inplace_product_legal(&q, params);
+    return ldm_inplace_product_legal(&q, params, d);
 }
 
 static ldm_status inplace_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
@@ -344,7 +344,7 @@ static const ldm_impl impls[] = {
      .exact = true},
     {.name = "conv2d_winograd",
      .idea = "Winograd F(4x4,3x3), a quarter of the products, or F(2x2,3x3), 4/9, for small maps; tiles turned in cache, "
-             "8 tiles x 32 outputs in registers",
+             "8 tiles (4 of vectors of 8 or 4) x 2 vectors of outputs in registers",
      .family = LDM_CPU,
      .supports = ldm_winograd_supports,
      .prefers = ldm_winograd_prefers,

@@ -166,7 +166,7 @@ static const char *inplace_supports(const ldm_problem *p, const ldm_device *d) {
 
 static bool inplace_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
     const ldm_inplace q = inplace(p);
-    return ldm_inplace_product_legal(&q, params);
+    return ldm_inplace_product_legal(&q, params, d);
 }
 
 static ldm_status inplace_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
@@ -256,7 +256,8 @@ static const ldm_impl impls[] = {
      .record = gpu_record,
      .exact = true},
     {.name = "gemm_inplace",
-     .idea = "8 rows x 32 outputs in registers, weights as the checkpoint has them, turned in cache strip by strip",
+     .idea = "8 rows (6 of vectors of 8 or 4) x 2 vectors of outputs in registers, weights as the checkpoint has them, turned in cache "
+             "strip by strip",
      .family = LDM_CPU,
      .supports = inplace_supports,
      .prefers = ldm_inplace_product_prefers,

@@ -3,10 +3,11 @@
 #include "ops/pack.h"
 #include "ops/row.h"
 
-const ldm_tunable ldm_inplace_product_tunables[] = {{"TILE_ROWS", "rows of a tile", {8, 12, 14, 4, 2, 1}}, {0}};
+const ldm_tunable ldm_inplace_product_tunables[] = LDM_TILE_TUNABLES("TILE_ROWS", "rows of a tile");
 
-/* No tile that is twice the rows there are. */
-bool ldm_inplace_product_legal(const ldm_inplace *q, const int *params) { return params[0] == 1 || params[0] < 2 * q->m; }
+bool ldm_inplace_product_legal(const ldm_inplace *q, const int *params, const ldm_device *d) {
+    return ldm_tile_legal(params, q->m, d);
+}
 
 const char *ldm_inplace_product_supports(const ldm_problem *p, const ldm_inplace *q) {
     if (p->dtype != LDM_F32 || p->wdtype != LDM_F32) return "needs everything kept as f32";
@@ -21,13 +22,13 @@ const char *ldm_inplace_product_prefers(const ldm_problem *p, const int *params,
 ldm_status ldm_inplace_product_record(const ldm_problem *p, const ldm_inplace *q, const int *params, const ldm_device *d,
                                       ldm_recipe *r) {
     enum { MOST_TILES = 32, INPUT = 65536 }; /* as the kernel; elements of x that stay in cache */
-    const int64_t tile = params[0], panels = q->n / 32, numbers[] = {q->m, q->per, q->n, q->c, q->c2, q->act};
+    const int64_t tile = params[LDM_TILE_ROWS], panels = q->n / (2 * params[LDM_TILE_LANES]), numbers[] = {q->m, q->per, q->n, q->c, q->c2, q->act};
     int64_t block = MOST_TILES; /* as many rows a strip is turned for as leave every unit several jobs */
     while (block > 1 && ldm_ceil_div(q->m, tile * block) * panels < 8 * d->units) block /= 2;
     while (block > 1 && tile * block / 2 >= q->m) block /= 2;
     const int64_t group = INPUT / (tile * block * (q->c + q->c2));
     ldm_row_kernel(p, r, "gemm_inplace_cpu.cl", "gemm_inplace");
-    ldm_rec_define(r, "TILE_ROWS", tile);
+    ldm_tile_defines("TILE_ROWS", params, r);
     const int slots[] = {q->y, q->x, q->x2, q->w, q->bias, q->vec, q->residual};
     for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) ldm_rec_slot(r, slots[i]);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) ldm_rec_int(r, numbers[i]);

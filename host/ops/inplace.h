@@ -13,7 +13,7 @@ typedef struct ldm_inplace {
 } ldm_inplace;
 
 extern const ldm_tunable ldm_inplace_product_tunables[];
-bool ldm_inplace_product_legal(const ldm_inplace *q, const int *params);
+bool ldm_inplace_product_legal(const ldm_inplace *q, const int *params, const ldm_device *d);
 const char *ldm_inplace_product_supports(const ldm_problem *p, const ldm_inplace *q);
 const char *ldm_inplace_product_prefers(const ldm_problem *p, const int *params, const ldm_device *d); /* as op.h */
 ldm_status ldm_inplace_product_record(const ldm_problem *p, const ldm_inplace *q, const int *params, const ldm_device *d,

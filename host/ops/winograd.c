@@ -179,7 +179,6 @@ const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const 
     if (p->wdtype == LDM_Q8_0) return "its filters are floats, and as little memory as possible is asked for";
     if (p->wdtype != LDM_F32 && winograd_places(params[OUT]) * p->dim[K] * (p->dim[C] + p->dim[C2]) * 4 > 16 << 20)
         return "its filters are floats and would take more than 16 MiB";
-    if (ldm_row_lanes(d) < 16) return "its tiles are made for registers of 16 floats";
     if (ldm_winograd_in_use(p, d)) return "filters turned while they are used take a quarter of the memory";
     if (p->dim[K] < 32 || p->dim[C] < 16) return "few channels: turning the tiles costs more than it saves";
     if (1.15 * cost(winograd_places(params[OUT]) * ldm_round_up(all, 8), winograd_places(params[OUT])) >= cost(9 * pixels, 9))
@@ -195,6 +194,7 @@ ldm_status ldm_winograd_record(const ldm_problem *p, const int *params, const ld
     const cut c = cut_of(p, params, d);
     ldm_row_kernel(p, r, "conv2d_winograd_cpu.cl", "conv2d_winograd");
     ldm_rec_define(r, "OUT", params[OUT]);
+    ldm_rec_define(r, "LANES", ldm_row_lanes(d));
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_scratch(r, 0);
     for (int i = 0; i < SLOT_Y; i++) ldm_rec_slot(r, i);

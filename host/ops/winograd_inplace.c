@@ -50,7 +50,7 @@ const char *ldm_winograd_inplace_supports(const ldm_problem *p, const ldm_device
 bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d) {
     enum { MANY = 128, KEPT = 32 << 20 };
     const int64_t all = winograd_tiles(p, 4), filters = winograd_places(4) * p->dim[K] * (p->dim[C] + p->dim[C2]) * 4;
-    if (ldm_row_lanes(d) != 16 || ldm_winograd_inplace_supports(p, d) || all > p->dim[K]) return false;
+    if (ldm_winograd_inplace_supports(p, d) || all > p->dim[K]) return false;
     return d->low_memory || (all >= 16 && (all < MANY || filters > KEPT));
 }
 
@@ -65,6 +65,7 @@ ldm_status ldm_winograd_inplace_record(const ldm_problem *p, const int *t, const
     const int turn[] = {N, H, W, C, C2, UP, PT, PL}, multiply[] = {C, C2, K};
     ldm_row_kernel(p, r, "conv2d_inplace_cpu.cl", "inplace_turn");
     ldm_rec_define(r, "OUT", t[OUT]);
+    ldm_rec_define(r, "LANES", ldm_row_lanes(d));
     ldm_rec_scratch(r, 0);
     ldm_rec_slot(r, SLOT_X);
     ldm_rec_slot(r, SLOT_X2);
@@ -75,6 +76,7 @@ ldm_status ldm_winograd_inplace_record(const ldm_problem *p, const int *t, const
     ldm_rec_range2(r, fours(p, t[OUT]), strips(dim[C]) + strips(dim[C2]), 1, 1);
     ldm_row_kernel(p, r, "conv2d_inplace_cpu.cl", "inplace_multiply");
     ldm_rec_define(r, "OUT", t[OUT]);
+    ldm_rec_define(r, "LANES", ldm_row_lanes(d));
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_scratch(r, 0);
     ldm_rec_scratch(r, turned_bytes(p, t, d));
