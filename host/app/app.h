@@ -44,6 +44,7 @@ typedef struct app_device_options {
     int cores;      /* of a CPU, how many compute units to use; 0: all */
     int exact;      /* only algorithms that lose no accuracy */
     int low_memory; /* weights as the checkpoint has them */
+    bool once;      /* not an option: what is opened runs once */
     int no_tuned;   /* defaults only */
     int vector_width;
     bool profile; /* event timing: set by the subcommands that report times per step */

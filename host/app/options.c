@@ -94,6 +94,7 @@ static ldm_status open_device(ldm_cl **out) {
                         .profile = app_device.profile,
                         .exact = app_device.exact,
                         .low_memory = app_device.low_memory,
+                        .once = app_device.once,
                         .cores = app_device.cores,
                         .vector_width = app_device.vector_width};
     ldm_status st =

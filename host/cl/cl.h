@@ -54,6 +54,7 @@ typedef struct ldm_cl_options {
     bool profile;       /* event timing of each launch */
     bool exact;         /* no algorithm that loses accuracy, Winograd's */
     bool low_memory;    /* weights as the checkpoint has them where a kernel can read them so */
+    bool once;          /* what is opened runs once: a CPU then reads weights so too, which is sooner than making copies */
     int cores;          /* compute units to use, of a device that can be divided; 0: all */
     int vector_width;   /* floats of a vector in kernels for CPUs: 4, 8 or 16; 0: $LDM_VECTOR_WIDTH, else the device's */
 } ldm_cl_options;
