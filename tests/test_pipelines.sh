@@ -1,6 +1,6 @@
 #!/bin/bash
 # test_pipelines.sh -- whole tiny models from prompt or class to picture, as a user draws with them, against what diffusers' own
-# pipeline and the authors' samplers made of the same weights and seed (tests/oracle/pipelines.py): final latents within 2e-3,
+# pipelines and the authors' samplers made of the same weights and seed (tests/oracle/pipelines.py, task_pipelines.py): final latents within 2e-3,
 # pictures within one level; and each run again with one thing wrong, which must be 20 times as far away.
 cd "$(dirname "$0")/.." || exit 1
 ldm=$PWD/${LDM:-build/release/ldm}
@@ -11,7 +11,8 @@ suite=pipelines one_sentence=yes
 . "$tests/check.sh"
 export XDG_DATA_HOME=$dir/data
 unset LDM_DATA_DIR LDM_NO_TUNED
-families=(pipeline_sd1 pipeline_sd2 pipeline_inpaint pipeline_class)
+families=("$fixtures"/pipeline_*)
+[ $# = 0 ] || families=("${@/#/$fixtures/}") # those named
 tolerance=2e-3 far=0.04
 
 # A line a run: name, what is wrong about it or "right", the scheduler's file or "-", and the options after that, in tabs.
@@ -35,10 +36,10 @@ for run in book["runs"]:
 PY
 }
 
-for family in "${families[@]}"; do
-    from=$fixtures/$family
+for from in "${families[@]}"; do
+    family=${from##*/}
     if [ -d "$from/model" ]; then
-        cp -r "$from/model" "$family"
+        cp -rL "$from/model" "$family"
         model=(-m "$family")
     else
         model=(-m "$from/model.safetensors" --config "$from/config.yaml")

@@ -149,7 +149,7 @@ static ldm_status unet(const ldm_tree *t, bool conditional, ldm_described *d) {
                          .out_channels = conditional ? 4 : 3,
                          .num_res_blocks = 2,
                          .transformer_depth = conditional};
-    bool attends[LDM_MAX_LEVELS] = {false}, only_cross = false;
+    bool attends[LDM_MAX_LEVELS] = {false}, only_cross = false, middle = false;
     int side = 0;
     double eps = 1e-5;
     TRY(hold(t, table));
@@ -173,6 +173,9 @@ static ldm_status unet(const ldm_tree *t, bool conditional, ldm_described *d) {
             TRY(ldm_tree_ints(t, t->root, "only_cross_attention", LDM_MAX_LEVELS, c.disable_self_attentions,
                               &c.disabled));
         else TRY(ldm_tree_bool(t, t->root, "only_cross_attention", &only_cross));
+        middle = only_cross;
+        TRY(ldm_tree_bool(t, t->root, "mid_block_only_cross_attention", &middle));
+        if (middle) TRY(BAD("%s: only_cross_attention is true, for the middle too, which is not supported", t->path));
         for (int l = 0; only_cross && l < c.levels; l++) c.disable_self_attentions[l] = 1, c.disabled = c.levels;
     }
     TRY(ldm_tree_int(t, t->root, "num_class_embeds", 1, BIG, &c.num_classes));

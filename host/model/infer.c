@@ -123,7 +123,8 @@ bool ldm_same_unet_shapes(const ldm_unet_config *a, const ldm_unet_config *b) {
         same = same && a->context_dim == b->context_dim && a->transformer_depth == b->transformer_depth;
     for (int l = 0; same && l < a->levels; l++)
         same = a->channel_mult[l] == b->channel_mult[l] && attends(a, 1 << l) == attends(b, 1 << l) &&
-               (!attends(a, 1 << l) || a->disable_self_attentions[l] == b->disable_self_attentions[l]);
+               (!attends(a, 1 << l) || a->disable_self_attentions[l] == b->disable_self_attentions[l] ||
+                a->model_channels * a->channel_mult[l] == a->context_dim); /* there the shapes do not tell */
     return same;
 }
 
