@@ -3,9 +3,16 @@
  *   advance    y = x + 1, whole numbers
  *   rescale    y = y0 (phi std(e[1]) / std(y0) + 1 - phi), e [2, n, count], a deviation a sample
  *   blend      y = m (coef[0] known + coef[1] noise) + (1 - m) x, m = coef[2] mask, mask [rows], the rest [rows, c]
- * MUTANTS: 1 weights exchanged, 2 scale ignored, 3 rescaled to the unconditional half, 4 phi ignored, 5 means not
- *          subtracted, 6 last sample's deviation for all, 7 mask inverted, 8 noise missing, 9 mask read as a map,
- *          10 coef[2] ignored */
+ *
+ * MUTANTS: 1 weights exchanged, 2 scale ignored, 3 the tree's last step dropped, 4 no barrier in the tree, 5 means not
+ *   subtracted, 6 last sample's deviation for all, 7 mask inverted, 8 noise missing, 9 mask read as a map, 10 coef[2]
+ *   ignored, 11 rescaled to the unconditional half, 12 phi ignored.
+ *
+ * Of rescale, by the host (the default compiles standalone): */
+#ifndef GROUP
+#define GROUP 64 /* work-items a sample: a power of two */
+#endif
+#include "gpu_tree.clh"
 
 /* One work-item an element. */
 __kernel void guidance(__global real *y, __global const real *e, __global const float *scale, int count) {
@@ -27,43 +34,25 @@ __kernel void advance(__global int *y, __global const int *x, int count) {
     if (i < count) y[i] = x[i] + 1;
 }
 
-/* One work-group of GROUP work-items a sample: sums of what each work-item strides over, then a tree. */
-#ifndef GROUP
-#define GROUP 1
-#endif
-static float group_sum(float v, __local float *seen) {
-    const int lid = get_local_id(0);
-    seen[lid] = v;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int step = GROUP / 2; step > 0; step /= 2) {
-        if (lid < step) seen[lid] += seen[lid + step];
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    v = seen[0];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    return v;
-}
-
-/* Squared distances from the mean, summed. */
-static float group_squares(__global const real *x, int count, __local float *seen) {
-    float sum = 0, squares = 0;
-    for (int i = get_local_id(0); i < count; i += GROUP) sum += LOAD(x, i);
-    const float mean = MUTANT == 5 ? 0 : group_sum(sum, seen) / count;
-    for (int i = get_local_id(0); i < count; i += GROUP) {
-        const float away = LOAD(x, i) - mean;
-        squares += away * away;
-    }
-    return group_sum(squares, seen);
-}
-
-__kernel void rescale(__global real *y, __global const real *e, __global const real *y0, __global const float *phi,
-                      int n, int count) {
+/* A work-group a sample; means and squared distances from them in two passes, each summed by the tree. */
+__kernel WORK_GROUP(GROUP) void rescale(__global real *y, __global const real *e, __global const real *y0,
+                                        __global const float *phi, int n, int count) {
     __local float seen[GROUP];
-    const int r = get_group_id(0), from = MUTANT == 6 ? n - 1 : r;
-    const float c = group_squares(e + (size_t)((MUTANT == 3 ? 0 : n) + from) * count, count, seen);
-    const float g = group_squares(y0 + (size_t)from * count, count, seen);
-    const float share = MUTANT == 4 ? 1.0f : phi[0], factor = share * sqrt(c / g) + (1.0f - share);
-    for (int i = get_local_id(0); i < count; i += GROUP)
+    const int lid = get_local_id(0), r = get_group_id(0), from = MUTANT == 6 ? n - 1 : r;
+    __global const real *c = e + (size_t)((MUTANT == 11 ? 0 : n) + from) * count, *g = y0 + (size_t)from * count;
+    float sum_c = 0, sum_g = 0, squares_c = 0, squares_g = 0;
+    for (int i = lid; i < count; i += GROUP) sum_c += LOAD(c, i), sum_g += LOAD(g, i);
+    sum_c = total(sum_c, seen);
+    sum_g = total(sum_g, seen);
+    const float mean_c = MUTANT == 5 ? 0 : sum_c / count, mean_g = MUTANT == 5 ? 0 : sum_g / count;
+    for (int i = lid; i < count; i += GROUP) {
+        const float away_c = LOAD(c, i) - mean_c, away_g = LOAD(g, i) - mean_g;
+        squares_c += away_c * away_c, squares_g += away_g * away_g;
+    }
+    squares_c = total(squares_c, seen);
+    squares_g = total(squares_g, seen);
+    const float share = MUTANT == 12 ? 1.0f : phi[0], factor = share * sqrt(squares_c / squares_g) + (1.0f - share);
+    for (int i = lid; i < count; i += GROUP)
         STORE(LOAD(y0, (size_t)r * count + i) * factor, y, (size_t)r * count + i);
 }
 

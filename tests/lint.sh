@@ -20,6 +20,7 @@ for f in $(grep -lE '\bcl[A-Z][A-Za-z]+ *\(|#include <(CL/|clblast)' host/*/*.[c
 for f in reference/*.[ch]; do grep -nE '#include "(base|cl|ops|plan|host)' "$f" && breach "$f includes host code"; done
 for f in host/*/*.[ch] reference/*.[ch] kernels/*.cl kernels/*.clh tests/*.[ch]; do head -c 2 "$f" | grep -q '/\*' || breach "$f does not open with a comment"; done
 for f in kernels/*.cl kernels/*.clh; do # comments aside
+    grep -qE '\bstatic\b[^;{]*\([^;{]*__local' <(tr "\n" " " <"$f") && breach "$f hands local memory to a static function: gpu_tree.clh says why not"
     sed -E 's,//.*,,; s,/\*.*\*/,,; /^ \*/d' "$f" | grep -nE '\b(mad|native_[a-z0-9]+|atom(ic)?_[a-z]+)\(' && breach "$f uses mad, native_* or atomics"
 done
 grep -rnE '\b(TODO|FIXME|XXX)\b' host reference kernels tests/*.[ch] bench 2>/dev/null && breach "a TODO"

@@ -107,7 +107,7 @@ static void rescale_reference(const ldm_problem *p, const float *const *in, cons
 static const char *rescale_supports(const ldm_problem *p, const ldm_device *d) { return (void)d, ldm_row_fits(2 * p->dim[N] * p->dim[EACH]); }
 
 static ldm_status rescale_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
-    const int group = d->type == LDM_DEVICE_CPU || d->max_group < 64 ? 1 : 64;
+    const int group = d->max_group < 64 ? 1 : 64;
     (void)params;
     ldm_row_kernel(p, r, "sampler.cl", "rescale");
     ldm_rec_define(r, "GROUP", group);
@@ -119,7 +119,7 @@ static ldm_status rescale_record(const ldm_problem *p, const int *params, const 
 
 static const ldm_impl rescale_impls[] = {
     {.name = "rescale_plain", .idea = "a work-group a sample", .family = LDM_PLAIN, .supports = rescale_supports, .record = rescale_record}, {0}};
-static const char *const rescale_cases[] = {"rescale:f32 n=1 count=2", "rescale:f32 n=3 count=1027", "rescale:f32 n=2 count=64", "rescale:f16 n=2 count=333", NULL};
+static const char *const rescale_cases[] = {"rescale:f32 n=1 count=2", "rescale:f32 n=3 count=1027", "rescale:f32 n=2 count=64", "rescale:f32 n=67 count=4099", "rescale:f16 n=2 count=333", NULL};
 
 const ldm_op ldm_op_rescale = {
     .name = "rescale", .summary = "a guided prediction drawn towards the deviation of the conditional one", .dims = "n count",
