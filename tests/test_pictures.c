@@ -280,14 +280,14 @@ static void texts(void) {
         ldm_png_texts_free(&t);
     }
     CASE("texts written and read again") {
-        static const char *const pairs[] = {"parameters", "plain\nlines", "latin", "\xc3\xbf\xc2\xa0", "wide", "\xe7\x8c\xab",
+        static const char *const pairs[] = {"parameters", "plain\nlines", "latin", "\xc3\xbf\xc2\xa0", "wide", "\xe7\x8c\xab", "two letters of Latin-1", "\xc3\x83\xc2\xa9",
                                             "control", "\xc2\x80\x01", NULL};
         ldm_image im = {.w = 2, .h = 2, .data = (uint8_t[12]){0}};
         ldm_png_texts t = {0};
         CHECK_OK(ldm_png_write(temp("t.png"), &im, pairs));
         CHECK_OK(ldm_png_read_text(temp("t.png"), &t));
-        CHECK(t.count == 4, "%d texts", t.count);
-        for (int i = 0; i < 8 && t.count == 4; i++) CHECK(!strcmp(t.pairs[i], pairs[i]), "%d: %s", i, t.pairs[i]);
+        CHECK(t.count == 5, "%d texts", t.count);
+        for (int i = 0; i < 10 && t.count == 5; i++) CHECK(!strcmp(t.pairs[i], pairs[i]), "%d: %s", i, t.pairs[i]);
         ldm_png_texts_free(&t);
     }
 }
@@ -329,6 +329,32 @@ static void grammar(void) {
         CHECK_OK(ldm_parameters_write(&p, &again));
         CHECK(again.s && !strcmp(again.s, text), "%s", again.s);
         ldm_text_free(&again);
+        ldm_parameters_free(&p);
+    }
+    CASE("parameters as stable-diffusion.cpp writes them") {
+        /* objects and lists without quotes */
+        static const char text[] =
+            "caf\xc3\xa9\nSteps: 4, CFG scale: 7.000000, Skip layers: [7, 8, 9, ], Guidance: 3.500000, Eta: inf, Seed: 42, Size: 64x64, RNG: cpu, "
+            "Sampler: euler_a, Custom Sigmas: [14.6146, 1.0000, 0.0000], Version: stable-diffusion.cpp, SDCPP: {\"schema\":\"a, bb: c\",\"list\":[1,2]}";
+        ldm_parameters p = {0}, back = {0};
+        ldm_text again = {0};
+        CHECK_OK(ldm_parameters_parse(text, &p));
+        CHECK(p.count == 12, "%d pairs", p.count);
+        for (int turn = 0; turn < 2; turn++) {
+            const ldm_parameters *q = turn ? &back : &p;
+            const char *sigmas = ldm_parameters_get(q, "Custom Sigmas"), *all = ldm_parameters_get(q, "SDCPP");
+            CHECK(sigmas && !strcmp(sigmas, "[14.6146, 1.0000, 0.0000]"), "%s", sigmas);
+            CHECK(all && !strcmp(all, "{\"schema\":\"a, bb: c\",\"list\":[1,2]}"), "%s", all);
+            if (turn) continue;
+            CHECK_OK(ldm_parameters_write(&p, &again));
+            if (again.s) CHECK_OK(ldm_parameters_parse(again.s, &back));
+        }
+        ldm_text_free(&again);
+        ldm_parameters_free(&p), ldm_parameters_free(&back);
+        CHECK_OK(ldm_parameters_parse("a\nbb: {no, cc: [1, x], dd: [1", &p));
+        CHECK(p.count == 3 && !strcmp(ldm_parameters_get(&p, "bb"), "{no") && !strcmp(ldm_parameters_get(&p, "cc"), "[1") &&
+                  !strcmp(ldm_parameters_get(&p, "dd"), "[1"),
+              "%d pairs of what are no objects and lists", p.count);
         ldm_parameters_free(&p);
     }
     CASE("text that is only a prompt") {

@@ -3,6 +3,7 @@
 #include "app/path_hash.h"
 #include "app/record.h"
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -212,24 +213,75 @@ static void put_pair(words *w, const char *name, const char *value) {
     if (value && *value) put(w, name), put(w, value);
 }
 
+/* The generator that other programs mean; NULL: none of ours. AUTOMATIC1111 says nothing of its default, the GPU's. */
+static const char *rng_of(const char *name) {
+    static const char *const names[][2] = {{"CPU", "torch-cpu"}, {"cpu", "torch-cpu"}, {"GPU", "torch-cuda"}, {"NV", "torch-cuda"}, {"cuda", "torch-cuda"}};
+    if (!name) return "torch-cuda";
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name, names[i][0])) return names[i][1];
+    return NULL;
+}
+
+static bool is_enlarged(const ldm_parameters *p) {
+    return ldm_parameters_get(p, "Hires upscale") || ldm_parameters_get(p, "Hires resize") || ldm_parameters_get(p, "Hires steps");
+}
+
 /* What other programs write, as far as its keys have options here. */
 static void put_common(words *w, const ldm_parameters *p) {
-    const char *size = ldm_parameters_get(p, "Size"), *rng = ldm_parameters_get(p, "RNG"), *type = ldm_parameters_get(p, "Schedule type"),
-               *sampler = ldm_parameters_get(p, "Sampler");
+    const char *size = ldm_parameters_get(p, "Size"), *type = ldm_parameters_get(p, "Schedule type"),
+               *sampler = ldm_parameters_get(p, "Sampler"), *skip = ldm_parameters_get(p, "Clip skip"), *eta = ldm_parameters_get(p, "Eta"),
+               *sigmas = ldm_parameters_get(p, "Custom Sigmas");
     int width, height;
-    char text[16];
+    char text[16], levels[2000];
     put_pair(w, "--sampling-method", sampler);
     if (type && strcmp(type, "Automatic") != 0 && (!sampler || (strcmp(sampler, "DDIM") && strcmp(sampler, "PLMS")))) put_pair(w, "--scheduler", type);
+    if (sigmas && *sigmas == '[') { /* "[14.6146, 7.8399, 0.0000]" */
+        size_t n = 0;
+        for (; *sigmas && n + 1 < sizeof levels; sigmas++)
+            if (!strchr("[] ", *sigmas)) levels[n++] = *sigmas;
+        levels[n] = 0;
+        put_pair(w, "--sigmas", levels);
+    }
     put_pair(w, "--steps", ldm_parameters_get(p, "Steps"));
     put_pair(w, "--cfg-scale", ldm_parameters_get(p, "CFG scale"));
     put_pair(w, "--seed", ldm_parameters_get(p, "Seed"));
-    put_pair(w, "--clip-skip", ldm_parameters_get(p, "Clip skip"));
-    put_pair(w, "--strength", ldm_parameters_get(p, "Denoising strength"));
-    put_pair(w, "--rng", rng && !strcmp(rng, "CPU") ? "torch-cpu" : "torch-cuda");
+    if (skip && atoi(skip) > 0) put_pair(w, "--clip-skip", skip);
+    if (eta && isfinite(atof(eta))) put_pair(w, "--eta", eta); /* "inf": the sampler's own */
+    if (!is_enlarged(p)) put_pair(w, "--strength", ldm_parameters_get(p, "Denoising strength")); /* else it is of the second pass */
+    put_pair(w, "--rng", rng_of(ldm_parameters_get(p, "RNG")));
     if (size && sscanf(size, "%dx%d", &width, &height) == 2) {
         snprintf(text, sizeof text, "%d", width), put_pair(w, "--width", text);
         snprintf(text, sizeof text, "%d", height), put_pair(w, "--height", text);
     }
+}
+
+/* Whether put_common takes a key over, or it only tells of the program and of the model, which are compared. */
+static bool taken_over(const ldm_parameters *p, const char *key, const char *value) {
+    static const char *const keys[] = {"Steps",     "Sampler", "Schedule type", "CFG scale",  "Seed",    "Size",
+                                       "Clip skip", "Eta",     "Custom Sigmas", "Model hash", "Version", "Model"};
+    if (!strcmp(key, "RNG")) return rng_of(value) != NULL;
+    if (!strcmp(key, "Denoising strength")) return !is_enlarged(p);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!strcmp(key, keys[i])) return true;
+    return false;
+}
+
+void app_record_left_out(const ldm_parameters *was) {
+    static const char *const networks[] = {"<lora:", "<lyco:", "<hypernet:"};
+    ldm_text t = {0};
+    const char *model = ldm_parameters_get(was, "Model"), *sampler = ldm_parameters_get(was, "Sampler");
+    if (ldm_parameters_get(was, ARGUMENTS)) return;
+    for (int i = 0; i < was->count; i++) {
+        const char *key = was->pairs[2 * i], *value = was->pairs[2 * i + 1];
+        if (!taken_over(was, key, value)) ldm_text_add(&t, "%s%s: %s", t.len ? ", " : "", key, ldm_shown(value, strlen(value)));
+    }
+    if (t.s) ldm_note("of how the picture was made, not taken over: %s", t.s);
+    ldm_text_free(&t);
+    if (model) ldm_note("the picture was made with the model %s", ldm_shown(model, strlen(model)));
+    for (size_t i = 0; i < sizeof networks / sizeof *networks; i++)
+        if (was->prompt && strstr(was->prompt, networks[i])) ldm_note("%s...> in the prompt is taken literally", networks[i]);
+    if (sampler && !strncmp(sampler, "DPM2", 4) && !ldm_parameters_get(was, "SDCPP"))
+        ldm_note("DPM2 leaves out the next-to-last noise level there, and not here");
 }
 
 static ldm_status put_record(words *w, const char *path, ldm_parameters *p) {

@@ -25,6 +25,8 @@ ldm_status app_record_write(const app_record *r, const app_picture *picture, ldm
  * options, which may change it. *list is NULL-terminated, each owned, freed with app_free_list; *count without the NULL. argv
  * itself where there is no --from: then *list is NULL. *note [opt] says what to compare: device and model of the picture. */
 ldm_status app_record_argv(int argc, const char **argv, char ***list, int *count, ldm_parameters *was);
+/* Names what another program says of a picture that is not taken over. */
+void app_record_left_out(const ldm_parameters *was);
 /* Says what is not as it was when the picture was made: model, device, version. */
 void app_record_differences(const app_record *r, const ldm_parameters *was);
 

@@ -309,6 +309,7 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     app_tiling tiling;
     int64_t h, w;
     int c;
+    if (was) app_record_left_out(was);
     TRY(find_files(g));
     if (!g->output && !(g->output = strdup("output.png"))) TRY(ldm_fail(LDM_ERR_NOMEM, "host memory for a name is not there"));
     TRY(open_system(&j));

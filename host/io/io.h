@@ -44,7 +44,7 @@ ldm_status ldm_png_parse(const void *data, size_t size, const char *name, ldm_im
 /* `text`: pairs keyword, value, ... in UTF-8, ending with NULL, or NULL; written as tEXt where Latin-1 holds it, else iTXt. */
 ldm_status ldm_png_write(const char *path, const ldm_image *im, const char *const *text);
 
-/* The texts of a PNG in file order, in UTF-8: tEXt, zTXt, iTXt; at most 1 MiB each, 64 of them. pairs as ldm_png_write takes
+/* The texts of a PNG in file order, in UTF-8: tEXt (Latin-1, or UTF-8 as some write it), zTXt, iTXt; at most 1 MiB each, 64 of them. pairs as ldm_png_write takes
  * them. What comes behind a damaged chunk is LDM_ERR_FORMAT. */
 typedef struct ldm_png_texts {
     char **pairs; /* keyword, value, ..., NULL */

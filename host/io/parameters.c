@@ -141,6 +141,21 @@ static span trimmed(const char *at, size_t n) {
     return (span){at, n};
 }
 
+/* What stable-diffusion.cpp puts without quotes, commas and all: an object of JSON, or a list of numbers; the end of it, or v. */
+static const char *bare_list(const char *v, const char *end) {
+    const char *p = v;
+    if (p < end && *p == '{') {
+        json_error_t e;
+        json_t *object = json_loadb(v, (size_t)(end - v), JSON_DISABLE_EOF_CHECK, &e);
+        if (object) p = v + e.position;
+        json_decref(object);
+    } else if (p < end && *p == '[') {
+        for (p++; p < end && strchr("0123456789.,+-e ", *p) && *p;) p++;
+        p = p < end && *p == ']' ? p + 1 : v;
+    }
+    return p == end || *p == ',' ? p : v;
+}
+
 /* "key: value" at s (blanks before it allowed): its length with the comma behind it, 0 if there is none here. */
 static size_t match_pair(const char *s, const char *end, span *key, span *value) {
     const char *p = s;
@@ -158,6 +173,7 @@ static size_t match_pair(const char *s, const char *end, span *key, span *value)
         bool whole = p < end && p - v > 1 && (p + 1 == end || p[1] == ',');
         p = whole ? p + 1 : v;
     }
+    if (p == v) p = bare_list(v, end);
     if (p == v)
         while (p < end && *p != ',') p++;
     *value = (span){v, (size_t)(p - v)};

@@ -253,7 +253,7 @@ static ldm_status make_text(const char *path, const char *const *pairs, png_text
     char *at = values;
     for (int i = 0; i < n; i++) {
         const char *value = pairs[2 * i + 1];
-        bool plain = latin1(value, at);
+        bool plain = latin1(value, at) && (strlen(at) == strlen(value) || !ldm_utf8_valid(at, strlen(at))); /* as it is read */
         if (!plain) memcpy(at, value, strlen(value) + 1);
         ((png_textp)texts)[i] = (png_text){.compression = plain ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE,
                                            .key = (char *)pairs[2 * i],

@@ -41,8 +41,13 @@ void ldm_png_find_exif(const void *data, size_t size, const uint8_t **exif, size
         }
 }
 
-/* Latin-1 as UTF-8. */
+/* Latin-1 as UTF-8; what is UTF-8 already, as stable-diffusion.cpp writes its tEXt, stays: letters of Latin-1 that happen to be
+ * UTF-8 are no text. */
 static void add_latin1(ldm_text *t, const uint8_t *p, size_t n) {
+    if (ldm_utf8_valid(p, n)) {
+        ldm_text_bytes(t, p, n);
+        return;
+    }
     for (size_t i = 0; i < n; i++)
         if (p[i] < 128) ldm_text_bytes(t, p + i, 1);
         else ldm_text_bytes(t, (uint8_t[]){(uint8_t)(0xc0 | p[i] >> 6), (uint8_t)(0x80 | (p[i] & 63))}, 2);
