@@ -34,6 +34,7 @@ typedef struct ldm_device {
     bool flushes_denormals; /* no CL_FP_DENORM for float */
     bool exact;      /* what the user asks for: no algorithm that loses accuracy (ldm_cl_options) */
     bool low_memory; /* likewise: weights as the checkpoint has them rather than copies that are faster */
+    bool once;       /* that only because what is opened runs once: time counts, memory does not */
     struct ldm_tuned *tuned; /* [opt] what tuning found for this device (ops/tuned.h); NULL: defaults */
 } ldm_device;
 

@@ -266,7 +266,8 @@ ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out) {
     cl->facts.all_bytes = all;
     cl->facts.global_bytes = o->max_memory ? o->max_memory : all - margin;
     cl->facts.exact = o->exact;
-    cl->facts.low_memory = o->low_memory || (o->once && cl->facts.type == LDM_DEVICE_CPU);
+    cl->facts.once = o->once && !o->low_memory && cl->facts.type == LDM_DEVICE_CPU;
+    cl->facts.low_memory = o->low_memory || cl->facts.once;
     TRY(override_width(o->vector_width, &cl->facts.vector_float));
     if (!cl->facts.has_build) TRY(ldm_fail(LDM_ERR_CL, "device %s: its driver has no kernel compiler", cl->facts.name));
     TRY(ldm_cl_ids(list[i].platform, list[i].index, &cl->platform, &cl->device));

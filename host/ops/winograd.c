@@ -177,9 +177,11 @@ const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const 
     const int64_t all = winograd_tiles(p, params[OUT]), pixels = p->dim[N] * out_h(p) * out_w(p);
     /* floats whatever the weights are kept as: up to eight times the memory they take as f16 */
     if (p->wdtype == LDM_Q8_0) return "its filters are floats, and as little memory as possible is asked for";
-    if (p->wdtype != LDM_F32 && winograd_places(params[OUT]) * p->dim[K] * (p->dim[C] + p->dim[C2]) * 4 > 16 << 20)
+    if (p->wdtype != LDM_F32 && winograd_filter_bytes(p, params[OUT]) > 16 << 20)
         return "its filters are floats and would take more than 16 MiB";
     if (ldm_winograd_in_use(p, d)) return "filters turned while they are used take a quarter of the memory";
+    if (d->low_memory && !d->once && params[OUT] == 4 && winograd_filter_bytes(p, 4) > WINOGRAD_KEPT)
+        return "filters turned for tiles of 2 outputs take less than half the memory";
     if (p->dim[K] < 32 || p->dim[C] < 16) return "few channels: turning the tiles costs more than it saves";
     if (1.15 * cost(winograd_places(params[OUT]) * ldm_round_up(all, 8), winograd_places(params[OUT])) >= cost(9 * pixels, 9))
         return "a small map: reading the larger filters costs more than it saves";

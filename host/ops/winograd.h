@@ -36,7 +36,8 @@ void ldm_winograd_gpu_reference(const ldm_problem *p, const int *params, const f
 
 /* Whether filters had better be turned while they are used than kept turned: the turned tiles must not outweigh them; then
  * where memory counts, or where there are tiles enough that turning costs within a tenth of the time of F(4x4)'s products:
- * 2 % with 64 tiles, 8 with 16; with 4, 30 % more than F(2x2) with its filters kept. */
+ * 2 % with 64 tiles, 8 with 16; with 4, 30 % more than F(2x2) with its filters kept. From 128 tiles on only filters of more
+ * than WINOGRAD_KEPT: what keeping them turned saves grows with the tiles, what it costs does not. */
 bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d);
 extern const ldm_tunable ldm_winograd_inplace_tunables[];
 enum { LDM_WINOGRAD_INPLACE_SAME_BOUND = 2 }; /* BLOCK's bit */
@@ -54,6 +55,12 @@ static inline int64_t winograd_places(int64_t out) { return (out + 2) * (out + 2
 static inline int64_t winograd_tiles(const ldm_problem *p, int64_t out) {
     return p->dim[N] * ldm_ceil_div(out_h(p), out) * ldm_ceil_div(out_w(p), out);
 }
+
+/* Bytes of a layer's turned filters, and how many are kept without minding the memory. */
+static inline int64_t winograd_filter_bytes(const ldm_problem *p, int64_t out) {
+    return winograd_places(out) * p->dim[K] * (p->dim[C] + p->dim[C2]) * (int64_t)sizeof(float);
+}
+enum { WINOGRAD_KEPT = 32 << 20 };
 
 /* What they share: filters turned for tiles of `out`, [place][channel of x, then of x2][output]; value and bound, `turned`:
  * roundings of a turned filter (reference.h). */

@@ -45,13 +45,11 @@ const char *ldm_winograd_inplace_supports(const ldm_problem *p, const ldm_device
     return ldm_winograd_inplace_legal(p, least, d) ? NULL : "more than 2^25 tiles, or its scratch does not fit one buffer";
 }
 
-/* In place where turned filters would take more memory than the tiles, unless there are enough tiles for the time to count
- * and the filters take no more than KEPT: what is saved by keeping them turned grows with the tiles, what it costs does not. */
 bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d) {
-    enum { MANY = 128, KEPT = 32 << 20 };
-    const int64_t all = winograd_tiles(p, 4), filters = winograd_places(4) * p->dim[K] * (p->dim[C] + p->dim[C2]) * 4;
+    enum { MANY = 128 };
+    const int64_t all = winograd_tiles(p, 4);
     if (ldm_winograd_inplace_supports(p, d) || all > p->dim[K]) return false;
-    return d->low_memory || (all >= 16 && (all < MANY || filters > KEPT));
+    return d->low_memory || (all >= 16 && (all < MANY || winograd_filter_bytes(p, 4) > WINOGRAD_KEPT));
 }
 
 const char *ldm_winograd_inplace_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
