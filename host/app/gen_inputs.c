@@ -186,7 +186,7 @@ void app_inputs_give(const app_inputs *in, const app_gen_options *g, const ldm_s
     o->noise_level = g->noise_level == APP_UNSET ? NOISE_LEVEL : g->noise_level;
     o->context = in->context.data ? &in->context : NULL;
     o->init_latent = in->init_latent.data ? &in->init_latent : NULL;
-    /* models of inpainting begin from noise unless a strength was asked for */
+    /* models of inpainting begin from noise at strength 1, which is what their scripts do */
     bool inpaint = s->task == LDM_TASK_INPAINT_LDM || s->task == LDM_TASK_INPAINT_SD;
     o->sampler.img2img = in->init.data && (!inpaint || g->strength < 1);
 }

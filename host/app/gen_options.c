@@ -33,7 +33,7 @@ struct poptOption app_gen_input_table[] = {
     TEXT("prompts", 0, prompts, "a prompt a line; - reads standard input", "FILE"),
     WHOLE("class-id", 0, class_id, "class of a class-conditional model (with --count: all in turn if not given)", "K"),
     TEXT("init-img", 'i', init, "picture to begin from", "FILE"),
-    REAL("strength", strength, "how much of it is made anew, 0 (through the first stage alone, or a last step) to 1 (0.75; diffusers folders 0.8)", "S"),
+    REAL("strength", strength, "how much of it is made anew, 0 (through the first stage alone, or a last step) to 1 (by the model: 0.75, 0.8 or 1)", "S"),
     TEXT("strength-convention", 0, convention, "authors, sigma or diffusers: which step a strength means (by the model)", "C"),
     TEXT("mask", 0, mask, "white is repainted, black stays", "FILE"),
     TEXT("layout", 0, layout, "boxes and their classes", "FILE.json"),
@@ -144,16 +144,18 @@ static defaults of_authors(ldm_task task) {
     case LDM_TASK_UNCONDITIONAL: return (defaults){50, 1, 1, .75};
     case LDM_TASK_CLASS: return (defaults){20, 3, 0, .75};
     case LDM_TASK_SUPER_RESOLUTION: return (defaults){100, 1, 1, .75};
+    case LDM_TASK_INPAINT_LDM: return (defaults){50, 1, 0, 1};
     default: return (defaults){50, 1, 0, .75};
     }
 }
 
-/* diffusers' pipelines: StableDiffusion, Upscale, LDM. */
+/* diffusers' pipelines: StableDiffusion, StableDiffusionInpaint, Upscale, LDM. */
 static defaults of_diffusers(const ldm_system *s) {
     if (s->scheduler && !strcmp(s->scheduler, "LCMScheduler")) return (defaults){4, 8.5, 0, .8};
     if (!app_has(s, LDM_PART_TEXT)) return (defaults){50, 1, 0, .8};
     if (s->text.kind == LDM_TEXT_BERT) return (defaults){50, 1, 0, .8};
-    return s->task == LDM_TASK_UPSCALE ? (defaults){75, 9, 0, .8} : (defaults){50, 7.5, 0, .8};
+    if (s->task == LDM_TASK_UPSCALE) return (defaults){75, 9, 0, .8};
+    return (defaults){50, 7.5, 0, s->task == LDM_TASK_INPAINT_SD ? 1 : .8};
 }
 
 static defaults defaults_of(const ldm_system *s) {

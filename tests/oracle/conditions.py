@@ -45,7 +45,8 @@ def hwc(t):
     return t[0].permute(1, 2, 0).numpy()
 
 
-def layouts(taming):
+def layout_tokens(taming):
+    """Their builder of layout tokens, with boxes kept in their order: tokens(boxes, classes)."""
     more = types.ModuleType("more_itertools")
     recipes = types.ModuleType("more_itertools.recipes")
     transforms = types.ModuleType("taming.data.image_transforms")
@@ -57,12 +58,27 @@ def layouts(taming):
     from taming.data.helper_types import Annotation
     import taming.data.conditional_builder.objects_center_points as module
     module.random = types.SimpleNamespace(shuffle=lambda a: None) # boxes stay in their order
+
+    def tokens(boxes, classes):
+        """Of boxes as our JSON has them. The witness takes widths: x0 + (x1 - x0) must be x1."""
+        annotations = [Annotation(area=0, image_id="", bbox=(b["x0"], b["y0"], b["x1"] - b["x0"], b["y1"] - b["y0"]),
+                                  category_no=b["class"], category_id="", **{"is_" + n: n in b.get("modifiers", []) for n in MODIFIERS})
+                       for b in boxes]
+        return ObjectsBoundingBoxConditionalBuilder(classes, 30, 8192, True, True, True).build(annotations)
+
+    return tokens
+
+
+MODIFIERS = "group_of occluded depiction inside".split()
+
+
+def layouts(taming):
+    tokens = layout_tokens(taming)
     r = random.Random(92)
     cases = []
-    names = "group_of occluded depiction inside".split()
     for count in (0, 1, 2, 7, 30):
         for classes in (340, 183):
-            boxes, annotations = [], []
+            boxes = []
             for k in range(count):
                 # many fall half way between lines of the grid; the witness takes widths, so x0 + (x1 - x0) must be x1
                 while True:
@@ -70,17 +86,13 @@ def layouts(taming):
                     y0, y1 = sorted(r.choice([r.randrange(1025) / 1024, r.randrange(9) / 8, r.random()]) for _ in range(2))
                     if x0 < x1 and y0 < y1 and x0 + (x1 - x0) == x1 and y0 + (y1 - y0) == y1:
                         break
-                on = [n for n in names if r.random() < 0.3]
+                on = [n for n in MODIFIERS if r.random() < 0.3]
                 number = r.randrange(classes)
                 box = {"class": number, "x0": x0, "y0": y0, "x1": x1, "y1": y1}
                 if on or r.random() < 0.5:
                     box["modifiers"] = on
                 boxes.append(box)
-                annotations.append(Annotation(
-                    area=0, image_id="", bbox=(x0, y0, x1 - x0, y1 - y0), category_no=number, category_id="",
-                    **{"is_" + n: n in on for n in names}))
-            builder = ObjectsBoundingBoxConditionalBuilder(classes, 30, 8192, True, True, True)
-            cases.append({"classes": classes, "boxes": boxes, "tokens": builder.build(annotations).tolist()})
+            cases.append({"classes": classes, "boxes": boxes, "tokens": tokens(boxes, classes).tolist()})
     json.dump(cases, open(os.path.join(OUT, "layouts.json"), "w"))
 
 
@@ -157,4 +169,5 @@ def main():
                "taming-transformers": commit(a.taming)}, open(os.path.join(OUT, "fixture.json"), "w"), indent=1)
 
 
-main()
+if __name__ == "__main__":
+    main()

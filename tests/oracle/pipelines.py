@@ -155,10 +155,12 @@ class Book:
         self.folder, self.least = folder, float("inf")
         self.info = {"made_by": made_by, "tolerance": TOLERANCE, "options": options, "runs": []}
 
-    def run(self, name, right, wrong, **more):
-        """right: (latents, picture); wrong: name -> ((latents, picture), what makes it so, for the test)"""
+    def run(self, name, right, wrong, shown=None, **more):
+        """right: (latents, picture); wrong: name -> ((latents, picture), what makes it so, for the test); shown: what becomes
+        bytes, where that is not the decoder's picture; what is wrong is compared with it then"""
         latents, picture = right
-        moves = {k: round((v[1] - picture).abs().max().item() / TOLERANCE, 1) for k, (v, _) in wrong.items()}
+        shown = picture if shown is None else shown
+        moves = {k: round((v[1] - shown).abs().max().item() / TOLERANCE, 1) for k, (v, _) in wrong.items()}
         saturated = (picture.abs() > 1).double().mean().item()
         print(f"{os.path.basename(self.folder)} {name:16} latent {latents.abs().max():.3g} picture {picture.abs().max():.3g} "
               f"saturated {saturated:.2f} moves {moves}", flush=True)
@@ -167,7 +169,7 @@ class Book:
         np.save(os.path.join(self.folder, f"{name}_latents.npy"), latents.numpy())
         np.save(os.path.join(self.folder, f"{name}_latent.npy"), latents[-1:].numpy())
         np.save(os.path.join(self.folder, f"{name}_picture.npy"), picture[None].numpy())
-        pixels = ((picture.double() / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+        pixels = ((shown.double() / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(os.path.join(self.folder, f"{name}.png"))
         self.info["runs"].append(
             {"name": name, **more, "wrong": {k: dict(how, moves_in_tolerances=moves[k]) for k, (_, how) in wrong.items()}})
