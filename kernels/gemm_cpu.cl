@@ -8,20 +8,23 @@
  *   gemm_panels   lays an activation w ([n,k] or [k,n]) out in panels; one work-item: 64 products of one panel
  *   gemm_tile     any shape. A work-item makes `block` tiles of TILE_ROWS rows x a panel, CHUNK products of all tiles before
  *                 the next, so that the panel comes from the second-level cache whatever k is; the sums wait in `part`.
- *                 With one row it reads each weight once, in order, at the speed of memory. A tile's outputs are written
- *                 behind its last product, so that they leave while the next tile is computed.
- * Both: local size 1. x and w kept as anything but floats go through strips of them: cpu_tile.clh.
+ *                 A tile's outputs are written behind its last product, so that they leave while the next tile is computed.
+ *   gemm_row      m = batch = 1: a work-item makes a part of a panel's sums, reading each weight once, in order, at the speed of
+ *                 memory; gemm_row_merge adds the parts in order, where there is more than one: few outputs of long sums
+ * All: local size 1. x and w kept as anything but floats go through strips of them: cpu_tile.clh.
  *
  * MUTANTS: 1 last product dropped, 2 first product doubled, 3 row of the neighbour, 4 bias missing, 5 neighbour's bias,
  *   6 residual missing, 7 activation dropped, 8 products swapped, 9 batch of w ignored, 10 f16 store truncated, 11 sums kept
  *   in f16, 12 w transposed while packing, 13 second half of a panel is the first again, 14 tail of a strip dropped (REAL
  *   half), 15 last row of a tile repeats its neighbour, 16 vec missing, 17 vec of the first of the batch,
  *   18 value and gate exchanged, 19 gate's bias missing, 20 scales of the panel's second half are the first's (WREAL q8),
- *   21 sign of a number lost (WREAL q8), 22 scales of the block before (WREAL q8) */
+ *   21 sign of a number lost (WREAL q8), 22 scales of the block before (WREAL q8), 23 last part of a sum missing, 24 products behind the last CHAINS
+ *   missing, 25 neighbour's panel, 26 products of neighbouring chains exchanged */
 #ifndef TILE_ROWS
 #define TILE_ROWS 8 /* rows of a tile, 1..14; 2 vectors of sums each, so at most 6 where there are 16 registers */
 #endif
 #define TR TILE_ROWS
+#define CHAINS 4 /* of a row's sums */
 #define MOST_TILES 8 /* tiles of a work-item, at most; 128 TR MOST_TILES bytes of stack */
 #if MUTANT == 11
 #define HALF_SUMS
@@ -40,6 +43,9 @@
 #endif
 #include "lanes.clh"
 #include "cpu_tile.clh"
+#define MUTATE                                                                                                         \
+    if (MUTANT == 7) act = ACT_NONE;                                                                                   \
+    if (MUTANT == 16) vec = 0;
 #define EACH_ROW(i) _Pragma("unroll") for (int i = 0; i < TR; i++)
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_panels(__global real *restrict packed,
@@ -52,6 +58,53 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_panels(__globa
     for (int e = from; e < min(from + 64, k); e++)
         for (int o = 0; o < PANEL; o++)
             STORE(panel * PANEL + o < n ? LOAD(source, o * o_step + e * e_step) : 0.0f, out, (long)e * PANEL + o);
+}
+
+/* Row r of y from its sums of a panel, `per` rows to one of vec. */
+static void finish(__global real *y, __global const float *bias, __global const real *vec, __global const real *residual, lanes s0,
+                   lanes s1, long r, int per, int n, int act, int panel) {
+    if (act == ACT_GEGLU) {
+        const int half_n = n / 2, o = panel * LANES;
+        lanes value = MUTANT == 18 ? s1 : s0, gate = MUTANT == 18 ? s0 : s1;
+        const long at = r * half_n + o;
+        if (o + LANES <= half_n) {
+            if (bias) value += VLOAD(bias + o), gate += MUTANT == 19 ? (lanes)0.0f : VLOAD(bias + half_n + o);
+            STOREV(value * GELUV(gate), y, at);
+            return;
+        }
+        float lane[2][LANES];
+        VSTORE(value, lane[0]), VSTORE(gate, lane[1]);
+        for (int e = 0; e < half_n - o; e++) {
+            if (bias) lane[0][e] += bias[o + e], lane[1][e] += bias[half_n + o + e];
+            STORE(lane[0][e] * gelu(lane[1][e]), y, at + e);
+        }
+        return;
+    }
+    const long vec_row = vec && MUTANT != 17 ? r / per * n : 0;
+    for (int o = panel * PANEL, v = 0; v < 2 && o < n; v++, o += LANES) {
+        lanes sum = v ? s1 : s0;
+        const long at = r * n + o;
+        if (MUTANT != 5 && o + LANES <= n) {
+            if (bias && MUTANT != 4) sum += VLOAD(bias + o);
+            if (vec) sum += LOADV(vec, vec_row + o);
+            if (residual && MUTANT != 6) sum += LOADV(residual, at);
+            sum = ACTIVATEV(sum, act);
+            if (MUTANT == 10) sum = CUTV(sum);
+            STOREV(sum, y, at);
+            continue;
+        }
+        float lane[LANES];
+        VSTORE(sum, lane);
+        for (int e = 0; e < min(LANES, n - o); e++) {
+            float u = lane[e];
+            if (bias && MUTANT != 4) u += bias[MUTANT == 5 ? (o + e + 1) % n : o + e];
+            if (vec) u += LOAD(vec, vec_row + o + e);
+            if (residual && MUTANT != 6) u += LOAD(residual, at + e);
+            u = activate(u, act);
+            if (MUTANT == 10) u = CUT(u);
+            STORE(u, y, at + e);
+        }
+    }
 }
 
 /* m rows of each product, `per` of them to a row of vec. block <= MOST_TILES. `group` blocks of rows go panel by panel
@@ -68,8 +121,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
     __global const real *xb = x + (long)b * m * k;
     const long yb = (long)b * m;
 
-    if (MUTANT == 7) act = ACT_NONE;
-    if (MUTANT == 16) vec = 0;
+    MUTATE
     lanes part[MOST_TILES][TR][2];
     for (int from = 0; from < k; from += CHUNK) {
         const int count = min(CHUNK, k - from);
@@ -118,52 +170,76 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
             }
             if (from + count < k) continue;
 
-            for (int i = 0; i < TR && act == ACT_GEGLU; i++) {
-                const int r = first + t * TR + i, half_n = n / 2, o = panel * LANES;
-                if (r >= m) break;
-                lanes value = part[t][i][MUTANT == 18], gate = part[t][i][MUTANT != 18];
-                const long at = (yb + r) * half_n + o;
-                if (o + LANES <= half_n) {
-                    if (bias) value += VLOAD(bias + o), gate += MUTANT == 19 ? (lanes)0.0f : VLOAD(bias + half_n + o);
-                    STOREV(value * GELUV(gate), y, at);
-                    continue;
-                }
-                float lane[2][LANES];
-                VSTORE(value, lane[0]), VSTORE(gate, lane[1]);
-                for (int e = 0; e < half_n - o; e++) {
-                    if (bias) lane[0][e] += bias[o + e], lane[1][e] += bias[half_n + o + e];
-                    STORE(lane[0][e] * gelu(lane[1][e]), y, at + e);
-                }
-            }
-            for (int i = 0; i < TR && act != ACT_GEGLU; i++) {
-                const int r = first + t * TR + i;
-                if (r >= m) break;
-                const long vec_row = vec && MUTANT != 17 ? (yb + r) / per * n : 0;
-                for (int o = panel * PANEL, v = 0; v < 2 && o < n; v++, o += LANES) {
-                    lanes sum = part[t][MUTANT == 15 && i == TR - 1 ? max(i - 1, 0) : i][v];
-                    const long at = (yb + r) * n + o;
-                    if (MUTANT != 5 && o + LANES <= n) {
-                        if (bias && MUTANT != 4) sum += VLOAD(bias + o);
-                        if (vec) sum += LOADV(vec, vec_row + o);
-                        if (residual && MUTANT != 6) sum += LOADV(residual, at);
-                        sum = ACTIVATEV(sum, act);
-                        if (MUTANT == 10) sum = CUTV(sum);
-                        STOREV(sum, y, at);
-                        continue;
-                    }
-                    float lane[LANES];
-                    VSTORE(sum, lane);
-                    for (int e = 0; e < min(LANES, n - o); e++) {
-                        float u = lane[e];
-                        if (bias && MUTANT != 4) u += bias[MUTANT == 5 ? (o + e + 1) % n : o + e];
-                        if (vec) u += LOAD(vec, vec_row + o + e);
-                        if (residual && MUTANT != 6) u += LOAD(residual, at + e);
-                        u = activate(u, act);
-                        if (MUTANT == 10) u = CUT(u);
-                        STORE(u, y, at + e);
-                    }
-                }
+            for (int i = 0; i < TR && first + t * TR + i < m; i++) {
+                lanes *sum = part[t][MUTANT == 15 && act != ACT_GEGLU && i == TR - 1 ? max(i - 1, 0) : i];
+                finish(y, bias, vec, residual, sum[0], sum[1], yb + first + t * TR + i, per, n, act, panel);
             }
         }
     }
+}
+
+/* One row: part get_global_id(1) of `parts`, `each` products (a multiple of CHAINS and of 32), of the sums of a panel. All of
+ * a panel's products are read in order, CHAINS of them at a time in sums of their own, so that no addition waits for the last. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_row(
+    __global real *restrict y, __global float *restrict sums, __global const real *restrict x, __global const wreal *restrict w,
+    __global const float *restrict bias, __global const real *restrict vec, __global const real *restrict residual, int n, int k,
+    int act, int parts, int each) {
+    const int panel = get_global_id(0), part = get_global_id(1), panels = (n + PANEL - 1) / PANEL;
+    const int end = min((part + 1) * each, k);
+    __global const wreal *wp = w + W_AT((long)(MUTANT == 25 && panel ? panel - 1 : panel) * k * PANEL);
+    lanes s0 = (lanes)0.0f, s1 = (lanes)0.0f;
+    MUTATE
+    for (int from = part * each; from < end; from += CHUNK) {
+        const int count = min(CHUNK, end - from), fours = count / CHAINS * CHAINS;
+        __global const wreal *wt = wp + W_AT((long)from * PANEL);
+#if WIDEN
+        lanes wide[2 * CHUNK];
+        widen(wt, count, wide);
+#endif
+#if REAL_IS_HALF
+        float row[CHUNK];
+        strip_of(x + from, count, row);
+#else
+        __global const real *row = x + from;
+#endif
+        lanes acc[CHAINS][2];
+#pragma unroll
+        for (int i = 0; i < CHAINS; i++) acc[i][0] = acc[i][1] = (lanes)0.0f;
+        for (int e = 0; e < fours; e += CHAINS) {
+#pragma unroll
+            for (int i = 0; i < CHAINS; i++) {
+                const lanes v = (lanes)row[MUTANT == 26 ? e + (i ^ 1) : e + i];
+                NEXT(wt, e + i, count);
+                acc[i][0] = summed(FMA(v, WEIGHTS(wt, e + i, 0), acc[i][0]));
+                acc[i][1] = summed(FMA(v, WEIGHTS(wt, e + i, 1), acc[i][1]));
+            }
+        }
+        for (int e = fours; e < count && MUTANT != 24; e++) {
+            const lanes v = (lanes)row[e];
+            acc[0][0] = FMA(v, WEIGHTS(wt, e, 0), acc[0][0]), acc[0][1] = FMA(v, WEIGHTS(wt, e, 1), acc[0][1]);
+        }
+#pragma unroll
+        for (int i = 1; i < CHAINS; i++) acc[0][0] += acc[i][0], acc[0][1] += acc[i][1];
+        s0 += acc[0][0], s1 += acc[0][1];
+    }
+    if (parts == 1) {
+        finish(y, bias, vec, residual, s0, s1, 0, 1, n, act, panel);
+        return;
+    }
+    sums += ((long)part * panels + panel) * PANEL;
+    VSTORE(s0, sums), VSTORE(s1, sums + LANES);
+}
+
+/* The parts' sums of a panel, in order. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_row_merge(
+    __global real *restrict y, __global const float *restrict sums, __global const float *restrict bias,
+    __global const real *restrict vec, __global const real *restrict residual, int n, int act, int parts) {
+    const int panel = get_global_id(0), panels = (n + PANEL - 1) / PANEL;
+    lanes s0 = (lanes)0.0f, s1 = (lanes)0.0f;
+    MUTATE
+    for (int part = 0; part < parts - (MUTANT == 23); part++) {
+        __global const float *sum = sums + ((long)part * panels + panel) * PANEL;
+        s0 += VLOAD(sum), s1 += VLOAD(sum + LANES);
+    }
+    finish(y, bias, vec, residual, s0, s1, 0, 1, n, act, panel);
 }

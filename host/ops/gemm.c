@@ -152,6 +152,50 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
+enum { ROW_PARTS, ROW_LANES }; /* tunables of gemm_row; the second is LDM_TILE_LANES, for cpu_pack */
+static const ldm_tunable row_tunables[] = {
+    {"PARTS", "parts of a sum", {1, 2, 4, 8, 16}}, {"LANES", "floats of a vector, as many as a register holds", {16, 8, 4}}, {0}};
+
+static int64_t row_panels(const ldm_problem *p, const int *t) { return ldm_ceil_div(p->dim[N], 2 * t[ROW_LANES]); }
+
+static int64_t row_each(const ldm_problem *p, int64_t parts) { return ldm_round_up(ldm_ceil_div(p->dim[K], parts), 32); }
+
+static const char *row_supports(const ldm_problem *p, const ldm_device *d) {
+    return p->dim[M] * p->dim[BATCH] > 1 || p->flags & WBATCH ? "needs a single row and packed weights" : cpu_supports(p, d);
+}
+
+static bool row_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
+    return t[ROW_LANES] == ldm_row_lanes(d) && (t[ROW_PARTS] - 1) * row_each(p, t[ROW_PARTS]) < p->dim[K];
+}
+
+/* A launch more than pays only where there are not two panels a unit, and long sums. */
+static const char *row_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
+    return row_panels(p, t) * t[ROW_PARTS] < 2 * d->units && t[ROW_PARTS] < 16 && p->dim[K] >= 2048 * t[ROW_PARTS]
+               ? "more parts of a sum keep all units busy"
+               : NULL;
+}
+
+static size_t row_scratch(const ldm_problem *p, const int *t, const ldm_device *d) {
+    return t[ROW_PARTS] == 1 ? 0 : (size_t)(t[ROW_PARTS] * row_panels(p, t) * 2 * t[ROW_LANES]) * sizeof(float);
+}
+
+static ldm_status row_record(const ldm_problem *p, const int *t, const ldm_device *dev, ldm_recipe *r) {
+    for (int merge = 0; merge <= (t[ROW_PARTS] > 1); merge++) {
+        ldm_row_kernel(p, r, "gemm_cpu.cl", merge ? "gemm_row_merge" : "gemm_row");
+        ldm_tile_defines("TILE_ROWS", (int[]){1, t[ROW_LANES]}, r);
+        ldm_rec_slot(r, SLOT_Y);
+        ldm_rec_scratch(r, 0);
+        for (int i = merge ? SLOT_BIAS : SLOT_X; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+        ldm_rec_int(r, p->dim[N]);
+        if (!merge) ldm_rec_int(r, p->dim[K]);
+        ldm_rec_int(r, p->dim[ACT]);
+        ldm_rec_int(r, t[ROW_PARTS]);
+        if (!merge) ldm_rec_int(r, row_each(p, t[ROW_PARTS]));
+        ldm_rec_range2(r, row_panels(p, t), merge ? 1 : t[ROW_PARTS], 1, 1);
+    }
+    return r->status;
+}
+
 static ldm_inplace inplace(const ldm_problem *p) {
     return (ldm_inplace){.m = rows(p), .per = p->dim[M], .n = p->dim[N], .c = p->dim[K], .act = (int)p->dim[ACT],
                          .x = SLOT_X, .x2 = LDM_NO_SLOT, .w = SLOT_W, .bias = SLOT_BIAS, .vec = SLOT_VEC,
@@ -265,6 +309,17 @@ static const ldm_impl impls[] = {
      .legal = inplace_legal,
      .record = inplace_record,
      .exact = true},
+    {.name = "gemm_row",
+     .idea = "one row: a panel's sums, or a part of them, in four chains; packed weights read once",
+     .family = LDM_CPU,
+     .supports = row_supports,
+     .prefers = row_prefers,
+     .tunables = row_tunables,
+     .legal = row_legal,
+     .scratch = row_scratch,
+     .pack = cpu_pack,
+     .record = row_record,
+     .exact = true},
     {.name = "gemm_tile",
      .idea = "8 rows (6 of vectors of 8 or 4) x 2 vectors of outputs in registers, packed weights",
      .family = LDM_CPU,
@@ -292,6 +347,9 @@ static const ldm_impl impls[] = {
 /* Row tails 1..17 of every tile, output tails of 16 and 32, products around a strip (256) and a chunk (1024). */
 static const char *const cases[] = {"gemm m=1 n=1 k=1",
                                     "gemm m=1 n=1280 k=320 act=silu +bias",
+                                    "gemm m=1 n=40 k=2103 act=silu +bias +vec +residual",
+                                    "gemm m=1 n=60 k=2080 act=geglu +bias",
+                                    "gemm m=1 n=33 k=2050 +bias +wkn",
                                     "gemm m=2 n=1280 k=1280 +bias",
                                     "gemm m=3 n=33 k=17 +bias +residual",
                                     "gemm m=4 n=64 k=1025 +bias",
@@ -326,6 +384,7 @@ static const char *const cases[] = {"gemm m=1 n=1 k=1",
                                     "gemm m=16 n=1280 k=5120 +bias +residual",
                                     "gemm m=16500 n=100 k=12 act=silu +bias +residual",
                                     "gemm:f16 m=1 n=1280 k=320 act=silu +bias",
+                                    "gemm:f16 m=1 n=50 k=2299 act=gelu +bias +residual",
                                     "gemm:f16 m=3 n=33 k=17 +bias +residual",
                                     "gemm:f16 m=8 n=96 k=256 act=gelu +bias",
                                     "gemm:f16 m=17 n=77 k=521 act=quick_gelu +bias +residual",
@@ -344,6 +403,7 @@ static const char *const cases[] = {"gemm m=1 n=1 k=1",
                                     "gemm:f32*bf16 m=5 n=70 k=33 act=geglu +bias",
                                     "gemm:f16*bf16 m=9 n=40 k=300 +bias +wkn",
                                     "gemm:f32*q8_0 m=1 n=33 k=32",
+                                    "gemm:f32*q8_0 m=1 n=45 k=2080 +bias",
                                     "gemm:f32*q8_0 m=1 n=1280 k=320 act=silu +bias",
                                     "gemm:f32*q8_0 m=3 n=97 k=288 +bias +vec +residual",
                                     "gemm:f32*q8_0 m=43 n=129 k=544 act=gelu +bias",
