@@ -669,17 +669,29 @@ static void names(void) {
             const char *name, *key, *value;
             ldm_status status;
         } bad[] = {{"PNDMScheduler", "skip_prk_steps", "no", LDM_ERR_FORMAT},
-                   {"DDIMScheduler", "thresholding", "true", LDM_ERR_UNSUPPORTED},
-                   {"DDIMScheduler", "beta_schedule", "sigmoid", LDM_ERR_UNSUPPORTED},
-                   {"DDIMScheduler", "num_train_timesteps", "500", LDM_ERR_UNSUPPORTED},
-                   {"DDIMScheduler", "prediction_type", "flow", LDM_ERR_UNSUPPORTED},
+                   {"DDIMScheduler", "thresholding", "true", LDM_ERR_FORMAT},
+                   {"DDIMScheduler", "beta_schedule", "sigmoid", LDM_ERR_FORMAT},
+                   {"DDIMScheduler", "num_train_timesteps", "500", LDM_ERR_FORMAT},
+                   {"DDIMScheduler", "prediction_type", "flow", LDM_ERR_FORMAT},
                    {"DDIMScheduler", "beta_start", "small", LDM_ERR_FORMAT},
                    {"DDIMScheduler", "steps_offset", "0.5", LDM_ERR_FORMAT},
                    {"DDIMScheduler", "clip_sample", "yes", LDM_ERR_FORMAT},
-                   {"DDPMScheduler", "variance_type", "learned_range", LDM_ERR_UNSUPPORTED},
-                   {"DPMSolverMultistepScheduler", "algorithm_type", "sde-dpmsolver++", LDM_ERR_UNSUPPORTED},
-                   {"DPMSolverMultistepScheduler", "solver_order", "3", LDM_ERR_UNSUPPORTED},
-                   {"DDIMScheduler", "rescale_betas_zero_snr", "true", LDM_ERR_UNSUPPORTED},
+                   {"DDPMScheduler", "variance_type", "learned_range", LDM_ERR_FORMAT},
+                   {"DPMSolverMultistepScheduler", "algorithm_type", "sde-dpmsolver++", LDM_ERR_FORMAT},
+                   {"DPMSolverMultistepScheduler", "solver_order", "3", LDM_ERR_FORMAT},
+                   {"DDIMScheduler", "rescale_betas_zero_snr", "true", LDM_ERR_FORMAT},
+                   {"DDIMScheduler", "clip_sample_range", "0", LDM_ERR_FORMAT},
+                   {"EulerAncestralDiscreteScheduler", "prediction_type", "sample", LDM_ERR_FORMAT},
+                   {"PNDMScheduler", "prediction_type", "sample", LDM_ERR_FORMAT},
+                   {"HeunDiscreteScheduler", "prediction_type", "sample", LDM_ERR_FORMAT},
+                   {"KDPM2DiscreteScheduler", "prediction_type", "sample", LDM_ERR_FORMAT},
+                   {"EulerDiscreteScheduler", "timestep_type", "continuous", LDM_ERR_FORMAT},
+                   {"EulerDiscreteScheduler", "use_beta_sigmas", "true", LDM_ERR_FORMAT},
+                   {"DPMSolverMultistepScheduler", "use_lu_lambdas", "true", LDM_ERR_FORMAT},
+                   {"DPMSolverMultistepScheduler", "use_flow_sigmas", "true", LDM_ERR_FORMAT},
+                   {"DPMSolverMultistepScheduler", "use_dynamic_shifting", "true", LDM_ERR_FORMAT},
+                   {"DPMSolverMultistepScheduler", "variance_type", "learned", LDM_ERR_FORMAT},
+                   {"LCMScheduler", "original_inference_steps", "0", LDM_ERR_FORMAT},
                    {"euler", "beta_start", "0.001", LDM_ERR_ARG},
                    {"UniPCMultistepScheduler", "beta_start", "0.001", LDM_ERR_ARG}};
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -687,6 +699,8 @@ static void names(void) {
             CHECK(st == bad[i].status, "%s %s %s: status %d, %s", bad[i].name, bad[i].key, bad[i].value, st,
                   ldm_message());
         }
+        const ldm_setting both[] = {{"use_karras_sigmas", "true"}, {"use_exponential_sigmas", "true"}};
+        CHECK(ldm_scheduler_read("HeunDiscreteScheduler", both, 2, &o, &s) == LDM_ERR_FORMAT, "two lists of sigmas");
     }
     CASE("schedules from a checkpoint's buffers") {
         ldm_schedule a, b;

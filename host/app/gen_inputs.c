@@ -115,6 +115,8 @@ static ldm_status read_context(const app_gen_options *g, const ldm_system *s, ld
                     s->config.unet.context_dim);
 }
 
+static int level_of(const app_gen_options *g) { return g->noise_level == APP_UNSET ? NOISE_LEVEL : g->noise_level; }
+
 /* An option that the model has no use for. */
 static ldm_status unwanted(const app_gen_options *g, const ldm_system *s) {
     bool inpaint = s->task == LDM_TASK_INPAINT_LDM || s->task == LDM_TASK_INPAINT_SD, text = app_has(s, LDM_PART_TEXT) && s->task != LDM_TASK_LAYOUT;
@@ -139,6 +141,10 @@ static ldm_status unwanted(const app_gen_options *g, const ldm_system *s) {
     if (text && !g->prompt && !g->prompts && !g->context)
         return ldm_fail(LDM_ERR_ARG, "%s: its conditioning is a prompt, wanted --prompt or --prompts",
                         s->config.name ? s->config.name : "this model");
+    int levels = s->config.noise_levels ? s->config.noise_levels : APP_NOISE_LEVELS;
+    if (levels > s->config.unet.num_classes) levels = s->config.unet.num_classes;
+    if (s->task == LDM_TASK_UPSCALE && (level_of(g) < 0 || level_of(g) >= levels))
+        return ldm_fail(LDM_ERR_ARG, "--noise-level %d: levels are 0 to %d", level_of(g), levels - 1);
     if (s->task == LDM_TASK_RETRIEVAL && !g->context)
         return ldm_fail(LDM_ERR_ARG, "%s: its conditioning is embeddings of neighbours, wanted --context", s->config.name);
     int k = g->class_id;
@@ -183,7 +189,7 @@ void app_inputs_give(const app_inputs *in, const app_gen_options *g, const ldm_s
     o->concat = in->concat;
     o->labels = in->labels;
     o->noised = s->task == LDM_TASK_UPSCALE && in->small.data ? &in->small : NULL;
-    o->noise_level = g->noise_level == APP_UNSET ? NOISE_LEVEL : g->noise_level;
+    o->noise_level = level_of(g);
     o->context = in->context.data ? &in->context : NULL;
     o->init_latent = in->init_latent.data ? &in->init_latent : NULL;
     /* models of inpainting begin from noise at strength 1, which is what their scripts do */

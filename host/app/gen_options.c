@@ -207,6 +207,7 @@ static ldm_status choose_sampler(app_gen_options *g, const ldm_system *s, ldm_sa
     *has_schedule = false;
     if (s->scheduler) {
         st = read_scheduler(s, s->scheduler, o, schedule);
+        if (st == LDM_ERR_ARG) st = LDM_ERR_FORMAT; /* the class is the file's word */
         if (st && !g->sampling_method) return ldm_prefix(st, "%s: choose another with --sampling-method", s->path);
         *has_schedule = st == LDM_OK;
     }

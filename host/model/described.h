@@ -28,6 +28,10 @@ ldm_status ldm_described_authors(const ldm_tree *t, ldm_described *out);
  * LDMBertModel and their like, or a scheduler's; adds to *d. */
 ldm_status ldm_described_part(const ldm_tree *t, ldm_described *d);
 
+/* The low_res_scheduler of an upscaler's folder: LDM_ERR_FORMAT unless it noises pictures as the released model's does,
+ * which is the only way here (app_condition_noised). */
+ldm_status ldm_described_low_res(const ldm_tree *t);
+
 /* ldm_text_config_parse of what a file said: LDM_ERR_FORMAT with its name. */
 ldm_status ldm_described_text(const ldm_tree *t, const char *text, ldm_text_config *out);
 

@@ -344,6 +344,21 @@ done:
     return st;
 }
 
+ldm_status ldm_described_low_res(const ldm_tree *t) {
+    const char *name = "";
+    ldm_described d = {0};
+    ldm_status st = LDM_OK;
+    TRY(ldm_tree_text(t, t->root, "_class_name", &name));
+    if (strcmp(name, "DDPMScheduler")) TRY(BAD("%s: is of a %.60s, wanted DDPMScheduler", t->path, name));
+    TRY(scheduler(t, name, &d));
+    if (strcmp(d.beta_schedule, "linear") || d.config.linear_start != 1e-4 || d.config.linear_end != 0.02)
+        TRY(BAD("%s: noises the picture by another schedule (%s, %g to %g), wanted scaled_linear, 0.0001 to 0.02", t->path,
+                strcmp(d.beta_schedule, "linear") ? d.beta_schedule : "scaled_linear", d.config.linear_start,
+                d.config.linear_end));
+done:
+    return st;
+}
+
 ldm_status ldm_described_part(const ldm_tree *t, ldm_described *d) {
     const char *name = NULL;
     ldm_status st = ldm_tree_text(t, t->root, "_class_name", &name);

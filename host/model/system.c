@@ -137,6 +137,12 @@ static ldm_status open_folder(ldm_system *s, const char *folder) {
     }
     snprintf(path, sizeof path, "%s/scheduler/scheduler_config.json", folder);
     if (ldm_is_file(path)) TRY(read_scheduler(s, path));
+    snprintf(path, sizeof path, "%s/low_res_scheduler/scheduler_config.json", folder);
+    if (ldm_is_file(path)) {
+        ldm_tree_close(&t);
+        TRY(ldm_tree_open(path, &t));
+        TRY(ldm_described_low_res(&t));
+    }
     snprintf(path, sizeof path, "%s/tokenizer", folder);
     if (ldm_is_folder(path)) {
         TRY(system_copy(path, &s->files->tokenizer));

@@ -175,7 +175,7 @@ const char *ldm_sigmas_name(int i);
 
 /* A diffusers scheduler configuration: keys with their values as JSON has them, scalars as text. Keys that are absent
  * or null have the class's defaults, unknown ones are ignored, as diffusers does; what would change the result and is
- * not supported is refused by key (LDM_ERR_UNSUPPORTED). */
+ * not supported is refused by key (LDM_ERR_FORMAT). */
 typedef struct ldm_setting {
     const char *key, *value; /* "beta_start", "0.00085"; "clip_sample", "false"; "beta_schedule", "scaled_linear" */
 } ldm_setting;

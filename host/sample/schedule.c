@@ -62,7 +62,7 @@ ldm_status ldm_schedule_named(const char *name, bool diffusers, double start, do
         return ldm_schedule_linear(start, end, out);
     const bool root = !strcmp(name, "sqrt");
     if (!cosines && !root && strcmp(name, "linear") && strcmp(name, "sqrt_linear"))
-        return ldm_fail(LDM_ERR_UNSUPPORTED,
+        return ldm_fail(LDM_ERR_FORMAT,
                         "noise schedule '%s'; known are linear, scaled_linear, sqrt_linear, sqrt, cosine, "
                         "squaredcos_cap_v2",
                         name);

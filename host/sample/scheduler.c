@@ -47,7 +47,7 @@ static ldm_status word(const ldm_setting *s, int n, const char *key, const char 
             *out = i;
             return LDM_OK;
         }
-    return v ? ldm_fail(LDM_ERR_UNSUPPORTED, "scheduler configuration: %s '%s' is not supported", key, v) : LDM_OK;
+    return v ? ldm_fail(LDM_ERR_FORMAT, "scheduler configuration: %s '%s' is not supported", key, v) : LDM_OK;
 }
 
 /* Keys that change the arithmetic in ways that are not here, where their value is not the one that does nothing. */
@@ -56,11 +56,11 @@ static ldm_status refuse(const ldm_setting *s, int n) {
         const char *key, *harmless;
     } keys[] = {{"trained_betas", NULL},          {"thresholding", "false"},    {"use_beta_sigmas", "false"},
                 {"use_lu_lambdas", "false"},      {"use_flow_sigmas", "false"}, {"timestep_type", "discrete"},
-                {"algorithm_type", "dpmsolver++"}};
+                {"algorithm_type", "dpmsolver++"}, {"use_dynamic_shifting", "false"}};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         const char *v = given(s, n, keys[k].key);
         if (v && (!keys[k].harmless || strcmp(v, keys[k].harmless)))
-            return ldm_fail(LDM_ERR_UNSUPPORTED, "scheduler configuration: %s is %s, which is not supported",
+            return ldm_fail(LDM_ERR_FORMAT, "scheduler configuration: %s is %s, which is not supported",
                             keys[k].key, v);
     }
     return LDM_OK;
@@ -72,7 +72,7 @@ static ldm_status end_without_signal(ldm_method m, ldm_prediction p, ldm_schedul
     const bool sigma = m == LDM_EULER || m == LDM_EULER_A || m == LDM_DPMPP_2M;
     const double first = sqrt(s->alpha_bar[0]), last = sqrt(s->alpha_bar[LDM_TIMESTEPS - 1]);
     if (!sigma && p == LDM_PREDICT_EPS)
-        return ldm_fail(LDM_ERR_UNSUPPORTED,
+        return ldm_fail(LDM_ERR_FORMAT,
                         "scheduler configuration: rescale_betas_zero_snr starts from pure noise, of "
                         "which a network that predicts eps has nothing to say; wanted v_prediction");
     for (int t = 0; t < LDM_TIMESTEPS; t++) {
@@ -110,9 +110,12 @@ ldm_status ldm_scheduler_read(const char *class_name, const ldm_setting *s, int 
     TRY(ldm_schedule_named(betas ? betas : m == LDM_LCM ? "scaled_linear" : "linear", true, start, end, schedule));
     TRY(whole(s, n, "num_train_timesteps", &steps));
     if (steps != LDM_TIMESTEPS)
-        TRY(ldm_fail(LDM_ERR_UNSUPPORTED, "scheduler configuration: num_train_timesteps is %d, wanted %d", steps,
+        TRY(ldm_fail(LDM_ERR_FORMAT, "scheduler configuration: num_train_timesteps is %d, wanted %d", steps,
                      LDM_TIMESTEPS));
     TRY(word(s, n, "prediction_type", predictions, &prediction));
+    if (prediction == LDM_PREDICT_X0 && (m == LDM_PLMS || m == LDM_EULER_A || m == LDM_HEUN || m == LDM_DPM2))
+        TRY(ldm_fail(LDM_ERR_FORMAT, "scheduler configuration: prediction_type is sample, which a %s does not take",
+                     class_name));
     if (m != LDM_PLMS && m != LDM_HEUN && m != LDM_DPM2 && m != LDM_LMS)
         TRY(truth(s, n, "rescale_betas_zero_snr", &silent));
     if (silent) TRY(end_without_signal(m, (ldm_prediction)prediction, schedule));
@@ -121,8 +124,11 @@ ldm_status ldm_scheduler_read(const char *class_name, const ldm_setting *s, int 
     TRY(truth(s, n, "set_alpha_to_one", &o.alpha_to_one));
     TRY(truth(s, n, "use_karras_sigmas", &karras));
     TRY(truth(s, n, "use_exponential_sigmas", &exponential));
+    if (m != LDM_EULER_A && karras && exponential)
+        TRY(ldm_fail(LDM_ERR_FORMAT, "scheduler configuration: both use_karras_sigmas and use_exponential_sigmas"));
     if (m == LDM_DDIM || m == LDM_DDPM || m == LDM_LCM || m == LDM_HEUN) TRY(truth(s, n, "clip_sample", &clip));
     TRY(number(s, n, "clip_sample_range", &range));
+    if (!(range > 0)) TRY(ldm_fail(LDM_ERR_FORMAT, "scheduler configuration: clip_sample_range is %g, wanted above 0", range));
     if (m == LDM_EULER) {
         TRY(word(s, n, "interpolation_type", ways, &way));
         TRY(number(s, n, "sigma_min", &o.sigma_min));
@@ -136,13 +142,19 @@ ldm_status ldm_scheduler_read(const char *class_name, const ldm_setting *s, int 
         TRY(truth(s, n, "euler_at_final", &o.euler_at_final));
         TRY(number(s, n, "lambda_min_clipped", &o.lambda_min_clipped));
         if (o.solver_order < 1 || o.solver_order > 2)
-            TRY(ldm_fail(LDM_ERR_UNSUPPORTED, "scheduler configuration: solver_order is %d, wanted 1 or 2",
+            TRY(ldm_fail(LDM_ERR_FORMAT, "scheduler configuration: solver_order is %d, wanted 1 or 2",
                          o.solver_order));
     }
     TRY(truth(s, n, "skip_prk_steps", &skip));
+    if (m == LDM_DPMPP_2M && given(s, n, "variance_type"))
+        TRY(ldm_fail(LDM_ERR_FORMAT, "scheduler configuration: variance_type is %s, which is not supported",
+                     given(s, n, "variance_type")));
     if (m == LDM_DDPM) TRY(word(s, n, "variance_type", variances, &var));
     if (m == LDM_LCM) {
         TRY(whole(s, n, "original_inference_steps", &o.original_steps));
+        if (o.original_steps < 1 || o.original_steps > LDM_TIMESTEPS)
+            TRY(ldm_fail(LDM_ERR_FORMAT, "scheduler configuration: original_inference_steps is %d, wanted 1 to %d",
+                         o.original_steps, LDM_TIMESTEPS));
         TRY(number(s, n, "timestep_scaling", &o.timestep_scaling));
     }
     o.prediction = (ldm_prediction)prediction, o.spacing = (ldm_spacing)spacing;

@@ -374,6 +374,20 @@ def diffusers_samplers():
         if cls == "DDIMScheduler":
             more["clip_sample"] = False
         runs.append((cls, more, 10, dict(strength=0.6)))
+    for cls in ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
+                "HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "LMSDiscreteScheduler", "DPMSolverMultistepScheduler", "LCMScheduler"):
+        # not to the end of cosines: sigma is 20,000 there, and diffusers' states over sigma are f32
+        for betas in (dict(beta_start=0.0001, beta_end=0.02, beta_schedule="linear", timestep_spacing="trailing"),
+                      dict(beta_schedule="squaredcos_cap_v2", timestep_spacing="leading", steps_offset=1)):
+            more = dict(betas, prediction_type="v_prediction")
+            if cls == "PNDMScheduler":
+                more["skip_prk_steps"] = True
+            if cls in ("DDIMScheduler", "DDPMScheduler"):
+                more["clip_sample"] = False
+            runs.append((cls, more, 6, {}))
+    runs += [
+        (cls, dict(base, rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing", **more), steps, {})
+        for cls, steps, more in (("DDPMScheduler", 6, dict(clip_sample=False)), ("LCMScheduler", 4, {}))]
     for i, (cls, config, steps, extra) in enumerate(runs):
         c = getattr(diffusers, cls)
         s = c(**config)
