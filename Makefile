@@ -43,7 +43,7 @@ FORCE:
 $(B)/host/app/record.o: $(B)/gen/commit.h
 $(B)/host/app/record.o: CFLAGS += -I$(B)/gen
 $(B)/tests/test_record: $(B)/host/app/record.o
-$(B)/tests/test_condition: $(B)/host/app/condition.o
+$(B)/tests/test_condition $(B)/tests/test_pipelines: $(B)/host/app/condition.o
 $(B)/tests/test_compare: $(B)/bench/compare.o
 $(B)/tests/test_shapes: $(B)/host/app/network.o
 $(B)/tests/test_tiling: $(B)/host/app/tiling.o

@@ -2,6 +2,7 @@
  * diffusers' pipeline and the authors' samplers, step by step: tokens, context, the latent after every step, and the
  * picture before it becomes bytes, none of them further away than 2e-3. test_pipelines.sh draws the same with `ldm
  * gen`, and wrong ones. */
+#include "app/condition.h"
 #include "model/system.h"
 #include "sample/loop.h"
 #include "text/text.h"
@@ -76,7 +77,8 @@ static ldm_status make_context(pipeline *p) {
     TRY(ldm_alloc((size_t)(2 * t->length) * sizeof *both, (void **)&both));
     TRY(ldm_alloc((size_t)(2 * t->length * t->width) * sizeof(float), (void **)&p->context));
     for (int k = 0; k < 2; k++) {
-        TRY(ldm_tokenize(words, option(p, k ? "-p" : "-n"), t->length, ldm_tokenizer_pad(words), ids, NULL));
+        const char *prompt = option(p, k ? "-p" : "-n");
+        TRY(ldm_tokenize(words, prompt ? prompt : "", t->length, ldm_tokenizer_pad(words), ids, NULL));
         for (int i = 0; i < t->length; i++) both[k * t->length + i] = (float)ids[i];
     }
     TRY(ldm_plan_create(LDM_F32, LDM_F32, &plan));
@@ -173,6 +175,28 @@ static ldm_status each(void *user, int step, double seconds) {
     return LDM_OK;
 }
 
+/* The x4 upscaler's picture, noised to its level with the run's first random numbers. */
+static ldm_status noised_picture(pipeline *p, float **out) {
+    const char *file = option(p, "--upscale");
+    ldm_image im = {0};
+    float *noise = NULL;
+    ldm_status st = LDM_OK;
+    if (!file) return LDM_OK;
+    TRY(ldm_png_read(path_of(&p->book, file + 1), &im));
+    const int64_t count = im.w * im.h * 3;
+    if (im.h != p->h || im.w != p->w) TRY(ldm_fail(LDM_ERR_MISMATCH, "%s: not of the latent's size", file));
+    TRY(ldm_alloc((size_t)(2 * count) * sizeof *noise, (void **)&noise));
+    TRY(ldm_alloc((size_t)count * sizeof **out, (void **)out));
+    app_condition_picture(&im, *out);
+    ldm_rng_fill(p->rng, noise, count);
+    ldm_nchw_to_nhwc(noise, 1, 3, p->h, p->w, noise + count);
+    TRY(app_condition_noised(atoi(option(p, "--noise-level")), *out, noise + count, count));
+done:
+    ldm_image_free(&im);
+    free(noise);
+    return st;
+}
+
 static ldm_status run_loop(pipeline *p) {
     ldm_status st = LDM_OK;
     ldm_plan *plan = NULL;
@@ -180,14 +204,17 @@ static ldm_status run_loop(pipeline *p) {
     ldm_source source;
     const ldm_config *c = &p->system->config;
     const ldm_device *d = ldm_cl_device(cl);
+    const bool guided = !c->unet.time_cond_proj_dim; /* else the network is told the scale */
     float classes[2] = {(float)c->null_class, option(p, "--class-id") ? (float)atoi(option(p, "--class-id")) : 0};
+    float label = option(p, "--noise-level") ? (float)atoi(option(p, "--noise-level")) : 0, *concat = NULL;
     ldm_loop_options o = {.unet = c->unet,
                           .n_classes = p->context ? 0 : c->n_classes,
                           .tokens = p->context ? p->system->text.length : 0,
                           .n = 1,
                           .h = p->h,
                           .w = p->w,
-                          .guided = true,
+                          .guided = guided,
+                          .concat = c->unet.in_channels - c->unet.out_channels,
                           .codebook = p->sampler.quantize ? p->system->stage.n_embed : 0,
                           .sampler = &p->sampler};
     TRY(ldm_rng_create((ldm_rng_kind){LDM_RNG_TORCH_CPU, 0}, (uint64_t)atoi(option(p, "-s")), &p->rng));
@@ -196,16 +223,21 @@ static ldm_status run_loop(pipeline *p) {
     TRY(ldm_plan_finish(plan, d->max_alloc, d->base_align));
     TRY(ldm_system_source(p->system, plan, &b, &source));
     TRY(ldm_exec_create(cl, plan, &source, NULL, &p->exec));
+    TRY(noised_picture(p, &concat));
     ldm_rng_fill(p->rng, p->flat, p->c * p->h * p->w);
     to_nhwc(p);
     ldm_sampler_start(&p->sampler, NULL, p->x, p->c * p->h * p->w, p->x);
     TRY(ldm_loop_start(&o, p->exec,
                        &(ldm_loop_inputs){.x = p->x,
-                                          .context = p->context,
+                                          .context = p->context && !guided ? p->context + o.tokens * p->system->text.width
+                                                                           : p->context,
+                                          .concat = concat,
+                                          .labels = c->unet.num_classes ? &label : NULL,
                                           .classes = p->context ? NULL : classes,
                                           .scale = atof(option(p, "--cfg-scale"))}));
     TRY(ldm_loop_run(&o, p->exec, &(ldm_loop_hooks){draw, each, p}));
 done:
+    free(concat);
     ldm_exec_destroy(p->exec), p->exec = NULL;
     ldm_binding_destroy(b);
     ldm_plan_destroy(plan);
@@ -265,6 +297,8 @@ int main(int argc, char **argv) {
     }
     check_family("pipeline_sd1", true);
     check_family("pipeline_sd2", true);
+    check_family("pipeline_upscale", true);
+    check_family("pipeline_lcm", true);
     check_family("pipeline_class", false);
     ldm_cl_close(cl);
     return test_end();

@@ -171,7 +171,7 @@ def upscale(family):
             "steps": (at(steps=9), {"options": ["--steps", "9"]}),
             "seed": (at(seed=SEED + 1), {"options": ["-s", str(SEED + 1)]}),
         }
-        book.run(name, at(), wrong, scheduler=config(s), command_line=True, options=["--steps", "8", "--cfg-scale", "2.0"])
+        book.run(name, at(), wrong, scheduler=config(s), options=["--steps", "8", "--noise-level", "20", "--cfg-scale", "2.0"])
     book.save()
 
 
