@@ -253,7 +253,7 @@ def tensor_of(image):
     return torch.from_numpy((np.array(image) / 127.5 - 1.0).astype(np.float32)).permute(2, 0, 1)[None]
 
 
-LATER = {"later": {"shift": 1}}  # times one higher
+TIMES = {"later": {"shift": 1}, "earlier": {"shift": -1}}
 FEWER_STEPS = ({"steps": 4}, ["--steps", "4"])
 
 
@@ -268,7 +268,7 @@ def text(w, book, a):
             "token": ({"c": encode(other)}, ["-p", other]), "prompt that is empty": ({"c": uc}, ["--prompt="]),
             "negative prompt": ({"uc": encode(other)}, ["-n", other]),
             "guidance": ({"scale": scale + 0.5}, ["--cfg-scale", str(scale + 0.5)]),
-            "steps": FEWER_STEPS, "sampler": ({"name": swap}, ["--sampling-method", swap])}, LATER)
+            "steps": FEWER_STEPS, "sampler": ({"name": swap}, ["--sampling-method", swap])}, TIMES)
 
 
 def uncond(w, book, a):
@@ -279,7 +279,7 @@ def uncond(w, book, a):
         if not eta:
             wrong["sampler"] = ({"name": "plms"}, ["--sampling-method", "plms"])
             wrong["weights, which are not the averages"] = ({"averaged": False}, ["--ema", "off"])
-        record(book, w, name, ["--eta", str(eta)], dict(name="ddim", c=None, eta=eta), wrong, LATER)
+        record(book, w, name, ["--eta", str(eta)], dict(name="ddim", c=None, eta=eta), wrong, TIMES)
     encode_codes(w, book)
 
 
@@ -308,7 +308,7 @@ def layout(w, book, a):
     wrong = lambda k: ({"c": context[k]}, ["--layout", f"@{k}.json"])
     record(book, w, "ddim", [], dict(name="ddim", c=context["layout"]), {
         "class": wrong("other"), "corner": wrong("moved"), "layout without boxes": wrong("empty"), "steps": FEWER_STEPS,
-        "sampler": ({"name": "plms"}, ["--sampling-method", "plms"])}, LATER)
+        "sampler": ({"name": "plms"}, ["--sampling-method", "plms"])}, TIMES)
     record(book, w, "plms", [], dict(name="plms", c=context["layout"]), {"class": wrong("other"), "steps": FEWER_STEPS})
 
 
@@ -339,7 +339,7 @@ def concat(w, book, option, condition, right, others, eta):
     keep(book.folder, "concat", condition[right].numpy())
     changed = {k: ({"c": condition[v]}, [option, f"@{v}.png"]) for k, v in others.items()}
     first = dict(name="ddim", c=condition[right], eta=eta)
-    record(book, w, "ddim", ["--eta", str(eta)], first, {**changed, "steps": FEWER_STEPS, "eta": ({"eta": 0.5}, ["--eta", "0.5"])}, LATER)
+    record(book, w, "ddim", ["--eta", str(eta)], first, {**changed, "steps": FEWER_STEPS, "eta": ({"eta": 0.5}, ["--eta", "0.5"])}, TIMES)
     record(book, w, "plms", [], dict(first, name="plms", eta=0.0),
            {"sampler": ({"name": "ddim"}, ["--sampling-method", "ddim", "--eta", "0"]), "steps": FEWER_STEPS})
 
@@ -368,7 +368,7 @@ def inpaint_ldm(w, book, a):
     right = condition("mask")
     book.info["options"] = ["-s", str(SEED), "-i", "@init.png", "--mask", "@mask.png"]
     keep(book.folder, "concat", right["c"].numpy())
-    unlike = dict(LATER, grey_hole=condition("mask", hole=0.0), mask_of_0_and_1=condition("mask", polarity=0.0),
+    unlike = dict(TIMES, grey_hole=condition("mask", hole=0.0), mask_of_0_and_1=condition("mask", polarity=0.0),
                   mask_first=condition("mask", order=(1, 0)))
     record(book, w, "ddim", [], dict(name="ddim", **right), {
         "mask": (condition("other"), ["--mask", "@other.png"]), "steps": FEWER_STEPS,
@@ -409,7 +409,7 @@ def retrieval(w, book, a):
              "neighbour": (dict(c=swapped), ["--context", arrays["swapped"]]),
              "context, of zeros": (dict(c=0 * c), ["--context", arrays["zeros"]]),
              "guidance": (dict(scale=scale + 0.5), ["--cfg-scale", str(scale + 0.5)]), "steps": FEWER_STEPS}
-    record(book, w, "ddim", [], dict(name="ddim", **right), wrong, LATER)
+    record(book, w, "ddim", [], dict(name="ddim", **right), wrong, TIMES)
     record(book, w, "plms", [], dict(name="plms", **right),
            {"sampler": ({"name": "ddim"}, ["--sampling-method", "ddim"]), "neighbour": wrong["neighbour"]})
 

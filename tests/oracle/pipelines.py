@@ -357,10 +357,14 @@ def by_authors(folder, clone):
             wrong["sampler"] = (sample(other), {"options": ["--sampling-method", other]})
         if name == "ddim":
             wrong["eta"] = (sample(name, **{**how, "eta": 0.5}), {"options": ["--eta", "0.5"]})
-        shifted = sample(name, **how, shift=1)  # the tool has no such option: its own times are held by this
+        unlike = {}  # of what the tool has no option for
+        for k, shift in (("later", 1), ("earlier", -1)):
+            other = sample(name, **how, shift=shift)[0][-1:]
+            unlike[k] = round((other[0] - latents[-1]).abs().max().item() / TOLERANCE, 1)
+            assert unlike[k] >= 20, f"{run}: {k} moves the latent by {unlike[k]} tolerances"
+            np.save(os.path.join(folder, f"{run}_{k}.npy"), other.numpy())
         book.run(run, (latents, picture), wrong, options=["--steps", str(STEPS), "--sampling-method", name] + options,
-                 smallest_codebook_margin=margin, time_moves_latent_in_tolerances=round(
-                     (shifted[0][-1] - latents[-1]).abs().max().item() / TOLERANCE, 1))
+                 smallest_codebook_margin=margin, unlike=unlike)
     book.save()
 
 
