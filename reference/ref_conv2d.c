@@ -48,32 +48,46 @@ static void magnitudes(int m, double a[MOST][MOST], double g[MOST][3], double b[
 /* T = |A^T| [sum_c (|G| |g| |G^T|) . (|B^T| |d| |B|)] |A| at output (p, q) of sample n, output k: what every rounding
  * is relative to: of the filter (`turned`: 1 if it is turned in double and rounded then; in float, both passes round a
  * constant, a product and two sums: 8), of both passes over the tile and over the sums (at most m + 1 each) and of the sum
- * over channels (2 sqrt(C), as everywhere): (2 sqrt(C) + 4 m + 5 + turned) u T. */
-static double winograd_error(const ref_conv2d_dims *d, int m, int turned, const float *x, const float *x2, const float *w,
-                             int64_t n, int64_t p, int64_t q, int64_t k) {
+ * over channels (2 sqrt(C), as everywhere): (2 sqrt(C) + 4 m + 5 + turned) u T.
+ *
+ * T is linear in |g|: with R[r][i] = sum_t |A^T|[p mod m][t] |B^T|[t][r] |G|[t][i] for the output's row and the same S for
+ * its column, T = sum_{i,j,c} |g[i,j,c]| sum_{r,s} R[r][i] S[s][j] |d[r,s,c]|. The inner sums, reach [3][3][C] of a
+ * pixel, are the same to all k. */
+static void winograd_reach(const ref_conv2d_dims *d, int m, const float *x, const float *x2, int64_t n, int64_t p,
+                           int64_t q, double *reach) {
     const int64_t H = d->h * d->up, W = d->w * d->up, ct = d->c + d->c2;
-    double a[MOST][MOST] = {{0}}, g[MOST][3] = {{0}}, b[MOST][MOST] = {{0}}, mag = 0;
+    double a[MOST][MOST] = {{0}}, g[MOST][3] = {{0}}, b[MOST][MOST] = {{0}};
+    double down[MOST][3] = {{0}}, across[MOST][3] = {{0}};
     magnitudes(m, a, g, b);
+    for (int t = 0; t < m + 2; t++)
+        for (int r = 0; r < m + 2; r++)
+            for (int i = 0; i < 3; i++) {
+                down[r][i] += a[p % m][t] * b[t][r] * g[t][i];
+                across[r][i] += a[q % m][t] * b[t][r] * g[t][i];
+            }
     for (int64_t c = 0; c < ct; c++) {
-        double v[MOST][MOST] = {{0}}, u[MOST][3] = {{0}};
+        double half[3][MOST] = {{0}};
         for (int r = 0; r < m + 2; r++)
             for (int s = 0; s < m + 2; s++) {
                 const int64_t row = p / m * m + r - d->pt, col = q / m * m + s - d->pl;
                 if (row < 0 || row >= H || col < 0 || col >= W) continue;
                 const int64_t pixel = (n * d->h + row / d->up) * d->w + col / d->up;
                 const double e = fabs(c < d->c ? x[pixel * d->c + c] : x2[pixel * d->c2 + c - d->c]);
-                for (int t = 0; t < m + 2; t++) v[t][s] += b[t][r] * e; /* |B^T| |d| */
+                for (int i = 0; i < 3; i++) half[i][s] += down[r][i] * e;
             }
-        for (int t = 0; t < m + 2; t++)
-            for (int s = 0; s < 3; s++)
-                for (int r = 0; r < 3; r++) u[t][s] += g[t][r] * fabs(w[(k * ct + c) * 9 + r * 3 + s]); /* |G| |g| */
-        for (int t = 0; t < m + 2; t++)
-            for (int z = 0; z < m + 2; z++) {
-                double vz = 0;
-                for (int s = 0; s < m + 2; s++) vz += v[t][s] * b[z][s];
-                mag += a[p % m][t] * a[q % m][z] * vz * (u[t][0] * g[z][0] + u[t][1] * g[z][1] + u[t][2] * g[z][2]);
+        for (int i = 0; i < 3; i++)
+            for (int j = 0; j < 3; j++) {
+                double sum = 0;
+                for (int s = 0; s < m + 2; s++) sum += half[i][s] * across[s][j];
+                reach[(3 * i + j) * ct + c] = sum;
             }
     }
+}
+
+/* The error, from the reach of the pixel and the filter of k as [3][3][C]. */
+static double winograd_error(int64_t ct, int m, int turned, const double *reach, const float *w) {
+    double mag = 0;
+    for (int64_t i = 0; i < 9 * ct; i++) mag += reach[i] * fabs(w[i]);
     return (2 * sqrt((double)ct) + 4 * m + 5 + turned) * REF_U * mag;
 }
 
@@ -90,27 +104,35 @@ static void convolve(ref_out o, const ref_conv2d_dims *d, int m, int turned, con
         for (int64_t c = 0; c < ct; c++)
             for (int64_t rs = 0; rs < d->r * d->s; rs++)
                 wt[(k * d->r * d->s + rs) * ct + c] = w[(k * ct + c) * d->r * d->s + rs];
-#pragma omp parallel for schedule(dynamic, 64)
-    for (int64_t i = 0; i < o.count; i++) {
-        int64_t at = ref_at(&o, i), k = at % d->k, q = at / d->k % Q, p = at / d->k / Q % P, n = at / d->k / Q / P;
-        double sum = 0, mag = 0, terms = 0, more = 0, y, err;
-        for (int64_t r = 0; r < d->r; r++) {
-            for (int64_t s = 0; s < d->s; s++) {
-                int64_t row = p * d->stride + r - d->pt, col = q * d->stride + s - d->pl;
-                if (row < 0 || row >= H || col < 0 || col >= W) continue;
-                int64_t pixel = (n * d->h + row / d->up) * d->w + col / d->up;
-                const float *wk = wt + ((k * d->r + r) * d->s + s) * ct;
-                dot(x + pixel * d->c, wk, d->c, &sum, &mag);
-                if (x2) dot(x2 + pixel * d->c2, wk + d->c, d->c2, &sum, &mag);
-                terms += (double)ct;
+#pragma omp parallel
+    {
+        double *reach = m ? malloc((size_t)(9 * ct) * sizeof *reach) : NULL;
+        int64_t reached = -1; /* the pixel that reach is of */
+        if (m && !reach) abort();
+#pragma omp for schedule(dynamic, 64)
+        for (int64_t i = 0; i < o.count; i++) {
+            int64_t at = ref_at(&o, i), k = at % d->k, q = at / d->k % Q, p = at / d->k / Q % P, n = at / d->k / Q / P;
+            double sum = 0, mag = 0, terms = 0, more = 0, y, err;
+            for (int64_t r = 0; r < d->r; r++) {
+                for (int64_t s = 0; s < d->s; s++) {
+                    int64_t row = p * d->stride + r - d->pt, col = q * d->stride + s - d->pl;
+                    if (row < 0 || row >= H || col < 0 || col >= W) continue;
+                    int64_t pixel = (n * d->h + row / d->up) * d->w + col / d->up;
+                    const float *wk = wt + ((k * d->r + r) * d->s + s) * ct;
+                    dot(x + pixel * d->c, wk, d->c, &sum, &mag);
+                    if (x2) dot(x2 + pixel * d->c2, wk + d->c, d->c2, &sum, &mag);
+                    terms += (double)ct;
+                }
             }
+            if (m && reached != at / d->k) winograd_reach(d, m, x, x2, n, p, q, reach), reached = at / d->k;
+            if (m) more = winograd_error(ct, m, turned, reach, wt + k * 9 * ct);
+            if (bias) sum += bias[k], mag += fabs(bias[k]), terms++;
+            if (vec) sum += vec[n * d->k + k], mag += fabs(vec[n * d->k + k]), terms++;
+            if (residual) sum += residual[at], mag += fabs(residual[at]), terms++;
+            ref_act_value(d->act, sum, ref_sum_error(terms, mag) + more, &y, &err);
+            ref_put(&o, i, y, err);
         }
-        if (m) more = winograd_error(d, m, turned, x, x2, w, n, p, q, k);
-        if (bias) sum += bias[k], mag += fabs(bias[k]), terms++;
-        if (vec) sum += vec[n * d->k + k], mag += fabs(vec[n * d->k + k]), terms++;
-        if (residual) sum += residual[at], mag += fabs(residual[at]), terms++;
-        ref_act_value(d->act, sum, ref_sum_error(terms, mag) + more, &y, &err);
-        ref_put(&o, i, y, err);
+        free(reach);
     }
     free(wt);
 }
