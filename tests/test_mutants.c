@@ -1,6 +1,6 @@
 /* test_mutants.c -- are the tests strong enough? Kernel files list deliberately wrong variants of themselves in their
  * header, after the word MUTANTS and a colon: 1 last term dropped, 2 bias missing. They build them where MUTANT == n.
- * Every one must fail a case of an op that launches from its file; one that survives them all is a missing case. That
+ * Cheap cases are tried first, and those whose problem or implementation a mutant's name mentions. Every one must fail a case of an op that launches from its file; one that survives them all is a missing case. That
  * the kernels pass unmutated is test_ops.
  *
  *   test_mutants [--device D] [PART OF "file.cl: n name"]... */
@@ -9,6 +9,7 @@
 #include <dirent.h>
 
 enum { MAX_MUTANTS = 1024, MAX_NUMBER = 100, MAX_RUNS = 8192, FEWEST = 24 };
+static const double KEPT_FLOPS = 1e7;
 
 typedef struct mutant {
     char file[64], name[160]; /* name: "file.cl: n what is wrong" */
@@ -26,6 +27,7 @@ typedef struct way {
     char files[4][48]; /* kernel files of its launches */
     bool q8;           /* built with -DWREAL=q8 */
     uint64_t build;    /* names what they are built from: files and options */
+    int made;          /* its case in made[]: the same for all implementations of a problem */
 } way;
 
 static ldm_cl_options options;
@@ -34,6 +36,8 @@ static mutant mutants[MAX_MUTANTS];
 static int mutant_count;
 static way ways[MAX_RUNS];
 static int way_count;
+static opcase made[MAX_RUNS]; /* small cases are made once */
+static int made_count;
 
 /* used[n]: the text compares MUTANT with n. */
 static void find_uses(const char *text, bool *used) {
@@ -119,7 +123,7 @@ static void add_ways(const char *text, ldm_fill fill, bool exact) {
         memset(&r, 0, sizeof r);
         if (impl->record(&p, params, d, &r)) continue;
         way *w = &ways[way_count++];
-        *w = (way){.text = text, .impl = impl, .fill = fill, .exact = exact, .flops = p.op->cost(&p).flops, .build = ldm_hash_text("")};
+        *w = (way){.text = text, .impl = impl, .fill = fill, .exact = exact, .flops = p.op->cost(&p).flops, .build = ldm_hash_text(""), .made = made_count};
         for (int i = 0; i < r.count; i++) {
             if (i < 4) snprintf(w->files[i], sizeof w->files[i], "%s", r.launch[i].file);
             if (strstr(r.launch[i].options, "WREAL=q8")) w->q8 = true;
@@ -127,6 +131,7 @@ static void add_ways(const char *text, ldm_fill fill, bool exact) {
             w->build = ldm_hash_bytes(w->build, r.launch[i].options, strlen(r.launch[i].options));
         }
     }
+    made_count++;
 }
 
 static void add_all_ways(void) {
@@ -146,26 +151,51 @@ static bool launches_from(const way *w, const mutant *m) {
 
 /* LDM_OK and *killed. Any status but a mismatch is an accident, not a verdict. */
 static ldm_status try_way(const way *w, bool *killed) {
-    opcase c;
+    opcase *c = &made[w->made];
     char why[400];
     ldm_verdict v;
-    ldm_status st = opcase_make(w->text, w->fill, w->exact, &c);
+    ldm_status st = c->want ? LDM_OK : opcase_make(w->text, w->fill, w->exact, c);
     if (!st) {
         ldm_choice choice = {.impl = w->impl};
-        ldm_default_params(&c.p, w->impl, ldm_cl_device(cl), choice.params);
-        st = opcase_run(cl, &c, &choice, true, &v);
-        *killed = st == LDM_ERR_MISMATCH || (!st && opcase_complaint(&c, &v, why, sizeof why));
+        ldm_default_params(&c->p, w->impl, ldm_cl_device(cl), choice.params);
+        st = opcase_run(cl, c, &choice, true, &v);
+        *killed = st == LDM_ERR_MISMATCH || (!st && opcase_complaint(c, &v, why, sizeof why));
         if (st == LDM_ERR_MISMATCH) st = LDM_OK;
     }
-    opcase_free(&c);
+    if (st || w->flops > KEPT_FLOPS) opcase_free(c);
     return st;
 }
 
-/* Seconds a way may take: a build is dear, the reference's arithmetic the rest. */
-static double price(const way *w, const uint64_t *built, int builds) {
+static const char LETTERS[] = "abcdefghijklmnopqrstuvwxyz_0123456789";
+
+/* Whether a word of `text` begins with these letters. */
+static bool begins_word(const char *text, const char *letters, size_t n) {
+    for (const char *t = text + strcspn(text, LETTERS); *t; t += strcspn(t, LETTERS)) {
+        size_t word = strspn(t, LETTERS);
+        if (word >= n && !memcmp(t, letters, n)) return true;
+        t += word;
+    }
+    return false;
+}
+
+/* Words of a problem and of its implementation's name that the mutant's name has, or goes on: "up=2" and "upsample". */
+static int mentions(const mutant *m, const way *w) {
+    char text[LDM_PROBLEM_TEXT + 64];
+    int n = 0;
+    snprintf(text, sizeof text, "%s %s", w->text, w->impl->name);
+    for (const char *t = text + strcspn(text, LETTERS); *t; t += strcspn(t, LETTERS)) {
+        size_t word = strspn(t, LETTERS);
+        n += word > 1 && begins_word(strchr(m->name, ' '), t, word);
+        t += word;
+    }
+    return n;
+}
+
+/* Seconds a way may take: a build is dear, the reference's arithmetic the rest; a word in common is worth a build. */
+static double price(const mutant *m, const way *w, const uint64_t *built, int builds) {
     bool known = false;
     for (int i = 0; i < builds; i++) known |= built[i] == w->build;
-    return (known ? 0 : 1) + 2e-9 * w->flops;
+    return (known ? 0 : 1) + 2e-9 * w->flops - mentions(m, w);
 }
 
 static void run_mutant(const mutant *m) {
@@ -183,7 +213,7 @@ static void run_mutant(const mutant *m) {
         double least = 0;
         for (int i = 0; i < way_count; i++) {
             if (done[i] || !launches_from(&ways[i], m)) continue;
-            double p = price(&ways[i], built, tried);
+            double p = price(m, &ways[i], built, tried);
             if (best < 0 || p < least) best = i, least = p;
         }
         if (best < 0) break;
@@ -208,6 +238,7 @@ static void work(void) {
     add_all_ways();
     for (int i; (i = pair_next()) < mutant_count;) CASE(mutants[i].name) run_mutant(&mutants[i]);
     test_close_case();
+    for (int i = 0; i < made_count; i++) opcase_free(&made[i]);
     ldm_cl_close(cl);
 }
 
