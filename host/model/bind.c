@@ -107,15 +107,14 @@ static bool binds(const ldm_binding *b, const ldm_ckpt_tensor *t) {
     return false;
 }
 
-/* Tensors of a file that lie where the plan's networks do and that no parameter took. Of a text encoder the plan may
- * leave out layers. */
+/* Tensors of a file that lie where the plan's networks do and that no parameter took. */
 static void left_over(const ldm_binding *b, const ldm_places *places, const ldm_files *f, const bool has[LDM_PARTS],
                       bool allow_foreign, list *extra) {
     for (int k = 0; k < f->count; k++)
         for (int i = 0; i < ldm_ckpt_count(f->ckpt[k]); i++) {
             const ldm_ckpt_tensor *t = ldm_ckpt_at(f->ckpt[k], i);
             const ldm_part part = part_at(places, f, has, t->name);
-            bool ours = part != LDM_PARTS && part != LDM_PART_TEXT && has[part];
+            bool ours = part != LDM_PARTS && has[part] && !(part == LDM_PART_TEXT && ldm_known_text_extra(t->name));
             bool foreign = part == LDM_PARTS && !allow_foreign && !ldm_known_extra(t->name) &&
                            (ldm_part_of(t->name) == LDM_PARTS || ldm_part_of(t->name) == LDM_PART_TINY_DECODER);
             if ((ours || foreign) && !binds(b, t)) complain(extra, t->name, &t->shape, NULL);

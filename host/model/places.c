@@ -151,3 +151,18 @@ bool ldm_known_extra(const char *key) {
         if (!strncmp(key, starts[i], strlen(starts[i]))) return true;
     return false;
 }
+
+bool ldm_known_text_extra(const char *key) {
+    static const char *const ends[] = {"position_ids", "logit_scale", "logit_bias", "text_projection", "text_projection.weight", "attn_mask"};
+    static const char *const within[] = {"vision_model.", "visual.", "visual_projection.", "to_logits."};
+    const size_t n = strlen(key);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        const size_t m = strlen(ends[i]);
+        if (n >= m && !strcmp(key + n - m, ends[i]) && (n == m || key[n - m - 1] == '.')) return true;
+    }
+    for (size_t i = 0; i < sizeof within / sizeof *within; i++) {
+        const char *at = strstr(key, within[i]);
+        if (at && (at == key || at[-1] == '.')) return true;
+    }
+    return false;
+}

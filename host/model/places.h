@@ -56,5 +56,8 @@ ldm_dtype ldm_binding_dtype(const ldm_binding *b, ldm_tensor t);
 
 /* Whether a name in a file is one that nobody misses: buffers, losses, other networks. */
 bool ldm_known_extra(const char *key);
+/* The same of a name where a text encoder lies: what CLIP has beside it (its other half, both projections, the scale of their
+ * product), buffers, and the head that BERT was trained with. */
+bool ldm_known_text_extra(const char *key);
 
 #endif
