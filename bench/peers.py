@@ -137,6 +137,7 @@ def summary(rows):
 
 
 def print_summary(rows):
+    rows = [r for r in rows if "failed" not in r]
     for kind, v in summary(rows).items():
         print(f"{kind}: {v['shapes']} shapes weighted by use: {v['speed_over_best_direct']:.2f} times the best direct peer, "
               f"{v['speed_over_best']:.2f} times the best of all; our direct rows {v['direct_over_best_direct']:.2f} times the best direct peer")

@@ -42,7 +42,8 @@ def ablation(doc, which, folder, exact):
 
 def peers(doc, which, folder):
     isa = doc["header"].get("isa")
-    lines = [f"**Against the libraries**{f', all held to {isa}' if isa else ''}, same shapes in the same run, weighted by use ({where(doc['header'])}; "
+    held = f", all held to {isa}, ours by its vectors" if isa else ""
+    lines = [f"**Against the libraries**{held}, same shapes in the same run, weighted by use ({where(doc['header'])}; "
              f"{source(doc, folder)}): time of the best of oneDNN (nhwc, any, Winograd), OpenBLAS and CLBlast over ours; ours direct is the row that "
              "`--exact` chooses, without Winograd.", ""]
     lines += table(["op", "shapes", "best direct / ours", "best of all / ours", "best direct / ours direct", "the worst of these"],
@@ -51,7 +52,7 @@ def peers(doc, which, folder):
                      if "worst_direct" in v else ["-", "-"]) for k, v in doc["summary"].items()])
     if doc["header"].get("absent"):
         lines += ["", "Absent: " + "; ".join(f"{k}: {why}" for k, why in doc["header"]["absent"].items()) + "."]
-    return lines + ["", f"![kernels against peers](plots/peers-{which}.png)"]
+    return lines if isa else lines + ["", f"![kernels against peers](plots/peers-{which}.png)"]
 
 
 def networks(doc, which, folder):
