@@ -22,7 +22,7 @@
 #endif
 #define TP TILE_PIXELS
 #define TILE_ROWS TILE_PIXELS
-#define MOST_TILES 8 /* conv2d_tile: tiles of a work-item, at most; 128 TP MOST_TILES bytes of stack */
+#define MOST_TILES (LANES == 16 ? 8 : 12) /* conv2d_tile: tiles of a work-item, at most; 128 TP MOST_TILES bytes of stack */
 #if MUTANT == 18
 #define HALF_SUMS
 #endif

@@ -25,7 +25,7 @@
 #endif
 #define TR TILE_ROWS
 #define CHAINS 4 /* of a row's sums */
-#define MOST_TILES 8 /* tiles of a work-item, at most; 128 TR MOST_TILES bytes of stack */
+#define MOST_TILES (LANES == 16 ? 8 : 12) /* tiles of a work-item, at most; 128 TR MOST_TILES bytes of stack */
 #if MUTANT == 11
 #define HALF_SUMS
 #endif

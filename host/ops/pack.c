@@ -123,10 +123,12 @@ void ldm_tile_defines(const char *rows, const int *params, ldm_recipe *r) {
 
 ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t channels, int64_t products, int64_t panels,
                            int64_t width, int64_t units) {
-    enum { INPUT = 65536, WEIGHTS = 131072 }; /* elements: 256 KiB and 512 KiB at f32 */
-    ldm_tiling t = {.block = 8};
+    enum { WEIGHTS = 131072 }; /* elements: 512 KiB at f32 */
+    /* tiles of narrow panels are smaller, and read for fewer outputs: as many rows, or more, before weights are read again */
+    const int64_t input = width == 32 ? 65536 : 98304;
+    ldm_tiling t = {.block = width == 32 ? 8 : 12};
     while (t.block > 1 && ldm_ceil_div(rows, tile * t.block) * panels < 8 * units) t.block /= 2;
-    t.group = products * panels * width <= WEIGHTS ? 1 : INPUT / (tile * t.block * channels);
+    t.group = products * panels * width <= WEIGHTS ? 1 : input / (tile * t.block * channels);
     if (t.group < 1) t.group = 1;
     t.items = ldm_ceil_div(rows, tile * t.block) * panels;
     return t;

@@ -32,10 +32,10 @@ void ldm_tile_defines(const char *rows, const int *params, ldm_recipe *r);
 /* How the CPU tile kernels share out `rows` (pixels) of `channels` inputs, `products` a sum, over `panels` of `width`
  * outputs, between `units` compute units. */
 typedef struct ldm_tiling {
-    int64_t
-        block; /* tiles a work-item makes one after the other, so that a piece of the panel serves all of them: 1..8 */
+    int64_t block; /* tiles a work-item makes one after the other, so that a piece of the panel serves all of them: 1..8, or
+                      1..12 where panels are narrower than 32 */
     int64_t group; /* blocks that go panel by panel before the next ones: 1 where all weights fit the second-level
-                      cache, else 256 KiB of input */
+                      cache, else 256 (384) KiB of input */
     int64_t items; /* work-items */
 } ldm_tiling;
 ldm_tiling ldm_share_tiles(int64_t rows, int64_t tile, int64_t channels, int64_t products, int64_t panels,
