@@ -23,7 +23,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o) $(REF_SRC:%.c=$(B)/%.o)
 APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 
-.PHONY: all offline oclgrind lib tests test sweep help clean lint format asan asan-test asan-some oracle peers-venv FORCE
+.PHONY: all offline oclgrind lib tests test sweep help clean lint format asan asan-test asan-some oracle oracle-pipelines peers-venv FORCE
 all: lib $(B)/ldm ## build the library and the tool (build/release/ldm)
 
 lib: $(B)/libldm.a
@@ -85,8 +85,14 @@ peers-venv: ## a Python environment in .venv: PyTorch and diffusers (witness), a
 	python3 -m venv .venv && .venv/bin/pip install -q -r tests/oracle/requirements.txt
 	@while read p; do .venv/bin/pip install -q "$$p" || echo "peers-venv: $$p left out"; done <bench/requirements.txt
 
-oracle: ## remake tests/fixtures with PyTorch; CLONE=path of CompVis/latent-diffusion remakes all of them
+oracle: ## remake tests/fixtures with PyTorch; CLONE=, TAMING=paths of latent-diffusion, taming-transformers: all of them
 	$(PYTHON) tests/oracle/oracle.py $(if $(CLONE),--clone $(CLONE)) $(ORACLE_ARGS)
+	$(if $(ORACLE_ARGS),,$(MAKE) oracle-pipelines)
+
+oracle-pipelines: ## ... of it the whole tiny models, tests/fixtures/pipeline_*
+	$(PYTHON) tests/oracle/pipelines.py $(if $(CLONE),--clone $(CLONE))
+	$(PYTHON) tests/oracle/task_pipelines.py
+	$(if $(and $(CLONE),$(TAMING)),$(PYTHON) tests/oracle/authors_pipelines.py --ldm $(CLONE) --taming $(TAMING))
 
 offline: ## compile the GPU kernels for real GPUs without one: no spills, at most 32 KiB of local memory; results/offline.txt
 	@tests/offline.sh

@@ -1,7 +1,8 @@
-"""authors_pipelines.py -- makes tests/fixtures/pipeline_*: every other task of latent-diffusion as the authors run it. Tiny models of random
-weights are built from a yaml file by their own LatentDiffusion (UNet, text encoder with its tokenizer, rescaler, first stage),
-saved as their trainer does, opened again and drawn with as their scripts do: txt2img.py, sample_diffusion.py, inpaint.py,
-knn2img.py, the notebooks for super-resolution. What is kept is what pipelines.py keeps, and the inputs.
+"""authors_pipelines.py -- makes tests/fixtures/pipeline_*: every other task of latent-diffusion as the authors run it. Tiny
+models of random weights are built from a yaml file by their own LatentDiffusion (UNet, text encoder with its tokenizer,
+rescaler, first stage), saved as their trainer does, opened again and drawn with as their scripts do: txt2img.py,
+sample_diffusion.py, inpaint.py, knn2img.py, the notebooks for super-resolution. What is kept is what pipelines.py keeps, and
+the inputs.
 
     .venv/bin/python tests/oracle/authors_pipelines.py --ldm DIR --taming DIR [--only pipeline_text]
 
@@ -13,12 +14,14 @@ latent may be off before a pixel's code can change: code k is the nearest of z +
 2 s |e_j - e_k|_1 < |z - e_j|^2 - |z - e_k|^2 for all j.
 """
 import argparse
+import ast
 import contextlib
 import importlib
 import json
 import os
 import shutil
 import sys
+import time
 import types
 
 import numpy as np
@@ -330,7 +333,8 @@ def superres(w, book, a):
     turned.save(os.path.join(book.folder, "turned.png"))
     grey = Image.new("RGB", (8, 8), (127, 127, 127))
     grey.save(os.path.join(book.folder, "grey.png"))
-    condition = {k: w.model.get_learned_conditioning(tensor_of(v)) for k, v in (("small", image), ("turned", turned), ("grey", grey))}
+    pictures = {"small": image, "turned": turned, "grey": grey}
+    condition = {k: w.model.get_learned_conditioning(tensor_of(v)) for k, v in pictures.items()}
     concat(w, book, "--upscale", condition, "small", {"picture": "turned", "picture without content": "grey"}, 1.0)
 
 
@@ -339,7 +343,8 @@ def concat(w, book, option, condition, right, others, eta):
     keep(book.folder, "concat", condition[right].numpy())
     changed = {k: ({"c": condition[v]}, [option, f"@{v}.png"]) for k, v in others.items()}
     first = dict(name="ddim", c=condition[right], eta=eta)
-    record(book, w, "ddim", ["--eta", str(eta)], first, {**changed, "steps": FEWER_STEPS, "eta": ({"eta": 0.5}, ["--eta", "0.5"])}, TIMES)
+    wrong = {**changed, "steps": FEWER_STEPS, "eta": ({"eta": 0.5}, ["--eta", "0.5"])}
+    record(book, w, "ddim", ["--eta", str(eta)], first, wrong, TIMES)
     record(book, w, "plms", [], dict(first, name="plms", eta=0.0),
            {"sampler": ({"name": "ddim"}, ["--sampling-method", "ddim", "--eta", "0"]), "steps": FEWER_STEPS})
 
@@ -350,7 +355,8 @@ def inpaint_ldm(w, book, a):
         mask = Image.new("L", (16, 16), 0)
         mask.paste(255, box)
         mask.save(os.path.join(book.folder, k + ".png"))
-    make_batch = conditions.function(os.path.join(a.ldm, "scripts", "inpaint.py"), "make_batch", dict(np=np, torch=torch, Image=Image))
+    make_batch = conditions.function(
+        os.path.join(a.ldm, "scripts", "inpaint.py"), "make_batch", dict(np=np, torch=torch, Image=Image))
     unit = lambda v: torch.clamp((v + 1.0) / 2.0, min=0.0, max=1.0)
 
     def condition(name, hole=None, polarity=1.0, order=(0, 1)):
@@ -381,10 +387,9 @@ def retrieval(w, book, a):
     g = np.random.default_rng(23)
     database = g.standard_normal((40, 32)).astype(np.float32)
     path = os.path.join(a.ldm, "scripts", "knn2img.py")
-    import ast
     search = next(n for c in ast.parse(open(path).read()).body if isinstance(c, ast.ClassDef) and c.name == "Searcher"
                   for n in c.body if isinstance(n, ast.FunctionDef) and n.name == "search")
-    scope = {"np": np, "torch": torch, "time": __import__("time")}
+    scope = {"np": np, "torch": torch, "time": time}
     exec(compile(ast.Module([search], []), path, "exec"), scope)
     normal = database / np.linalg.norm(database, axis=1)[:, np.newaxis]
 
@@ -401,7 +406,8 @@ def retrieval(w, book, a):
     c, fewer = context(4), context(3)
     swapped = c.clone()
     swapped[0, 4] = torch.from_numpy(normal[np.argmin(query[0, 0].numpy() @ normal.T)])
-    arrays = {k: keep(book.folder, k, v[0].numpy()) for k, v in (("tokens", c), ("fewer", fewer), ("swapped", swapped), ("zeros", 0 * c))}
+    contexts = {"tokens": c, "fewer": fewer, "swapped": swapped, "zeros": 0 * c}
+    arrays = {k: keep(book.folder, k, v[0].numpy()) for k, v in contexts.items()}
     keep(book.folder, "context", torch.cat([0 * c, c]).numpy())
     book.info["options"] = ["-s", str(SEED), "--context", arrays["tokens"], "--cfg-scale", str(scale)]
     right = dict(c=c, uc=torch.zeros_like(c), scale=scale)

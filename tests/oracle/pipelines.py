@@ -257,7 +257,7 @@ def inpaint(pipe, g, book):
             "seed": (at(seed=SEED + 1), {"options": ["-s", str(SEED + 1)]}),
         }
         book.run("inpaint_" + name, at(), wrong, scheduler=config(sched()), command_line=True,
-                 options=["--steps", "8", "-i", "@init.png", "--mask", "@mask.png", "--strength", "1"])
+                 options=["--steps", "8", "-i", "@init.png", "--mask", "@mask.png"])
 
 
 # ---- the authors ------------------------------------------------------------------------------------------------------
