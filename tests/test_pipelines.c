@@ -23,6 +23,7 @@ typedef struct pipeline {
     float *context; /* [1 or 2 if guided, tokens, width]: the negative prompt's, the prompt's; NULL of classes */
     int64_t tokens;
     float *concat; /* [h,w,channels] that follow x into the network, as the witness made it; NULL of none */
+    float *z0;     /* [h,w,c] the picture that it starts from; NULL: from noise */
     ldm_rng *rng;
     int64_t h, w, c;
     ldm_exec *exec;
@@ -131,17 +132,16 @@ done:
     return st;
 }
 
-static ldm_status read_concat(pipeline *p) {
+/* A map [1,channels,h,w] of the witness, if it is there. */
+static ldm_status read_map(pipeline *p, const char *name, int64_t channels, float **out) {
     ldm_array given = {0};
     ldm_status st = LDM_OK;
-    if (!has_file(p, "concat.npy")) return LDM_OK;
-    TRY(ldm_npy_read_f32(path_of(&p->book, "concat.npy"), &given));
-    const int64_t channels = given.shape.dim[1];
-    if (ldm_shape_count(&given.shape) != channels * p->h * p->w ||
-        channels != p->system->config.unet.in_channels - p->system->config.unet.out_channels)
-        TRY(ldm_fail(LDM_ERR_MISMATCH, "a condition of another size"));
-    TRY(ldm_alloc((size_t)ldm_shape_count(&given.shape) * sizeof *p->concat, (void **)&p->concat));
-    ldm_nchw_to_nhwc(given.data, 1, channels, p->h, p->w, p->concat);
+    if (!has_file(p, name)) return LDM_OK;
+    TRY(ldm_npy_read_f32(path_of(&p->book, name), &given));
+    if (ldm_shape_count(&given.shape) != channels * p->h * p->w || channels != given.shape.dim[1])
+        TRY(ldm_fail(LDM_ERR_MISMATCH, "%s: of another size", name));
+    TRY(ldm_alloc((size_t)ldm_shape_count(&given.shape) * sizeof **out, (void **)out));
+    ldm_nchw_to_nhwc(given.data, 1, channels, p->h, p->w, *out);
 done:
     ldm_array_free(&given);
     return st;
@@ -262,6 +262,7 @@ static ldm_status make_sampler(pipeline *p) {
         o.quantize = option(p, "--quantize-x0") != NULL;
         if (option(p, "--eta")) o.eta = atof(option(p, "--eta"));
     }
+    if (p->z0) o.img2img = true, o.strength = atof(option(p, "--strength"));
     o.steps = atoi(option(p, "--steps")), o.prediction = p->system->config.prediction;
     TRY(ldm_sampler_make(&p->schedule, &o, &p->sampler));
 done:
@@ -342,9 +343,13 @@ static ldm_status run_loop(pipeline *p) {
     TRY(ldm_system_source(p->system, plan, &b, &source));
     TRY(ldm_exec_create(cl, plan, &source, NULL, &p->exec));
     if (option(p, "--noise-level")) TRY(noised_picture(p));
-    ldm_rng_fill(p->rng, p->flat, p->c * p->h * p->w);
+    const int64_t count = p->c * p->h * p->w;
+    if (p->z0) ldm_rng_fill(p->rng, p->flat, count); /* the posterior's, which made it */
+    ldm_rng_fill(p->rng, p->flat, count);
     to_nhwc(p);
-    ldm_sampler_start(&p->sampler, NULL, p->x, p->c * p->h * p->w, p->x);
+    ldm_sampler_start(&p->sampler, p->z0, p->x, count, p->x);
+    if (option(p, "--mask") && p->system->stage.kind == LDM_STAGE_KL) /* that of the masked picture */
+        ldm_rng_fill(p->rng, p->flat, count);
     TRY(ldm_loop_start(&o, p->exec,
                        &(ldm_loop_inputs){.x = p->x,
                                           .context = p->context,
@@ -372,7 +377,8 @@ static void check_run(pipeline *p) {
     TRY(ldm_alloc((size_t)(p->c * p->h * p->w) * sizeof *p->x, (void **)&p->x));
     TRY(ldm_alloc((size_t)(p->c * p->h * p->w) * sizeof *p->x, (void **)&p->flat));
     TRY(make_context(p));
-    TRY(read_concat(p));
+    TRY(read_map(p, "concat.npy", p->system->config.unet.in_channels - p->c, &p->concat));
+    TRY(read_map(p, "z0.npy", p->c, &p->z0));
     TRY(make_sampler(p));
     TRY(run_loop(p));
     CHECK(p->seen == p->want.shape.dim[0], "%d steps were run, the witness ran %lld", p->seen,
@@ -381,8 +387,8 @@ static void check_run(pipeline *p) {
     check_picture(p);
 done:
     CHECK(!st, "%s", ldm_message());
-    free(p->x), free(p->flat), free(p->context), free(p->concat);
-    p->x = p->flat = p->context = p->concat = NULL;
+    free(p->x), free(p->flat), free(p->context), free(p->concat), free(p->z0);
+    p->x = p->flat = p->context = p->concat = p->z0 = NULL;
     ldm_rng_destroy(p->rng), p->rng = NULL;
     ldm_sampler_free(&p->sampler);
     ldm_array_free(&p->want);
@@ -420,6 +426,8 @@ int main(int argc, char **argv) {
     }
     check_family("pipeline_sd1", "model");
     check_family("pipeline_sd2", "model");
+    check_family("pipeline_inpaint2", "model");
+    check_family("pipeline_depth", "model");
     check_family("pipeline_upscale", "model");
     check_family("pipeline_lcm", "model");
     check_family("pipeline_class", "model.safetensors");

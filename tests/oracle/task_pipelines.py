@@ -112,6 +112,16 @@ def draw(pipe, scheduler, steps, seed=SEED, prompt=PROMPT, **call):
     return torch.stack(latents), picture
 
 
+def keep(pipe, book, run, **arrays):
+    """What follows z into the network in a run, for the test that takes every step; and what else it begins with."""
+    kept = []
+    hook = pipe.unet.register_forward_pre_hook(lambda _, args: kept.append(args[0][:1, pipe.unet.config.out_channels:].clone()))
+    run()
+    hook.remove()
+    for name, a in {"concat": kept[0], **arrays}.items():
+        np.save(os.path.join(book.folder, name + ".npy"), a.numpy())
+
+
 def depth(family):
     make = lambda cls, **c: getattr(diffusers, cls)(**c)
     schedulers = {"ddim": (make("DDIMScheduler", **DDIM), 8), "euler": (make("EulerDiscreteScheduler", **LEADING), 8),
@@ -139,8 +149,10 @@ def depth(family):
             "strength": (at(strength=0.5), {"options": ["--strength", "0.5"]}),
             "seed": (at(seed=SEED + 1), {"options": ["-s", str(SEED + 1)]}),
         }
-        book.run(name, at(), wrong, scheduler=config(scheduler), command_line=True,
+        book.run(name, at(), wrong, scheduler=config(scheduler),
                  options=["--steps", str(steps), "--strength", "0.75", "--cfg-scale", "2.0"])
+    z0 = pipe.vae.encode(pipe.image_processor.preprocess(init)).latent_dist.sample(torch.Generator().manual_seed(SEED))
+    keep(pipe, book, at, z0=z0 * pipe.vae.config.scaling_factor)
     book.save()
 
 
@@ -216,7 +228,8 @@ def inpaint2(family):
             "steps": (at(steps=9), {"options": ["--steps", "9"]}),
             "seed": (at(seed=SEED + 1), {"options": ["-s", str(SEED + 1)]}),
         }
-        book.run(name, at(), wrong, scheduler=config(s), command_line=True, options=["--steps", "8", "--cfg-scale", "2.0"])
+        book.run(name, at(), wrong, scheduler=config(s), options=["--steps", "8", "--cfg-scale", "2.0"])
+    keep(pipe, book, at)
     book.save()
 
 
