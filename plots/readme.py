@@ -69,14 +69,15 @@ def networks(doc, which, folder):
                     [f"**{r['step_speed_over_peers']:.2f}**"] for r in rows])
     lines += ["", "Peak of anonymous and device memory (file mappings not counted), and time from the start of the process to the first step done, "
               "checkpoint on disk, caches warm (of `ldm run`, which on a CPU reads weights in place if it is to run once; behind it that of a run of "
-              "several steps, which copies them first; memory is of the latter):", ""]
+              "several steps, which copies them first; memory is of the latter; behind that of --low-memory, how many times as long a step takes):", ""]
     body = []
     for r in (r for r in rows if "leanest" in r):
         lean, quick = r["peers"][r["leanest"]], r["peers"][r["quickest"]]
-        low = r["ours"].get("low_memory", {}).get("peak_anonymous_bytes")
+        low, took = (r["ours"].get("low_memory", {}).get(k) for k in ("peak_anonymous_bytes", "step_s"))
+        longer = f" ({took / r['ours']['step_s']:.2f})" if took else ""
         mib = lambda v: f"{v / 2**20:.0f}" if v else "-"
         repeating = r["ours"].get("start_repeating_s")
-        body.append([r["about"], mib(r["ours"]["peak_anonymous_bytes"]), mib(low), f"{mib(lean['peak_anonymous_bytes'])} ({PARTIES[r['leanest']]})",
+        body.append([r["about"], mib(r["ours"]["peak_anonymous_bytes"]), mib(low) + longer, f"{mib(lean['peak_anonymous_bytes'])} ({PARTIES[r['leanest']]})",
                      f"{r['memory_over_leanest']:.2f}", f"{r['ours']['start_s']:.2f}" + (f" ({repeating:.2f})" if repeating else ""), f"{quick['start_s']:.2f} ({PARTIES[r['quickest']]})",
                      f"{r['start_speed_over_peers']:.2f}"])
     lines += table(["network", "ours, MiB", "--low-memory", "leanest, MiB", "ours / leanest", "our start, s", "quickest, s", "quickest / ours"], body)
