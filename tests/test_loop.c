@@ -1,8 +1,7 @@
 /* test_loop.c -- the denoising loop on the device, fused, against the same steps taken one network call at a time with
  * the arithmetic on the host in double; guidance as one batch of two; and that nothing allocates or compiles once the
  * loop runs. */
-#include "sample/loop.h"
-#include "test.h"
+#include "whole_loop.h"
 #include <math.h>
 
 static ldm_cl *cl;
@@ -38,27 +37,6 @@ static ldm_status each(void *user, int k, double seconds) {
 }
 
 static ldm_status noise_hook(void *user, int k, float *dst) { return (void)user, step_noise(NULL, k, dst); }
-
-/* The loop, on the device. */
-static void run_loop(const ldm_loop_options *o, const float *x0, const float *context, double scale, float *x,
-                     watch *w) {
-    ldm_plan *p = NULL;
-    ldm_exec *e = NULL;
-    ldm_source s = ldm_source_synthetic(&seed);
-    const ldm_device *d = ldm_cl_device(cl);
-    ldm_status st = LDM_OK;
-    TRY(ldm_loop_plan(o, &p));
-    TRY(ldm_plan_fuse(p));
-    TRY(ldm_plan_finish(p, d->max_alloc, d->base_align));
-    TRY(ldm_exec_create(cl, p, &s, NULL, &e));
-    TRY(ldm_loop_start(o, e, &(ldm_loop_inputs){.x = x0, .context = context, .scale = scale}));
-    TRY(ldm_loop_run(o, e, &(ldm_loop_hooks){noise_hook, each, w}));
-    TRY(ldm_loop_latent(e, x));
-done:
-    CHECK(st == LDM_OK, "loop: %s", ldm_message());
-    ldm_exec_destroy(e);
-    ldm_plan_destroy(p);
-}
 
 /* The network alone, on a batch; x [n,h,w,in_channels]. */
 static void call_network(const ldm_unet_config *c, int64_t n, const float *x, double t, const float *context,
@@ -115,7 +93,8 @@ static void compare(bool guided, double eta) {
     watch w = {0, 0, 0};
     for (int i = 0; i < COUNT; i++) x0[i] = 1.7f * ldm_uniform(1, 1, (uint64_t)i);
     for (int i = 0; i < batch * TOKENS * 16; i++) context[i] = ldm_uniform(1, 2, (uint64_t)i);
-    run_loop(&o, x0, context, scale, x, &w);
+    run_loop(cl, seed, &o, &(ldm_loop_inputs){.x = x0, .context = context, .scale = scale},
+             &(ldm_loop_hooks){noise_hook, each, &w}, x);
     CHECK(w.changes == 0, "%d steps allocated or built something", w.changes);
     for (int i = 0; i < COUNT; i++) ref[i] = x0[i];
     for (int k = 0; k < STEPS; k++) {
@@ -478,8 +457,9 @@ int main(int argc, char **argv) {
         watch w = {0, 0, 0};
         for (int i = 0; i < COUNT; i++) x0[i] = ldm_uniform(1, 1, (uint64_t)i);
         for (int i = 0; i < N * TOKENS * 16; i++) context[i] = ldm_uniform(1, 2, (uint64_t)i);
-        run_loop(&o, x0, context, 1, a, &w);
-        run_loop(&o, x0, context, 1, b, &w);
+        const ldm_loop_inputs in = {.x = x0, .context = context, .scale = 1};
+        run_loop(cl, seed, &o, &in, &(ldm_loop_hooks){noise_hook, each, &w}, a);
+        run_loop(cl, seed, &o, &in, &(ldm_loop_hooks){noise_hook, each, &w}, b);
         CHECK(!memcmp(a, b, sizeof a), "two runs differ");
         ldm_sampler_free(&whole);
     }

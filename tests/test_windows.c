@@ -1,11 +1,10 @@
 /* test_windows.c -- a network run on overlapping windows of a map: one step of the loop is linear in the network's output element by
  * element, so it must be the weighted mean of the same step taken on each window alone. */
-#include "sample/loop.h"
-#include "test.h"
+#include "whole_loop.h"
 #include <math.h>
 
 static ldm_cl *cl;
-static uint64_t seed = 5;
+static const uint64_t seed = 5;
 
 static ldm_unet_config small(void) {
     ldm_unet_config c;
@@ -13,25 +12,6 @@ static ldm_unet_config small(void) {
                                    "attention_resolutions=2 num_heads=2",
                                    &c));
     return c;
-}
-
-static void run_loop(const ldm_loop_options *o, const float *x0, const float *concat, float *x) {
-    ldm_plan *p = NULL;
-    ldm_exec *e = NULL;
-    ldm_source s = ldm_source_synthetic(&seed);
-    const ldm_device *d = ldm_cl_device(cl);
-    ldm_status st = LDM_OK;
-    TRY(ldm_loop_plan(o, &p));
-    TRY(ldm_plan_fuse(p));
-    TRY(ldm_plan_finish(p, d->max_alloc, d->base_align));
-    TRY(ldm_exec_create(cl, p, &s, NULL, &e));
-    TRY(ldm_loop_start(o, e, &(ldm_loop_inputs){.x = x0, .concat = concat}));
-    TRY(ldm_loop_run(o, e, &(ldm_loop_hooks){0}));
-    TRY(ldm_loop_latent(e, x));
-done:
-    CHECK(st == LDM_OK, "loop: %s", ldm_message());
-    ldm_exec_destroy(e);
-    ldm_plan_destroy(p);
 }
 
 static void cut(const float *src, int64_t w, int64_t c, int64_t y0, int64_t x0, int64_t ph, int64_t pw, float *dst) {
@@ -70,13 +50,13 @@ static void compare(int64_t n, int64_t h, int64_t w, int64_t size, int64_t strid
     }
     ldm_loop_options o = {.unet = small(), .n = n, .h = h, .w = w, .concat = 1, .sampler = &s, .windows = windows}, alone = o;
     alone.n = 1, alone.h = ph, alone.w = pw, alone.windows = (ldm_windows){0};
-    run_loop(&o, x, concat, got);
+    run_loop(cl, seed, &o, &(ldm_loop_inputs){.x = x, .concat = concat}, &(ldm_loop_hooks){0}, got);
     for (int64_t m = 0; m < n; m++)
         for (int i = 0; i < ny; i++)
             for (int k = 0; k < nx; k++) {
                 cut(x + m * h * w * 3, w, 3, ys[i], xs[k], ph, pw, px);
                 cut(concat + m * h * w, w, 1, ys[i], xs[k], ph, pw, pc);
-                run_loop(&alone, px, pc, py);
+                run_loop(cl, seed, &alone, &(ldm_loop_inputs){.x = px, .concat = pc}, &(ldm_loop_hooks){0}, py);
                 for (int64_t v = 0; v < ph; v++)
                     for (int64_t u = 0; u < pw; u++) {
                         double a = share(v, ph), b = share(u, pw), least = fmin(.5, fmax(.01, a < b ? a : b));
