@@ -255,18 +255,7 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
         if (!merge) ldm_rec_slot(r, SLOT_X);
         if (!merge) ldm_rec_slot(r, SLOT_W);
         for (int i = SLOT_BIAS; i < SLOT_Y; i++) ldm_rec_slot(r, i);
-        ldm_rec_int(r, merge ? rows(p) * products(p) : rows(p));
-        ldm_rec_int(r, d[M]);
-        ldm_rec_int(r, d[N]);
-        if (merge) {
-            ldm_rec_int(r, cut.splits);
-            ldm_rec_range1(r, rows(p) * products(p) * ldm_ceil_div(d[N], 4), 64);
-        } else {
-            ldm_rec_int(r, d[K]);
-            ldm_rec_int(r, products(p));
-            ldm_rec_int(r, cut.k_range);
-            ldm_gpu_tile_range(params, &cut, products(p), r);
-        }
+        ldm_gpu_gemm_sizes(params, &cut, rows(p), d[M], d[N], d[K], products(p), merge, r);
     }
     return r->status;
 }

@@ -62,3 +62,19 @@ void ldm_gpu_tile_defines(const int *params, ldm_recipe *r) {
 void ldm_gpu_tile_range(const int *t, const ldm_gpu_cut *cut, int64_t batch, ldm_recipe *r) {
     ldm_rec_range3(r, cut->tiles_m * group_of(t), cut->tiles_n, cut->splits * batch, group_of(t), 1, 1);
 }
+
+void ldm_gpu_gemm_sizes(const int *params, const ldm_gpu_cut *cut, int64_t rows, int64_t sample, int64_t cols, int64_t depth,
+                        int64_t batch, bool merge, ldm_recipe *r) {
+    ldm_rec_int(r, merge ? rows * batch : rows);
+    ldm_rec_int(r, sample);
+    ldm_rec_int(r, cols);
+    if (merge) {
+        ldm_rec_int(r, cut->splits);
+        ldm_rec_range1(r, rows * batch * ldm_ceil_div(cols, 4), 64);
+    } else {
+        ldm_rec_int(r, depth);
+        ldm_rec_int(r, batch);
+        ldm_rec_int(r, cut->k_range);
+        ldm_gpu_tile_range(params, cut, batch, r);
+    }
+}

@@ -26,5 +26,9 @@ ldm_gpu_cut ldm_gpu_cut_of(const int *params, int64_t rows, int64_t cols, int64_
 /* -D of the tile, and the range of the main kernel. */
 void ldm_gpu_tile_defines(const int *params, ldm_recipe *r);
 void ldm_gpu_tile_range(const int *params, const ldm_gpu_cut *cut, int64_t batch, ldm_recipe *r);
+/* The numbers behind the buffers of gemm_gpu.cl's kernels, and the range: `batch` products of rows x cols, `sample` rows of
+ * which share a vec; gemm_merge (`merge`) adds the parts of all of them. */
+void ldm_gpu_gemm_sizes(const int *params, const ldm_gpu_cut *cut, int64_t rows, int64_t sample, int64_t cols, int64_t depth,
+                        int64_t batch, bool merge, ldm_recipe *r);
 
 #endif

@@ -151,7 +151,7 @@ bool ldm_winograd_legal(const ldm_problem *p, const int *params, const ldm_devic
 
 const char *ldm_winograd_supports(const ldm_problem *p, const ldm_device *d) {
     static const int least[] = {4, 8, 2};
-    if (p->dim[R] != 3 || p->dim[S] != 3 || p->dim[STRIDE] != 1) return "needs a 3x3 filter and stride 1";
+    if (!winograd_filter(p)) return LDM_WINOGRAD_FILTER;
     return ldm_winograd_legal(p, least, d) ? NULL : "more than 2^25 tiles, or its scratch does not fit one buffer";
 }
 

@@ -50,6 +50,10 @@ void ldm_winograd_inplace_reference(const ldm_problem *p, const int *params, con
                            double *y, double *b);
 ldm_cost ldm_winograd_inplace_cost(const ldm_problem *p, const int *params, const ldm_device *d);
 
+/* What all three rows want of a filter, and in words. */
+static inline bool winograd_filter(const ldm_problem *p) { return p->dim[R] == 3 && p->dim[S] == 3 && p->dim[STRIDE] == 1; }
+#define LDM_WINOGRAD_FILTER "needs a 3x3 filter and stride 1"
+
 /* Numbers of a tile, and tiles of a problem, with `out` outputs a side. */
 static inline int64_t winograd_places(int64_t out) { return (out + 2) * (out + 2); }
 static inline int64_t winograd_tiles(const ldm_problem *p, int64_t out) {

@@ -53,7 +53,7 @@ bool ldm_winograd_gpu_legal(const ldm_problem *p, const int *t, const ldm_device
 const char *ldm_winograd_gpu_supports(const ldm_problem *p, const ldm_device *d) {
     static const int least[] = {64, 32, 1, 2}; /* F(2x2) has more tiles, F(4x4) more bytes */
     const int other[] = {64, 32, 1, 4};
-    if (p->dim[R] != 3 || p->dim[S] != 3 || p->dim[STRIDE] != 1) return "needs a 3x3 filter and stride 1";
+    if (!winograd_filter(p)) return LDM_WINOGRAD_FILTER;
     if (p->dim[H] * p->dim[W] * (p->dim[C] > p->dim[C2] ? p->dim[C] : p->dim[C2]) > INT32_MAX)
         return "more than 2^31 values in a sample";
     if (!ldm_winograd_gpu_legal(p, least, d) && !ldm_winograd_gpu_legal(p, other, d))
@@ -92,7 +92,6 @@ bool ldm_winograd_gpu_pack(const ldm_problem *p, const int *t, int slot, ldm_pac
 }
 
 static void product(const ldm_problem *p, const int *t, const strip *s, int64_t count, bool merge, ldm_recipe *r) {
-    const int64_t batch = places(t);
     ldm_rec_kernel(r, "gemm_gpu.cl", merge ? "gemm_merge" : "gemm_block"); /* floats, whatever the problem's storage */
     ldm_gpu_tile_defines(t, r);
     ldm_rec_define(r, "VEC", p->dim[K] % 4 == 0 && depth(p) % 4 == 0);
@@ -102,18 +101,7 @@ static void product(const ldm_problem *p, const int *t, const strip *s, int64_t 
     if (!merge) ldm_rec_scratch(r, 0);
     if (!merge) ldm_rec_slot(r, SLOT_W);
     for (int i = 0; i < 3; i++) ldm_rec_slot(r, LDM_MAX_SLOTS); /* neither bias nor vec nor residual yet */
-    ldm_rec_int(r, merge ? count * batch : count);
-    ldm_rec_int(r, count);
-    ldm_rec_int(r, p->dim[K]);
-    if (merge) {
-        ldm_rec_int(r, s->cut.splits);
-        ldm_rec_range1(r, count * batch * ldm_ceil_div(p->dim[K], 4), 64);
-    } else {
-        ldm_rec_int(r, depth(p));
-        ldm_rec_int(r, batch);
-        ldm_rec_int(r, s->cut.k_range);
-        ldm_gpu_tile_range(t, &s->cut, batch, r);
-    }
+    ldm_gpu_gemm_sizes(t, &s->cut, count, count, p->dim[K], depth(p), places(t), merge, r);
 }
 
 /* The turning kernels' sizes after their own: how tiles are numbered, and which they make. */

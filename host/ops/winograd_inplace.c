@@ -39,7 +39,7 @@ bool ldm_winograd_inplace_legal(const ldm_problem *p, const int *t, const ldm_de
 
 const char *ldm_winograd_inplace_supports(const ldm_problem *p, const ldm_device *d) {
     static const int least[] = {4, 4};
-    if (p->dim[R] != 3 || p->dim[S] != 3 || p->dim[STRIDE] != 1) return "needs a 3x3 filter and stride 1";
+    if (!winograd_filter(p)) return LDM_WINOGRAD_FILTER;
     if (p->dim[C] % 16 || p->dim[C2] % 16 || p->dim[K] % PANEL) return "needs c and c2 multiples of 16, k of 32";
     if (p->wdtype != LDM_F32) return "needs weights kept as f32";
     return ldm_winograd_inplace_legal(p, least, d) ? NULL : "more than 2^25 tiles, or its scratch does not fit one buffer";
