@@ -7,18 +7,18 @@
  *   attention_tile   one work-item (local size 1) makes `queries` queries (a multiple of 32) of one head. K and V are
  *                    floats, read where they lie; rows of V hold d rounded up to 8 elements. `block` keys (a multiple
  *                    of 8) serve all strips of STRIP = 2 LANES queries before the next ones:
- *                      S[j][STRIP] = K Q^T  tiles of TILE keys x STRIP queries: a broadcast of K times two vectors of Q^T
+ *                      S[j][STRIP] = K Q^T  tiles of KEYS keys x STRIP queries: a broadcast of K times two vectors of Q^T
  *                      P = exp2(S - max)    lanes are queries, so maximum and sum never cross lanes
- *                      O^T[e][STRIP] = O^T exp2(old max - max) + V^T P    tiles of TILE outputs x STRIP queries
+ *                      O^T[e][STRIP] = O^T exp2(old max - max) + V^T P    tiles of OUTS outputs x STRIP queries
  *                    Q^T is scaled by scale log2(e) when it is turned. Maxima, sums and O^T stay float. 16 sums a tile,
- *                    or 8 where vectors are narrower and there may be 16 registers.
+ *                    or 12 and 8 where vectors are narrower and there may be 16 registers.
  *   attention_rows   makes such K and V of halves or of other widths: floats [n, nkv, heads, 2, d rounded up to 8]; one
  *                    work-item a token
  *   attention_one_key_rows   one key: its softmax is 1, so y_i = v_0 (a NaN in q or k does not show); one work-item a
  *                    query
  *
  * Local memory, in floats (host: attention.c, cpu_local_floats), d16 = d rounded up to 16:
- *   qt, ot [queries/STRIP][d16][STRIP]    sp [block][STRIP]    top, sum [queries]
+ *   qt, ot [queries/STRIP][d16][STRIP]    sp [block + 4][STRIP] (a tile's last keys may be beyond)    top, sum [queries]
  * All of it in whole vectors, stored by assignment: vstore16 is four stores on PoCL, which the next load has to wait
  * for. The tile loops run at the speed of FMAs, so what is left to lose is waiting for memory: a block of keys, or LANES
  * queries, are asked for while those before them are worked on.
@@ -34,7 +34,8 @@
 #include "lanes.clh"
 #include "across.clh"
 #define STRIP (2 * LANES)
-#define TILE (LANES == 16 ? 8 : 4) /* keys, or outputs, of a tile; two vectors of sums each */
+#define KEYS (LANES == 16 ? 8 : 6) /* keys of a tile of S: two vectors of sums each, as of */
+#define OUTS (LANES == 16 ? 8 : 4) /* outputs of a tile of O^T, which divide 8 */
 #define STEP 128 /* products of a score summed before they go to S: Q^T stays in L1, long sums stay accurate */
 
 /* 2^t for t <= 0: 2^round(t) by the exponent field, the rest by a polynomial of relative error 2e-9 with value 1 at 0;
@@ -87,12 +88,14 @@ static inline void store_some(lanes v, global real *p, int count) {
     for (int next = 0; next < (rows); next++) SOON((p) + (size_t)next * (row) + (e), write);
 
 #if LANES == 16
-#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+#define EACH_KEY(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+#define EACH_OUT EACH_KEY
 #else
-#define EACH(DO) DO(0) DO(1) DO(2) DO(3)
+#define EACH_KEY(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
+#define EACH_OUT(DO) DO(0) DO(1) DO(2) DO(3)
 #endif
 
-/* s[TILE][STRIP] = k[TILE][row] qt[.][STRIP] over `count` products, or more of them added; of the keys those after `last` repeat
+/* s[KEYS][STRIP] = k[KEYS][row] qt[.][STRIP] over `count` products, or more of them added; of the keys those after `last` repeat
  * it. */
 static inline void score_tile(local lanes *s, const global float *k, size_t row, int last, const local lanes *qt,
                               int count, bool more) {
@@ -106,18 +109,18 @@ static inline void score_tile(local lanes *s, const global float *k, size_t row,
         a##j = FMA(kj, qa, a##j), b##j = FMA(kj, qb, b##j);                                                            \
     }
 #define PUT(j) s[2 * j] = a##j, s[2 * j + 1] = b##j;
-    EACH(START)
+    EACH_KEY(START)
     for (int e = 0; e < count; e++, qt += 2) {
         const lanes qa = qt[0], qb = qt[1];
-        EACH(STEP_KEY)
+        EACH_KEY(STEP_KEY)
     }
     if (more) {
-        EACH(ADD)
+        EACH_KEY(ADD)
     }
-    EACH(PUT)
+    EACH_KEY(PUT)
 }
 
-/* o[TILE][STRIP] = o (fade_a, fade_b) + sum_{j < keys} v[j][TILE] p[j][STRIP]; key `last` is the last there is. */
+/* o[OUTS][STRIP] = o (fade_a, fade_b) + sum_{j < keys} v[j][OUTS] p[j][STRIP]; key `last` is the last there is. */
 static inline void value_tile(local lanes *o, const global float *v, size_t row, const local lanes *p, int keys,
                               int last, lanes fade_a, lanes fade_b) {
 #define FADE(i) lanes a##i = o[2 * i] * fade_a, b##i = o[2 * i + 1] * fade_b;
@@ -127,7 +130,7 @@ static inline void value_tile(local lanes *o, const global float *v, size_t row,
         a##i = FMA(vi, pa, a##i), b##i = FMA(vi, pb, b##i);                                                            \
     }
 #define PUT_OUT(i) o[2 * i] = a##i, o[2 * i + 1] = b##i;
-    EACH(FADE)
+    EACH_OUT(FADE)
     for (int j = 0; j < keys; j++, p += 2) {
         const lanes pa = p[0], pb = p[1];
 #if MUTANT == 7
@@ -137,9 +140,9 @@ static inline void value_tile(local lanes *o, const global float *v, size_t row,
 #else
         const global float *vj = v + j * row;
 #endif
-        EACH(STEP_OUT)
+        EACH_OUT(STEP_OUT)
     }
-    EACH(PUT_OUT)
+    EACH_OUT(PUT_OUT)
 }
 
 /* Turns S[keys][STRIP] into P in place; with a mask query i of the strip sees key j while j < first_hidden + i. Returns
@@ -186,7 +189,7 @@ attention_tile(global real *y, global const real *q, global const float *k, glob
     const int i0 = get_global_id(0) * queries, count = min(queries, nq - i0);
     const int d16 = (d + 15) & ~15, strips = (count + STRIP - 1) / STRIP, reach = nkv - nq;
     const size_t row = kv_row, y_row = (size_t)heads * d;
-    local lanes *qt = memory, *ot = qt + queries / LANES * d16, *sp = ot + queries / LANES * d16, *top = sp + block * 2,
+    local lanes *qt = memory, *ot = qt + queries / LANES * d16, *sp = ot + queries / LANES * d16, *top = sp + (block + 4) * 2,
                   *sum = top + queries / LANES;
 #if MUTANT == 13
     k_off += (h + 1 < heads ? kv_head : 0);
@@ -241,7 +244,7 @@ attention_tile(global real *y, global const real *q, global const float *k, glob
             const int products = d;
 #endif
             for (int e = 0; e < products; e += STEP)
-                for (int j = 0; j < keys; j += TILE)
+                for (int j = 0; j < keys; j += KEYS)
                     score_tile(sp + j * 2, k + j * row + e, row, full - 1 - j, qs + e * 2, min(STEP, products - e),
                                e > 0);
             lanes fade_a, fade_b;
@@ -252,7 +255,7 @@ attention_tile(global real *y, global const real *q, global const float *k, glob
             /* meanwhile this strip's share of the next block comes */
             const int share = (block + strips - 1) / strips, from = block + strip * share,
                       rows = min(share, seen - j0 - from);
-            for (int e = 0; e < d; e += TILE) {
+            for (int e = 0; e < d; e += OUTS) {
                 FETCH(k + from * row, row, e % 8 ? 0 : rows, e, 0)
                 FETCH(v + from * row, row, e % 8 ? 0 : rows, e, 0)
                 value_tile(os + e * 2, v + e, row, sp, keys, full - 1, fade_a, fade_b);

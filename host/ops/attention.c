@@ -188,7 +188,7 @@ static const ldm_tunable cpu_tunables[] = {{"QUERIES", "queries of a work-item",
 
 /* Floats of local memory a work-item needs: attention_cpu.cl, top. */
 static int64_t cpu_local_floats(const ldm_problem *p, const int *t, const ldm_device *d) {
-    return 2 * t[QUERIES] * ldm_round_up(p->dim[D], 16) + 2 * ldm_row_lanes(d) * t[KEYS] + 2 * t[QUERIES];
+    return 2 * t[QUERIES] * ldm_round_up(p->dim[D], 16) + 2 * ldm_row_lanes(d) * (t[KEYS] + 4) + 2 * t[QUERIES];
 }
 
 static bool cpu_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
