@@ -1,6 +1,7 @@
 /* test_base.c -- base/: conversions by hand (test_convert has all of them), status and exit statuses, whole-or-nothing
  * files. */
 #include "test.h"
+#include <fcntl.h>
 #include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -111,6 +112,31 @@ static void files(void) {
         char cmd[400];
         snprintf(cmd, sizeof cmd, "test -z \"$(find %s -name '*tmp*')\"", dir);
         CHECK(system(cmd) == 0, "a temporary stayed");
+    }
+    CASE("links are followed, devices and pipes written to") {
+        char target[300], pipe[300], got[8] = "";
+        struct stat sb;
+        snprintf(target, sizeof target, "%s/target.txt", dir), snprintf(path, sizeof path, "%s/link.txt", dir);
+        CHECK_OK(ldm_write_file(target, "old", 3));
+        CHECK(symlink("target.txt", path) == 0, "no link");
+        CHECK_OK(ldm_write_file(path, "new", 3));
+        CHECK(lstat(path, &sb) == 0 && S_ISLNK(sb.st_mode), "the link was replaced");
+        char *data = NULL;
+        size_t n = 0;
+        CHECK_OK(ldm_read_file(target, 100, &data, &n));
+        CHECK(n == 3 && data && !strcmp(data, "new"), "its target was not");
+        free(data);
+        CHECK(ldm_write_file("/dev/full", "x", 1) == LDM_ERR_IO && strstr(ldm_message(), "No space"), "/dev/full: %s", ldm_message());
+        CHECK(stat("/dev/full", &sb) == 0 && S_ISCHR(sb.st_mode), "/dev/full was replaced");
+        CHECK_OK(ldm_write_file("/dev/null", "x", 1));
+        CHECK(stat("/dev/null", &sb) == 0 && S_ISCHR(sb.st_mode), "/dev/null was replaced");
+        snprintf(pipe, sizeof pipe, "%s/pipe", dir);
+        CHECK(mkfifo(pipe, 0600) == 0, "no pipe");
+        int reader = open(pipe, O_RDONLY | O_NONBLOCK);
+        CHECK(reader >= 0 && ldm_is_stream(pipe) && !ldm_is_stream(path) && !ldm_is_stream("/nonexistent"), "what is a pipe");
+        CHECK_OK(ldm_write_file(pipe, "piped", 5));
+        CHECK(read(reader, got, sizeof got) == 5 && !memcmp(got, "piped", 5), "through the pipe came %.8s", got);
+        close(reader);
     }
     CASE("unwritable targets") {
         CHECK(ldm_write_file(dir, "x", 1) == LDM_ERR_IO, "a directory was written to");

@@ -156,17 +156,24 @@ done:
     return st;
 }
 
+/* A pipe opened and closed would have ended for who reads it. */
+static ldm_status try_path(const char *path) {
+    ldm_outfile o = {0};
+    ldm_status st = ldm_is_stream(path) ? LDM_OK : ldm_outfile_open(path, &o);
+    ldm_outfile_abandon(&o);
+    return st;
+}
+
 /* What could not be written is found before it is made. */
 static ldm_status try_output(const job *j) {
     char path[4400];
-    ldm_outfile o = {0};
     ldm_status st;
     if (j->g->out_dir && (st = ldm_make_dirs(j->g->out_dir))) return st;
     if (!j->pictures) return LDM_OK;
     if ((st = name_of(j, &j->picture[0], path, sizeof path))) return st;
-    if (!(st = ldm_outfile_open(path, &o))) ldm_outfile_abandon(&o);
-    if (!st && j->g->save_latent && !(st = ldm_outfile_open(j->g->save_latent, &o))) ldm_outfile_abandon(&o);
-    if (!st && j->preview.kind != APP_PREVIEW_NONE && !(st = ldm_outfile_open(j->preview.path, &o))) ldm_outfile_abandon(&o);
+    st = try_path(path);
+    if (!st && j->g->save_latent) st = try_path(j->g->save_latent);
+    if (!st && j->preview.kind != APP_PREVIEW_NONE) st = try_path(j->preview.path);
     return st;
 }
 

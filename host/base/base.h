@@ -194,13 +194,15 @@ const char *ldm_shown(const void *text, size_t n);
 
 /* Whole file, NUL-terminated behind its `*size` bytes, at most `max` bytes; freed with free(). */
 ldm_status ldm_read_file(const char *path, size_t max, char **data, size_t *size);
-/* Appears whole or not at all: temporary beside it, fsync, rename. Replaces an existing file. */
+/* Appears whole or not at all: temporary beside it, fsync, rename. Replaces an existing file, or the one that a symbolic link leads
+ * to; a device or a pipe is written to instead. */
 ldm_status ldm_write_file(const char *path, const void *data, size_t size);
 /* The same for files made piece by piece: open, fwrite to out->f, then commit or abandon. */
 typedef struct ldm_outfile {
     FILE *f;
-    char *path, *temp;
+    char *path, *temp; /* temp NULL: a device or a pipe */
 } ldm_outfile;
+bool ldm_is_stream(const char *path); /* it is there, and is a device or a pipe */
 ldm_status ldm_outfile_open(const char *path, ldm_outfile *out);
 ldm_status ldm_outfile_commit(ldm_outfile *out); /* closes; on failure the temporary is gone and the target untouched */
 void ldm_outfile_abandon(ldm_outfile *out);      /* accepts {0}, and does nothing after a commit */

@@ -2,6 +2,7 @@
 #include "base/base.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,14 +73,32 @@ done:
     return st;
 }
 
-ldm_status ldm_outfile_open(const char *path, ldm_outfile *out) {
+bool ldm_is_stream(const char *path) {
+    struct stat sb;
+    return stat(path, &sb) == 0 && !S_ISREG(sb.st_mode) && !S_ISDIR(sb.st_mode);
+}
+
+/* A device or a pipe is written to, not replaced. */
+static ldm_status open_stream(const char *path, ldm_outfile *out) {
+    ldm_outfile o = {.f = fopen(path, "wbe"), .path = strdup(path)};
+    const int e = errno;
+    if (o.f && o.path) return *out = o, LDM_OK;
+    ldm_outfile_abandon(&o);
+    return ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", path, strerror(e));
+}
+
+ldm_status ldm_outfile_open(const char *given, ldm_outfile *out) {
     ldm_outfile o = {0};
     static int serial;
+    char resolved[PATH_MAX];
+    struct stat sb;
+    if (stat(given, &sb) == 0 && S_ISDIR(sb.st_mode))
+        return ldm_fail(LDM_ERR_IO, "%s: cannot be written: it is a directory", given);
+    if (ldm_is_stream(given)) return open_stream(given, out);
+    const bool link = lstat(given, &sb) == 0 && S_ISLNK(sb.st_mode); /* what it points to is replaced, not the link */
+    const char *path = link && realpath(given, resolved) ? resolved : given;
     const char *slash = strrchr(path, '/');
     int dir = slash ? (int)(slash - path + 1) : 0;
-    struct stat sb;
-    if (stat(path, &sb) == 0 && S_ISDIR(sb.st_mode))
-        return ldm_fail(LDM_ERR_IO, "%s: cannot be written: it is a directory", path);
     if (asprintf(&o.temp, "%.*s.%s.tmp.%d.%d", dir, path, path + dir, (int)getpid(), serial++) < 0) o.temp = NULL;
     o.path = strdup(path);
     if (!o.temp || !o.path) {
@@ -111,7 +130,7 @@ ldm_status ldm_outfile_commit(ldm_outfile *out) {
     int e = errno;
     if (fclose(out->f) != 0 && !bad) bad = true, e = errno;
     out->f = NULL;
-    if (!bad && rename(out->temp, out->path) != 0) bad = true, e = errno;
+    if (!bad && out->temp && rename(out->temp, out->path) != 0) bad = true, e = errno;
     if (bad) {
         st = ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", out->path, strerror(e ? e : EIO));
     } else {

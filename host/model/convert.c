@@ -442,6 +442,15 @@ done:
     return st;
 }
 
+/* A text that stands beside a model: written before it, there only after it. */
+static ldm_status begin_text(const char *path, const ldm_text *t, ldm_outfile *o) {
+    if (!t->s) return ldm_fail(LDM_ERR_NOMEM, "%s: host memory is not there", path);
+    ldm_status st = ldm_outfile_open(path, o);
+    if (!st && (fwrite(t->s, 1, t->len, o->f) != t->len || fflush(o->f)))
+        st = ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    return st;
+}
+
 /* ---- all ------------------------------------------------------------------------------------------------------- */
 
 static ldm_layout layout_of(const ldm_system *s) {
@@ -453,8 +462,11 @@ static ldm_layout layout_of(const ldm_system *s) {
 ldm_status ldm_convert(ldm_system *s, const ldm_convert_options *o, const char *out) {
     const struct ldm_system_files *f = s->files;
     const ldm_layout from = layout_of(s), to = o->layout < 0 ? from : (ldm_layout)o->layout;
-    char yaml[4096];
+    char yaml[4096], *data = NULL;
     ldm_status st = LDM_OK;
+    ldm_text text = {0};
+    ldm_outfile beside = {0};
+    size_t size;
     int parts = 0;
     const size_t n = strlen(out);
     if (f->synthetic) return ldm_fail(LDM_ERR_ARG, "convert: there are no files to convert");
@@ -462,13 +474,25 @@ ldm_status ldm_convert(ldm_system *s, const ldm_convert_options *o, const char *
     const char *dot = strrchr(out, '.'), *slash = strrchr(out, '/');
     snprintf(yaml, sizeof yaml, "%.*s.yaml", dot && (!slash || dot > slash) ? (int)(dot - out) : (int)n, out);
     if (from == to && f->sets == 1 && f->set[0]->count == 1) {
-        const bool said = f->said_by && f->said.condition_known; /* a .yaml, which goes with the file */
-        st = copy_file(f->set[0]->ckpt[0], s->config.ema, o->dtype, out);
-        return st || !said ? st : copy_text(f->said_by, yaml);
+        if (f->said_by && f->said.condition_known) { /* a .yaml, which goes with the file */
+            TRY(ldm_read_file(f->said_by, 64 << 20, &data, &size));
+            ldm_text_bytes(&text, data, size);
+            TRY(begin_text(yaml, &text, &beside));
+        }
+        TRY(copy_file(f->set[0]->ckpt[0], s->config.ema, o->dtype, out));
+        if (beside.f) st = ldm_outfile_commit(&beside);
+        goto done;
     }
     if (s->task == LDM_TASK_NONE) return write_file(s, parts, to, o->dtype, out); /* a part alone */
     if (to == LDM_DIFFUSERS) return to_folder(s, o->dtype, out);
     parts &= ~(1 << LDM_PART_TINY_ENCODER | 1 << LDM_PART_TINY_DECODER); /* a CompVis file has no place for them */
-    if ((st = write_file(s, parts, LDM_COMPVIS, o->dtype, out))) return st;
-    return write_authors_yaml(s, yaml);
+    write_authors_yaml(&text, s);
+    TRY(begin_text(yaml, &text, &beside));
+    TRY(write_file(s, parts, LDM_COMPVIS, o->dtype, out));
+    st = ldm_outfile_commit(&beside);
+done:
+    ldm_outfile_abandon(&beside);
+    ldm_text_free(&text);
+    free(data);
+    return st;
 }

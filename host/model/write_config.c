@@ -64,7 +64,7 @@ static void yaml_condition(ldm_text *t, const ldm_system *s) {
 }
 
 /* The authors' form of all that is known, so that nothing is to be guessed from the file alone. */
-ldm_status write_authors_yaml(const ldm_system *s, const char *path) {
+void write_authors_yaml(ldm_text *out, const ldm_system *s) {
     static const char *const keys[] = {"null", "crossattn", "crossattn", "concat", "hybrid"}, *const predictions[] = {
                                                                                                   "eps", "v", "x0"};
     const ldm_config *c = &s->config;
@@ -107,10 +107,8 @@ ldm_status write_authors_yaml(const ldm_system *s, const char *path) {
     if (u->num_classes) ldm_text_add(&t, "        num_classes: %d\n", u->num_classes);
     if (s->config.stage) yaml_stage(&t, &s->stage);
     yaml_condition(&t, s);
-    ldm_status st =
-        t.s ? ldm_write_file(path, t.s, t.len) : ldm_fail(LDM_ERR_NOMEM, "%s: host memory is not there", path);
+    if (t.s) ldm_text_bytes(out, t.s, t.len);
     ldm_text_free(&t);
-    return st;
 }
 
 static void json_blocks(ldm_text *t, const char *key, int levels, const bool *attends, bool backwards, const char *with,

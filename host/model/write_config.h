@@ -1,10 +1,10 @@
-/* write_config.h -- a system's configuration as files (internal to host/model). The json functions append to t. */
+/* write_config.h -- a system's configuration as files (internal to host/model). All append to a text. */
 #ifndef LDM_WRITE_CONFIG_H
 #define LDM_WRITE_CONFIG_H
 
 #include "model/system.h"
 
-ldm_status write_authors_yaml(const ldm_system *s, const char *path);
+void write_authors_yaml(ldm_text *out, const ldm_system *s);
 void write_json_unet(ldm_text *t, const ldm_system *s);
 void write_json_stage(ldm_text *t, const ldm_system *s);
 void write_json_text(ldm_text *t, const ldm_system *s);
