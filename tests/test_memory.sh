@@ -82,6 +82,16 @@ check "... without" 0 "" "${told[@]}" $turn --save-latent s2.npy -o s2.png
 same "... the same bits" s1.npy s2.npy
 check "gen in too little" 6 "the plan needs" "${gen[@]}" --max-memory 8M -o none.png
 check "... leaves nothing" 1 "" test -e none.png
+edit=("${gen[@]}" -W 256 -H 256 -i "$data/photos/astronaut.png" --strength 0.5 --sampling-method ddim -v)
+check "img2img" 0 "" "${edit[@]}" -o e1.png
+start=$(sed -n 's/.*starting latent SHA-256 //p' err.txt)
+check "img2img in a budget: the encoder works in strips" 0 "^encoder: device memory" "${edit[@]}" --max-memory 40M -o e2.png
+cp err.txt said.txt
+expect "... which come before anything else" test "$(grep -nm1 'steps are made in strips, the same bits' said.txt | cut -d: -f1)" -lt "$(grep -nm1 '^memory:' said.txt | cut -d: -f1)"
+expect "... the same bits" test "$start" = "$(sed -n 's/.*starting latent SHA-256 //p' said.txt)" -a -n "$start"
+allocated=$(sed -n 's/^device memory: \([0-9.]*\) MiB were allocated at most/\1/p' said.txt)
+check "... no more is allocated than may be" 0 "" awk -v a="$allocated" 'BEGIN { exit !(a > 10 && a <= 40) }'
+check "... and it is in the peak that is said" 0 "" awk -v a="$allocated" -v p="$(sed -n 's/^memory: .*peak \([0-9.]*\) MiB.*/\1/p' said.txt)" 'BEGIN { exit !(a <= p + 0.1) }'
 check "tiles" 0 "" "${gen[@]}" -W 128 -H 128 --vae-tiling --vae-tile-size 8 --save-latent l5.npy -o p5.png
 check "no tiles" 0 "" "${gen[@]}" -W 128 -H 128 --save-latent l6.npy -o p6.png
 same "tiles are of the latent" l5.npy l6.npy

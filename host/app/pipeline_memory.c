@@ -77,6 +77,12 @@ ldm_status pipe_plan_memory(app_pipeline *p) {
     }
     TRY(ldm_budget_choose(&n, budget, &b));
     p->loop.in_turn = p->guided && (p->o.in_turn || b.in_turn);
+    if (p->moments || p->hole) { /* it ran by itself, in strips where it had to */
+        bool in_groups;
+        size_t encoder;
+        TRY(probe(p, PIPE_ENCODER, budget, &encoder, &in_groups));
+        if (encoder > b.peak) b.peak = encoder;
+    }
     ldm_budget_describe(&b, budget, &text);
     ldm_note("memory: %s", text.s ? text.s : "");
 done:
