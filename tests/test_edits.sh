@@ -72,6 +72,12 @@ check "a mask without a picture" 1 "without --init-img" "${gen[@]}" -p tiger --m
 # ---- sizes, and options that cannot be
 check "wider than high" 0 '"width":96,"height":64' "${gen[@]}" -p pizza -W 96 -H 64 --steps 2 -o w.png --json
 check "a size that cannot be" 1 "needs multiples of 16; the nearest are 96 x 64 and 112 x 64" "${gen[@]}" -p pizza -W 100 -H 64 -o x.png
+check "a size below the least" 1 "needs multiples of 16; the nearest is 16 x 64" "${gen[@]}" -p pizza -W 0 -H 64 -o x.png
+check "a negative size" 1 "the nearest is 16 x 16" "${gen[@]}" -p pizza -W -16 -o x.png
+check "a size beyond all maps" 1 "more than 2\^30 values; the largest square is 18912 x 18912" "${gen[@]}" -p pizza -W 1000000000 -H 1000000000 -o x.png
+check "a strength of no picture" 0 "no picture to begin from" "${gen[@]}" -p pizza --steps 1 --strength 0.5 -o l.png
+check "no name" 1 "wanted the name of a picture" "${gen[@]}" -p pizza -o ''
+check "a negative seed is a random one" 0 "seed [0-9]+" "${gen[@]}" -p pizza --steps 1 -s -7 -o l.png
 check "no prompt" 1 "wanted --prompt" "${gen[@]}" -o x.png
 check "a prompt that is not UTF-8" 1 "not UTF-8" "${gen[@]}" -p $'a\xffb' -o x.png
 printf 'good\nb\xc3\n' >bad.txt

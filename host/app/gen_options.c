@@ -236,6 +236,7 @@ static ldm_status choose_strength(app_gen_options *g, ldm_sampler_options *o, do
         const char *name;
         ldm_strength kind;
     } kinds[] = {{"authors", LDM_STRENGTH_AUTHORS}, {"sigma", LDM_STRENGTH_SIGMA}, {"diffusers", LDM_STRENGTH_DIFFUSERS}};
+    if (!unset(g->strength) && !g->init) ldm_note("--strength %g: there is no picture to begin from; --init-img gives one", g->strength);
     if (unset(g->strength)) g->strength = absent;
     if (!(g->strength >= 0 && g->strength <= 1)) return ldm_fail(LDM_ERR_ARG, "--strength %g: wanted 0 to 1", g->strength);
     o->strength = g->strength;
@@ -271,7 +272,7 @@ ldm_status app_gen_resolve(app_gen_options *g, const ldm_system *s, ldm_sampler_
     if (!unset(g->clip_skip) && (g->clip_skip < 1 || g->clip_skip > (app_has(s, LDM_PART_TEXT) ? s->text.layers : 1)))
         return ldm_fail(LDM_ERR_ARG, "--clip-skip %d: the text encoder has %d layers", g->clip_skip,
                         app_has(s, LDM_PART_TEXT) ? s->text.layers : 0);
-    if (g->seed == -1) {
+    if (g->seed < 0) { /* as stable-diffusion.cpp */
         uint32_t word;
         if (getrandom(&word, sizeof word, 0) != sizeof word) return ldm_fail(LDM_ERR_IO, "no random seed: %s", strerror(errno));
         g->seed = word & 0x7fffffff;

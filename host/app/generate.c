@@ -319,6 +319,7 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     if (was) app_record_left_out(was);
     TRY(find_files(g));
     if (!g->output && !(g->output = strdup("output.png"))) TRY(ldm_fail(LDM_ERR_NOMEM, "host memory for a name is not there"));
+    if (!*g->output) TRY(ldm_fail(LDM_ERR_ARG, "--output: wanted the name of a picture"));
     TRY(open_system(&j));
     TRY(app_inputs_size(g, j.system));
     TRY(app_gen_resolve(g, j.system, &o.sampler, &schedule, &has_schedule));

@@ -87,7 +87,8 @@ ldm_status app_pipeline_decode(app_pipeline *p, bool tiny, const float *latent, 
 /* The same before it becomes bytes, [h,w,3] in the stage's range: *map freed with free(). */
 ldm_status app_pipeline_decode_map(app_pipeline *p, bool tiny, const float *latent, float **map);
 
-/* The nearest sizes that a network of this system can have: *low <= size < *high, multiples of its factor. */
+/* The nearest sizes that a network of this system can have: *low <= size < *high, multiples of its factor; both the least for
+ * a size below it. */
 void app_pipeline_sizes(const ldm_system *s, int64_t size, int64_t *low, int64_t *high);
 
 #endif

@@ -2,24 +2,32 @@
 #include "app/pipeline_internal.h"
 #include <math.h>
 
+enum { MOST_VALUES = 1 << 30 }; /* of one map */
+
 static int size_multiple(const ldm_system *s) {
     return ldm_stage_factor(&s->stage) * (app_has(s, LDM_PART_UNET) ? ldm_unet_multiple(&s->config.unet) : 1);
 }
 
 void app_pipeline_sizes(const ldm_system *s, int64_t size, int64_t *low, int64_t *high) {
     int64_t need = size_multiple(s);
-    *low = size / need * need;
-    *high = *low + need;
-    if (*low < need) *low = need;
+    *low = size < need ? need : size / need * need;
+    *high = size < need ? need : *low + need;
 }
 
 static ldm_status check_size(const ldm_system *s, int64_t w, int64_t h) {
     int64_t need = size_multiple(s), wl, wh, hl, hh;
+    const int64_t largest = (int64_t)sqrt(MOST_VALUES / 3.) / need * need; /* side of a square */
+    if (w >= 1 && h >= 1 && w > MOST_VALUES / 3 / h)
+        return ldm_fail(LDM_ERR_ARG, "picture of %lld x %lld: has more than 2^30 values; the largest square is %lld x %lld", (long long)w,
+                        (long long)h, (long long)largest, (long long)largest);
     if (w >= 1 && h >= 1 && w % need == 0 && h % need == 0) return LDM_OK;
     app_pipeline_sizes(s, w, &wl, &wh);
     app_pipeline_sizes(s, h, &hl, &hh);
     if (w % need == 0 && w > 0) wh = wl;
     if (h % need == 0 && h > 0) hh = hl;
+    if (wl == wh && hl == hh)
+        return ldm_fail(LDM_ERR_ARG, "picture of %lld x %lld: %s needs multiples of %lld; the nearest is %lld x %lld", (long long)w,
+                        (long long)h, s->config.name ? s->config.name : "this model", (long long)need, (long long)wl, (long long)hl);
     return ldm_fail(LDM_ERR_ARG,
                     "picture of %lld x %lld: %s needs multiples of %lld; the nearest are %lld x %lld and %lld x %lld", (long long)w,
                     (long long)h, s->config.name ? s->config.name : "this model", (long long)need, (long long)wl, (long long)hl,
