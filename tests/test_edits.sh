@@ -67,7 +67,7 @@ check "the authors' inpainting blends before each step" 0 "m3.png" "${edit[@]}" 
 check "inpainting: --from" 0 "m4.png" "$ldm" gen --from m3.png -o m4.png
 expect "inpainting: --from: same file" cmp -s m3.png m4.png
 check "a mask of another size" 2 "32 x 64 pixels, wanted 64 x 64" "${edit[@]}" --mask small.png -o x.png
-check "a mask without a picture" 1 "without --init-img" "${gen[@]}" -p tiger --mask mask.png -o x.png
+check "a mask without a picture" 1 "--mask: wanted the picture" "${gen[@]}" -p tiger --mask mask.png -o x.png
 
 # ---- sizes, and options that cannot be
 check "wider than high" 0 '"width":96,"height":64' "${gen[@]}" -p pizza -W 96 -H 64 --steps 2 -o w.png --json
@@ -90,6 +90,9 @@ check "a sampler that is none" 1 "magic" "${gen[@]}" -p x --sampling-method magi
 check "a schedule that is none" 1 "magic" "${gen[@]}" -p x --sampling-method euler --scheduler magic -o x.png
 check "a schedule that the sampler does not take" 1 "times of its own" "${gen[@]}" -p x --sampling-method ddim --scheduler karras -o x.png
 check "a class of a model without" 1 "has no classes" "${gen[@]}" -p x --class-id 1 -o x.png
+check "a label map of a model without" 1 "semantic: .* has no use for it" "${gen[@]}" -p x --semantic "$cat" -o x.png
+check "a name of another kind of picture" 0 "l.jpg: is written as PNG" "${gen[@]}" -p x --steps 1 -o l.jpg
+check "... which it is" 0 "PNG picture" "$ldm" info l.jpg
 check "a map of a model without" 1 "has no use for it" "${gen[@]}" -p x --depth "$cat" -o x.png
 check "no model" 1 "weights: give a checkpoint" "$ldm" gen -p x -o x.png
 check "not a model" 2 "" "$ldm" gen -m "$emoji/README.md" -p x -o x.png

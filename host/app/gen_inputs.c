@@ -27,7 +27,7 @@ ldm_status app_inputs_size(app_gen_options *g, const ldm_system *s) {
     const char *path = enlarges(s) ? g->upscale : g->init;
     ldm_status st;
     if (g->width != APP_UNSET || g->height != APP_UNSET) return LDM_OK;
-    if (g->semantic) {
+    if (g->semantic && s->task == LDM_TASK_SEMANTIC) {
         ldm_labels map = {0};
         if ((st = ldm_png_labels(g->semantic, &map))) return st;
         w = map.w, h = map.h;
@@ -130,9 +130,10 @@ static ldm_status unwanted(const app_gen_options *g, const ldm_system *s) {
                {"--semantic", g->semantic, s->task == LDM_TASK_SEMANTIC},
                {"--upscale", g->upscale, enlarges(s)},
                {"--depth", g->depth, s->task == LDM_TASK_DEPTH},
-               {"--context", g->context, s->config.unet.use_spatial_transformer && s->task != LDM_TASK_CLASS},
-               {"--mask without --init-img", g->init ? NULL : g->mask, false},
-               {"--init-img without --mask", g->mask ? NULL : g->init, !inpaint}};
+               {"--context", g->context, s->config.unet.use_spatial_transformer && s->task != LDM_TASK_CLASS}};
+    if (g->mask && !g->init) return ldm_fail(LDM_ERR_ARG, "--mask: wanted the picture with it that it is of, --init-img");
+    if (g->init && !g->mask && inpaint)
+        return ldm_fail(LDM_ERR_ARG, "--init-img: %s repaints a part of it, wanted --mask too", s->config.name ? s->config.name : "this model");
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].given && !all[i].wanted)
             return ldm_fail(LDM_ERR_ARG, "%s: %s has no use for it", all[i].name, s->config.name ? s->config.name : "this model");
