@@ -1,8 +1,9 @@
-/* condition.h -- from pictures to what a network is conditioned on: label maps, low-resolution pictures, masks, depth
- * maps. Pure functions on arrays of one picture, which allocate nothing; pictures are read by io/. All maps are [h,w,c]
- * as in a plan; a batch repeats them. Latents come after z in the network's input, in the order that
- * app_condition_inpaint gives. task                 concatenated behind z                          made by semantic
- * synthesis   SpatialRescaler of the labels [h/f,w/f,3]      app_condition_labels, then model.h's ldm_rescaler_emit
+/* condition.h -- from pictures to what a network is conditioned on: label maps, low-resolution pictures, masks, depth maps. Pure
+ * functions on arrays of one picture, which allocate nothing; pictures are read by io/. All maps are [h,w,c] as in a plan; a batch
+ * repeats them. Latents come after z in the network's input, in the order that app_condition_inpaint gives.
+ *
+ *   task                 concatenated behind z                          made by
+ *   semantic synthesis   SpatialRescaler of the labels [h/f,w/f,3]      app_condition_labels, then model.h's ldm_rescaler_emit
  *   super-resolution     the picture [h,w,3], z of its size             app_condition_picture
  *   inpainting           LDM: masked latent, mask; SD: mask, latent     _mask, _masked_picture, the encoder, _inpaint
  *   depth (SD 2)         depth [h/8,w/8,1]                              app_condition_depth
