@@ -1,6 +1,13 @@
-# check.sh -- what the tests of the tool share, for bash to read (. check.sh): counts of checks, check and expect. $suite is
-# printed with each failure; where $one_sentence is set, a failing command says exactly one sentence on stderr.
+# check.sh -- what the tests of the tool begin and end with and share: suite=NAME one_sentence= ; . "$(dirname "$0")/check.sh".
+# A suite stands in an empty folder of its own, $dir; $ldm is the tool (LDM names another), $tests, $data and $fixtures are
+# where they are. check and expect count, closing says so. Where $one_sentence is set, a failing command says exactly one
+# sentence on stderr.
 # shellcheck shell=bash
+cd "$(dirname "$0")/.." || exit 1
+ldm=$PWD/${LDM:-build/release/ldm} tests=$PWD/tests data=$PWD/tests/data fixtures=$PWD/tests/fixtures
+dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+unset LDM_DATA_DIR LDM_NO_TUNED
 passed=0 failed=0
 
 # check NAME STATUS PATTERN COMMAND...: the exit status, and a line on stdout or stderr that matches
@@ -31,4 +38,10 @@ expect() {
         echo "FAIL $suite: $name"
         failed=$((failed + 1))
     fi
+}
+
+# The last line of a suite, which tests/run adds up, and its status.
+closing() {
+    echo "$suite: $passed passed, $failed failed, 0 skipped"
+    [ "$failed" -eq 0 ]
 }

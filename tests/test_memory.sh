@@ -2,14 +2,8 @@
 # test_memory.sh -- memory as a user meets it: what --max-memory chooses is said, results are the same bytes where that is promised,
 # a picture made in a budget can be repeated without it, and what cannot be done ends with status 6 and leaves nothing.
 # Prints FAIL lines and the closing line that tests/run adds up. LDM names the tool.
-cd "$(dirname "$0")/.." || exit 1
-ldm=$PWD/${LDM:-build/release/ldm}
-data=$PWD/tests/data
-dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
-check=$PWD/tests/check.sh
-cd "$dir" || exit 1
 suite=memory_budget one_sentence=
-. "$check"
+. "$(dirname "$0")/check.sh"
 same() { check "$1" 0 "" cmp "$2" "$3"; }
 differ() { check "$1" 1 "" cmp "$2" "$3"; }
 
@@ -98,5 +92,4 @@ same "tiles are of the latent" l5.npy l6.npy
 differ "tiles are another picture" p5.png p6.png
 check "tile size" 1 "tile size 'big'" "${gen[@]}" --vae-tiling --vae-tile-size big -o none.png
 check "tile size alone" 1 "goes with --vae-tiling" "${gen[@]}" --vae-tile-size 32 -o none.png
-echo "memory_budget: $passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+closing

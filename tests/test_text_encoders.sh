@@ -1,14 +1,8 @@
 #!/bin/bash
 # test_text_encoders.sh -- text encoders on the command line: listed, planned, verified, run; what is refused, by name.
-cd "$(dirname "$0")/.." || exit 1
-ldm=$PWD/${LDM:-build/release/ldm}
-fixtures=$PWD/tests/fixtures data=$PWD/tests/data tests=$PWD/tests
-dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
 suite=text_encoders one_sentence=yes
-. "$tests/check.sh"
+. "$(dirname "$0")/check.sh"
 export XDG_DATA_HOME=$dir/data
-unset LDM_DATA_DIR LDM_NO_TUNED
 clip="kind=clip width=64 layers=3 heads=4 head_width=16 length=11 vocab=60"
 bert="kind=bert width=48 layers=2 length=9 vocab=50"
 open="kind=openclip width=48 layers=3 heads=3 head_width=16 length=10 vocab=60"
@@ -68,5 +62,4 @@ check "weights of another encoder" 2 "have another shape" "$ldm" run text --conf
     -m "$fixtures/text_clip/weights.safetensors" --in "$ids" -o no.npy
 expect "nothing left behind" test ! -e no.npy
 
-echo "$suite: $passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+closing

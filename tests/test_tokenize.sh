@@ -1,12 +1,8 @@
 #!/bin/bash
 # test_tokenize.sh -- `ldm tokenize` as a user meets it: tokens, ids, what it warns of, what it refuses. LDM names the tool.
-cd "$(dirname "$0")/.." || exit 1
-ldm=$PWD/${LDM:-build/release/ldm}
-fixtures=$PWD/tests/fixtures/text/folders tests=$PWD/tests
-dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
 suite=tokenize one_sentence=yes
-. "$tests/check.sh"
+. "$(dirname "$0")/check.sh"
+fixtures=$tests/fixtures/text/folders
 
 check "a token a line" 0 '^  2368  cat</w>$' "$ldm" tokenize "a cat"
 check "what follows" 0 '^4 of 77 tokens, then 73 times 49407$' "$ldm" tokenize "a cat"
@@ -31,5 +27,4 @@ check "a length that is none" 1 'wanted 2 to' "$ldm" tokenize --length 1 x
 check "no such folder" 2 'no tokenizer' "$ldm" tokenize -m nowhere x
 check "a full disk" 5 'standard output' sh -c "$ldm tokenize x >/dev/full"
 
-echo "tokenize: $passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+closing
