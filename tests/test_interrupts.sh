@@ -1,14 +1,8 @@
 #!/bin/bash
 # test_interrupts.sh -- Ctrl-C, SIGTERM and a full disk in the middle of what writes files: converting, sampling, packing. Status 130,
 # 143 or 5; whole files or none, and what stood there before stands there still.
-cd "$(dirname "$0")/.." || exit 1
-ldm=$PWD/${LDM:-build/release/ldm}
-data=$PWD/tests/data fixtures=$PWD/tests/fixtures tests=$PWD/tests
-dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
 suite=interrupts one_sentence=yes
-. "$tests/check.sh"
-unset LDM_DATA_DIR LDM_NO_TUNED
+. "$(dirname "$0")/check.sh"
 emoji=$data/emoji-ldm
 left() { find . -name '*.tmp.*' -o -name '*.part-*'; }
 nothing() { expect "$1: nothing half-written" test -z "$(left)"; }
@@ -99,5 +93,5 @@ check "/dev/full: gen --save-latent" 5 "/dev/full: cannot be written|/dev/full: 
 expect "/dev/full is still a device" test -c /dev/full
 check "a pipe" 0 "" bash -c "$(printf '%q ' "${gen[@]}") -o >(cat >piped.png); wait; sleep 0.5"
 check "... brings the picture" 0 "64 x 64" "$ldm" info piped.png
-echo "$suite: $passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+
+closing
