@@ -31,7 +31,7 @@ static void whole(int64_t lh, int64_t lw, const char *tile, int want) {
     CHECK_OK(ldm_alloc((size_t)(lh * lw * f * f * 3) * sizeof *map, (void **)&map));
     for (int64_t i = 0; i < lh * lw * C; i++) z[i] = ldm_uniform(1, 1, (uint64_t)i);
     app_tile_size(&t, lh, lw, &d.h, &d.w);
-    CHECK_OK(app_decode_tiles(&t, z, lh, lw, C, f, decode, &d, map));
+    CHECK_OK(app_tile_map(&t, &(app_tile_job){lh, lw, C, f, 1, 3, decode, &d, "decoding"}, z, map));
     CHECK(d.made == want && app_tile_count(&t, lh, lw) == want, "%d tiles of %lld x %lld, %d counted, wanted %d", d.made, (long long)d.w,
           (long long)d.h, app_tile_count(&t, lh, lw), want);
     double worst = 0;
@@ -47,11 +47,11 @@ static void whole(int64_t lh, int64_t lw, const char *tile, int want) {
 
 /* Two tiles side by side, the second one higher by 1: a line from 0 to 1 over the overlap. */
 static void blended(void) {
-    app_tiling t = {8, 8, 0.5};
+    app_tiling t = {8, 8, 0.5, 0};
     enum { W = 12, H = 8 };
     decoder d = {.h = 8, .w = 8, .f = 1, .step = 1};
     float z[H * W * C] = {0}, map[H * W * 3];
-    CHECK_OK(app_decode_tiles(&t, z, H, W, C, 1, decode, &d, map));
+    CHECK_OK(app_tile_map(&t, &(app_tile_job){H, W, C, 1, 1, 3, decode, &d, "decoding"}, z, map));
     CHECK(d.made == 2, "%d tiles", d.made);
     for (int x = 0; x < W; x++) {
         const double want = x < 4 ? 0 : x >= 8 ? 1 : ((double)(x - 4) + 0.5) / 4;

@@ -62,6 +62,7 @@ struct poptOption app_gen_sampling_table[] = {
     WHOLE("patch-size", 0, patch_size,
           "the network sees a large latent in overlapping windows of so many elements a side, blended (whole; the authors' 128)", "N"),
     WHOLE("patch-stride", 0, patch_stride, "... that begin so far apart (half of that)", "N"),
+    FLAG("patch-vae", 0, patch_vae, "... and so does the first stage, as the authors' patch_distributed_vq: another picture (it sees it whole)"),
     WHOLE("clip-skip", 0, clip_skip, "text encoder's layers: 1 all, 2 all but the last (by the model)", "N"),
     {"seed", 's', POPT_ARG_LONGLONG, &app_gen.seed, 0, "of the noise; picture i uses seed + i; -1: a random one (42)", "SEED"},
     TEXT("rng", 0, rng, "torch-cpu (or cpu), torch-cuda[:THREADS] (or cuda), ldm (torch-cpu)", "NAME"),
@@ -280,6 +281,8 @@ ldm_status app_gen_resolve(app_gen_options *g, const ldm_system *s, ldm_sampler_
     }
     if (!unset(g->patch_size) && unset(g->patch_stride)) g->patch_stride = g->patch_size > 1 ? g->patch_size / 2 : 1;
     if (unset(g->patch_size) && !unset(g->patch_stride)) return ldm_fail(LDM_ERR_ARG, "--patch-stride: wanted --patch-size with it");
+    if (g->patch_vae && unset(g->patch_size)) return ldm_fail(LDM_ERR_ARG, "--patch-vae: wanted --patch-size with it");
+    if (g->patch_vae && g->vae_tiling) return ldm_fail(LDM_ERR_ARG, "--patch-vae and --vae-tiling: wanted one of them");
     o->steps = g->steps;
     o->quantize = g->quantize_x0 != 0;
     if (o->quantize && s->stage.kind != LDM_STAGE_VQ)

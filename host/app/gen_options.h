@@ -21,7 +21,7 @@ typedef struct app_gen_options {
     char *convention, *resize;
     /* how */
     char *sampling_method, *scheduler, *sigmas, *rng, *init_latent;
-    int steps, clip_skip, width, height, quantize_x0, patch_size, patch_stride;
+    int steps, clip_skip, width, height, quantize_x0, patch_size, patch_stride, patch_vae;
     double cfg_scale, cfg_rescale, eta;
     long long seed;
     /* how many, and where to */

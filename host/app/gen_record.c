@@ -89,6 +89,7 @@ static ldm_status arguments(const app_record *r, const app_picture *m, char **ou
     add_flag(&l, "--quantize-x0", g->quantize_x0);
     add_number(&l, "--patch-size", g->patch_size);
     add_number(&l, "--patch-stride", g->patch_stride);
+    add_flag(&l, "--patch-vae", g->patch_vae);
     add_number(&l, "--clip-skip", g->clip_skip);
     add_number(&l, "--width", g->width);
     add_number(&l, "--height", g->height);

@@ -347,7 +347,8 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     o.in_turn = g->in_turn;
     if (g->vae_tile_size && !g->vae_tiling) TRY(ldm_fail(LDM_ERR_ARG, "--vae-tile-size goes with --vae-tiling"));
     TRY(app_parse_tiling(g->vae_tile_size, &tiling));
-    o.tiling = g->vae_tiling ? &tiling : NULL;
+    if (g->patch_vae) tiling = (app_tiling){.w = g->patch_size, .h = g->patch_size, .stride = g->patch_stride};
+    o.tiling = g->vae_tiling || g->patch_vae ? &tiling : NULL;
     o.keeps_x0 = j.preview.kind != APP_PREVIEW_NONE;
     app_inputs_give(&j.in, g, j.system, &o);
     say_of_seeds(g, j.system);

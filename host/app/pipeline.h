@@ -25,7 +25,8 @@ typedef struct app_pipeline_options {
     ldm_dtype dtype, wdtype;
     bool in_turn;                /* guidance as two batches of one, also where both fit together */
     ldm_windows windows;         /* of the latent, in which the network sees it; {0}: whole */
-    const app_tiling *tiling;    /* decoding in tiles, blended; NULL: the picture at once, or in exact strips where memory asks for it */
+    const app_tiling *tiling;    /* decoding (in windows, encoding too) in tiles, blended; NULL: the picture at once, or in exact strips
+                                    where memory asks for it */
     bool keeps_x0;               /* predictions can be looked at while it runs */
     const ldm_image *init;       /* img2img and inpainting: w x h; NULL: none */
     const float *mask;           /* [h,w], 1: repaint; NULL: none */

@@ -54,6 +54,10 @@ static ldm_status check_windows(const app_pipeline_options *o) {
     if (o->windows.stride < 1 || o->windows.stride > size)
         return ldm_fail(LDM_ERR_ARG, "--patch-stride %lld: wanted 1 to %lld, a stride no larger than the size",
                         (long long)o->windows.stride, (long long)size);
+    const int f = ldm_stage_factor(&o->system->stage);
+    if (o->tiling && o->tiling->stride && o->init && (size % f || o->windows.stride % f))
+        return ldm_fail(LDM_ERR_ARG, "--patch-size %lld --patch-stride %lld: wanted multiples of %d, as --patch-vae encodes windows of so many pixels",
+                        (long long)size, (long long)o->windows.stride, f);
     return LDM_OK;
 }
 

@@ -1,23 +1,15 @@
 /* pipeline_decode.c -- from a latent to a picture: at once, in exact strips where memory asks for it, or in tiles. */
 #include "app/pipeline_internal.h"
 #include <stdlib.h>
-#include <string.h>
 
-/* One tile of a latent through the decoder. */
-static ldm_status decode_tile(void *user, const float *z, float *map) {
-    int64_t count;
-    float *y = NULL;
-    ldm_status st = pipe_run_part(user, PIPE_DECODER, z, &y, &count);
-    if (!st) memcpy(map, y, (size_t)count * sizeof *map);
-    free(y);
-    return st;
-}
+static ldm_status decode_tile(void *user, const float *z, float *map) { return pipe_run_tile(user, PIPE_DECODER, z, map); }
 
 static ldm_status decode_in_tiles(app_pipeline *p, const float *z, float **map) {
     int f = ldm_stage_factor(&p->s->stage);
+    const app_tile_job job = {p->lh, p->lw, p->channels, f, 1, 3, decode_tile, p, "decoding"};
     float *whole = NULL;
-    ldm_status st = ldm_alloc((size_t)(p->lh * p->lw * f * f * 3) * sizeof *whole, (void **)&whole);
-    if (!st) st = app_decode_tiles(p->o.tiling, z, p->lh, p->lw, p->channels, f, decode_tile, p, whole);
+    ldm_status st = pipe_floats(p->lh * p->lw * f * f * 3, &whole);
+    if (!st) st = app_tile_map(p->o.tiling, &job, z, whole);
     if (st) free(whole);
     else *map = whole;
     return st;

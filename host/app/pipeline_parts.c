@@ -2,12 +2,18 @@
 #include "app/pipeline_internal.h"
 #include "app/latent.h"
 #include <stdlib.h>
+#include <string.h>
 
 const char *const pipe_part_name[PIPE_PARTS] = {"text encoder", "network", "encoder", "decoder", "tiny decoder", "rescaler"};
 
 bool pipe_of_text(const ldm_system *s) { return app_has(s, LDM_PART_TEXT); }
 
 ldm_status pipe_floats(int64_t n, float **out) { return ldm_alloc((size_t)n * sizeof **out, (void **)out); }
+
+/* The authors' encoder works in windows where it makes latents; of a KL stage's distributions it cannot put any together. */
+static bool encodes_in_windows(const app_pipeline *p) {
+    return p->o.tiling && p->o.tiling->stride && p->s->stage.kind == LDM_STAGE_VQ;
+}
 
 ldm_status pipe_plan_part(app_pipeline *p, pipe_part which, ldm_plan **out) {
     const ldm_system *s = p->s;
@@ -25,7 +31,9 @@ ldm_status pipe_plan_part(app_pipeline *p, pipe_part which, ldm_plan **out) {
         ldm_tensor ids = ldm_plan_input(plan, "in", LDM_I32, ldm_shape_of(2, (int64_t)1, (int64_t)s->text.length));
         y = ldm_text_emit(plan, &s->text, ids, p->o.clip_skip ? p->o.clip_skip : s->text.skip);
     } else if (which == PIPE_ENCODER) {
-        ldm_tensor x = ldm_plan_input(plan, "in", LDM_F32, ldm_shape_of(4, (int64_t)1, p->lh * f, p->lw * f, (int64_t)3));
+        int64_t h = p->lh * f, w = p->lw * f;
+        if (encodes_in_windows(p)) app_tile_size(p->o.tiling, h, w, &h, &w);
+        ldm_tensor x = ldm_plan_input(plan, "in", LDM_F32, ldm_shape_of(4, (int64_t)1, h, w, (int64_t)3));
         y = ldm_stage_emit_encoder(plan, stage, ldm_plan_cast(plan, x, plan->dtype));
     } else if (which == PIPE_RESCALER) { /* halved already, exactly, by whoever made the shares */
         ldm_tensor x = ldm_plan_input(plan, "in", LDM_F32, ldm_shape_of(4, (int64_t)1, p->lh, p->lw, (int64_t)s->config.labels));
@@ -77,6 +85,28 @@ ldm_status pipe_run_part(app_pipeline *p, pipe_part which, const float *in, floa
     return run_once(p, which, in, y, count);
 }
 
+ldm_status pipe_run_tile(app_pipeline *p, pipe_part which, const float *in, float *out) {
+    int64_t count;
+    float *y = NULL;
+    ldm_status st = pipe_run_part(p, which, in, &y, &count);
+    if (!st) memcpy(out, y, (size_t)count * sizeof *out);
+    free(y);
+    return st;
+}
+
+static ldm_status encode_tile(void *user, const float *map, float *z) { return pipe_run_tile(user, PIPE_ENCODER, map, z); }
+
+static ldm_status encode_in_windows(app_pipeline *p, const float *map, float **z) {
+    int f = ldm_stage_factor(&p->s->stage);
+    const app_tile_job job = {p->lh * f, p->lw * f, 3, 1, f, p->channels, encode_tile, p, "encoding"};
+    float *whole = NULL;
+    ldm_status st = pipe_floats(p->lh * p->lw * p->channels, &whole);
+    if (!st) st = app_tile_map(p->o.tiling, &job, map, whole);
+    if (st) free(whole);
+    else *z = whole;
+    return st;
+}
+
 bool app_pipeline_encodes(const app_pipeline *p) {
     ldm_stage_kind kind = p->s->stage.kind;
     return kind == LDM_STAGE_IDENTITY || app_has(p->s, kind == LDM_STAGE_TAESD ? LDM_PART_TINY_ENCODER : LDM_PART_ENCODER);
@@ -86,7 +116,7 @@ ldm_status app_pipeline_encode(app_pipeline *p, const float *map, float **moment
     int64_t count;
     if (!app_pipeline_encodes(p))
         return ldm_fail(LDM_ERR_FORMAT, "%s: has no encoder, which pictures given need", p->s->path ? p->s->path : "the model");
-    ldm_status st = pipe_run_part(p, PIPE_ENCODER, map, moments, &count);
+    ldm_status st = encodes_in_windows(p) ? encode_in_windows(p, map, moments) : pipe_run_part(p, PIPE_ENCODER, map, moments, &count);
     app_engine_drop(&p->pool, &p->engine[PIPE_ENCODER]); /* once a run */
     return st;
 }

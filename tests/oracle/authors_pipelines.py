@@ -32,7 +32,7 @@ from PIL import Image
 
 import conditions
 import nets_authors
-from pipelines import HERE, OUT, SEED, TOLERANCE, Book
+from pipelines import HERE, OUT, SEED, TOLERANCE, Book, bytes_of
 from witness import make_weights
 
 STEPS = 8
@@ -182,7 +182,7 @@ class Witness:
             self.samplers[name] = kind
 
     def draw(self, name, c, uc=None, scale=1.0, steps=STEPS, eta=0.0, seed=SEED, shift=0, averaged=True,
-             blend=None, **more):
+             blend=None, side=8, **more):
         """(latents of every step, decoded picture in [-1,1], what is shown of it)"""
         model = self.model
         told = type(model).apply_model
@@ -191,7 +191,7 @@ class Witness:
         with contextlib.redirect_stdout(sys.stderr), \
                 contextlib.redirect_stderr(open(os.devnull, "w")), model.ema_scope() if averaged else contextlib.nullcontext():
             z, kept = self.samplers[name](model).sample(
-                S=steps, conditioning=c, batch_size=1, shape=(model.channels, 8, 8), verbose=False, log_every_t=1, eta=eta,
+                S=steps, conditioning=c, batch_size=1, shape=(model.channels, side, side), verbose=False, log_every_t=1, eta=eta,
                 unconditional_guidance_scale=scale, unconditional_conditioning=uc, **more)
             picture = model.decode_first_stage(z)[0]
         del model.apply_model
@@ -256,6 +256,15 @@ def tensor_of(image):
     return torch.from_numpy((np.array(image) / 127.5 - 1.0).astype(np.float32)).permute(2, 0, 1)[None]
 
 
+@contextlib.contextmanager
+def in_windows(model, f):
+    """Their patched mode, first stage included: 8 x 8 elements of a latent (pixels of a picture to encode) every 4."""
+    model.split_input_params = dict(ks=(8, 8), stride=(4, 4), vqf=f, patch_distributed_vq=True, tie_braker=False,
+                                    clip_min_weight=0.01, clip_max_weight=0.5)
+    yield
+    del model.split_input_params
+
+
 TIMES = {"later": {"shift": 1}, "earlier": {"shift": -1}}
 FEWER_STEPS = ({"steps": 4}, ["--steps", "4"])
 
@@ -291,6 +300,10 @@ def encode_codes(w, book):
     image = picture_of(book.folder, "photo", 16, (200, 60, 328, 188))
     code, slack = w.codes(w.model.encode_first_stage(tensor_of(image)))
     keep(book.folder, "photo_codes", code.int().numpy()), keep(book.folder, "photo_slack", slack.float().numpy())
+    with in_windows(w.model, 2):  # as a strength of 0 shows it: at the first time, with noise that is none
+        z = w.model.encode_first_stage(tensor_of(image))
+    keep(book.folder, "photo_windows", (z * w.model.alphas_cumprod[1].sqrt()).numpy())
+    keep(book.folder, "no_noise", 0 * z.numpy())
     print(f"photo: {code.unique().numel()} codes, slack {slack.min():.2g} .. {slack.max():.2g}")
     assert code.unique().numel() > 5 and (slack > TOLERANCE).double().mean() > 0.9
 
@@ -336,6 +349,13 @@ def superres(w, book, a):
     pictures = {"small": image, "turned": turned, "grey": grey}
     condition = {k: w.model.get_learned_conditioning(tensor_of(v)) for k, v in pictures.items()}
     concat(w, book, "--upscale", condition, "small", {"picture": "turned", "picture without content": "grey"}, 1.0)
+    large = picture_of(book.folder, "windows_small", 16, (200, 60, 328, 188))
+    with in_windows(w.model, 4):  # tests/test_windows.sh
+        latents, picture, _ = w.draw("ddim", w.model.get_learned_conditioning(tensor_of(large)), side=16)
+    slack = w.codes(latents[-1:])[1].min().item()
+    assert slack > 2e-4, f"windows: a pixel lies between two codewords ({slack})"
+    keep(book.folder, "windows_latent", latents[-1:].numpy())
+    bytes_of(picture).save(os.path.join(book.folder, "windows.png"))
 
 
 def concat(w, book, option, condition, right, others, eta):

@@ -148,6 +148,10 @@ def draw(pipe, sched, steps, guidance, prompt=PROMPT, clip_skip=None, seed=SEED,
     return torch.stack(latents), picture
 
 
+def bytes_of(picture):
+    return Image.fromarray(((picture.double() / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+
+
 class Book:
     """A family's fixture.json and arrays."""
 
@@ -169,8 +173,7 @@ class Book:
         np.save(os.path.join(self.folder, f"{name}_latents.npy"), latents.numpy())
         np.save(os.path.join(self.folder, f"{name}_latent.npy"), latents[-1:].numpy())
         np.save(os.path.join(self.folder, f"{name}_picture.npy"), picture[None].numpy())
-        pixels = ((shown.double() / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(os.path.join(self.folder, f"{name}.png"))
+        bytes_of(shown).save(os.path.join(self.folder, f"{name}.png"))
         self.info["runs"].append(
             {"name": name, **more, "wrong": {k: dict(how, moves_in_tolerances=moves[k]) for k, (_, how) in wrong.items()}})
 
