@@ -278,7 +278,7 @@ APP_COMMAND(run) {
         {"executor", 0, POPT_ARG_STRING, &executor, 0, "cl (default) or reference", "NAME"},
         {"impl", 0, POPT_ARG_STRING, &impl, 0, "force implementations, e.g. conv2d=conv2d_plain,gemm=gemm_plain",
          "LIST"},
-        {"repeat", 0, POPT_ARG_INT, &repeat, 0, 
+        {"repeat", 0, POPT_ARG_INT, &repeat, 0,
          "run so often and print the times; a CPU reads weights where the file has them if that is once, else makes faster copies first", "N"},
         {"whole", 0, POPT_ARG_NONE, &whole, 0, "run once more without --max-memory: time ratio, and whether the bits are the same", NULL},
         {"dump", 0, POPT_ARG_STRING, &dump, 0,

@@ -2,19 +2,6 @@
 #include "app/pipeline_internal.h"
 #include <stdlib.h>
 
-static ldm_status decode_tile(void *user, const float *z, float *map) { return pipe_run_tile(user, PIPE_DECODER, z, map); }
-
-static ldm_status decode_in_tiles(app_pipeline *p, const float *z, float **map) {
-    int f = ldm_stage_factor(&p->s->stage);
-    const app_tile_job job = {p->lh, p->lw, p->channels, f, 1, 3, decode_tile, p, "decoding"};
-    float *whole = NULL;
-    ldm_status st = pipe_floats(p->lh * p->lw * f * f * 3, &whole);
-    if (!st) st = app_tile_map(p->o.tiling, &job, z, whole);
-    if (st) free(whole);
-    else *map = whole;
-    return st;
-}
-
 ldm_status app_pipeline_decode_map(app_pipeline *p, bool tiny, const float *latent, float **map) {
     int64_t count = p->lh * p->lw * p->channels;
     double scale = tiny ? p->s->tiny_scale : p->s->stage_scale;
@@ -22,7 +9,7 @@ ldm_status app_pipeline_decode_map(app_pipeline *p, bool tiny, const float *late
     ldm_status st = ldm_alloc((size_t)count * sizeof *z, (void **)&z);
     if (st) return st;
     for (int64_t i = 0; i < count; i++) z[i] = latent[i] / (float)scale;
-    st = p->o.tiling && !tiny ? decode_in_tiles(p, z, map) : pipe_run_part(p, tiny ? PIPE_TINY : PIPE_DECODER, z, map, &count);
+    st = p->o.tiling && !tiny ? pipe_run_tiled(p, PIPE_DECODER, z, map) : pipe_run_part(p, tiny ? PIPE_TINY : PIPE_DECODER, z, map, &count);
     free(z);
     return st;
 }

@@ -60,7 +60,8 @@ ldm_status pipe_plan_part(app_pipeline *p, pipe_part which, ldm_plan **out);
 ldm_status pipe_make_part(app_pipeline *p, pipe_part which);
 /* A part other than the loop on one input, once more in f32 if it overflows; *y, of *count elements, freed with free(). */
 ldm_status pipe_run_part(app_pipeline *p, pipe_part which, const float *in, float **y, int64_t *count);
-ldm_status pipe_run_tile(app_pipeline *p, pipe_part which, const float *in, float *out); /* the same, into memory that is there */
+/* Likewise, of the first stage's decoder or encoder, tile by tile (o.tiling). */
+ldm_status pipe_run_tiled(app_pipeline *p, pipe_part which, const float *in, float **y);
 
 /* Before the first group. */
 ldm_status pipe_ask_prediction(app_pipeline *p); /* a file of SD2 does not say: the network does */

@@ -85,25 +85,32 @@ ldm_status pipe_run_part(app_pipeline *p, pipe_part which, const float *in, floa
     return run_once(p, which, in, y, count);
 }
 
-ldm_status pipe_run_tile(app_pipeline *p, pipe_part which, const float *in, float *out) {
+typedef struct tiled {
+    app_pipeline *p;
+    pipe_part which;
+} tiled;
+
+static ldm_status run_tile(void *user, const float *in, float *out) {
+    const tiled *t = user;
     int64_t count;
     float *y = NULL;
-    ldm_status st = pipe_run_part(p, which, in, &y, &count);
+    ldm_status st = pipe_run_part(t->p, t->which, in, &y, &count);
     if (!st) memcpy(out, y, (size_t)count * sizeof *out);
     free(y);
     return st;
 }
 
-static ldm_status encode_tile(void *user, const float *map, float *z) { return pipe_run_tile(user, PIPE_ENCODER, map, z); }
-
-static ldm_status encode_in_windows(app_pipeline *p, const float *map, float **z) {
-    int f = ldm_stage_factor(&p->s->stage);
-    const app_tile_job job = {p->lh * f, p->lw * f, 3, 1, f, p->channels, encode_tile, p, "encoding"};
+ldm_status pipe_run_tiled(app_pipeline *p, pipe_part which, const float *in, float **y) {
+    const int64_t f = ldm_stage_factor(&p->s->stage), h = p->lh * f, w = p->lw * f;
+    const bool encodes = which == PIPE_ENCODER;
+    tiled t = {p, which};
+    const app_tile_job job = encodes ? (app_tile_job){h, w, 3, 1, f, p->channels, run_tile, &t, "encoding"}
+                                     : (app_tile_job){p->lh, p->lw, p->channels, f, 1, 3, run_tile, &t, "decoding"};
     float *whole = NULL;
-    ldm_status st = pipe_floats(p->lh * p->lw * p->channels, &whole);
-    if (!st) st = app_tile_map(p->o.tiling, &job, map, whole);
+    ldm_status st = pipe_floats(encodes ? p->lh * p->lw * p->channels : h * w * 3, &whole);
+    if (!st) st = app_tile_map(p->o.tiling, &job, in, whole);
     if (st) free(whole);
-    else *z = whole;
+    else *y = whole;
     return st;
 }
 
@@ -116,7 +123,7 @@ ldm_status app_pipeline_encode(app_pipeline *p, const float *map, float **moment
     int64_t count;
     if (!app_pipeline_encodes(p))
         return ldm_fail(LDM_ERR_FORMAT, "%s: has no encoder, which pictures given need", p->s->path ? p->s->path : "the model");
-    ldm_status st = encodes_in_windows(p) ? encode_in_windows(p, map, moments) : pipe_run_part(p, PIPE_ENCODER, map, moments, &count);
+    ldm_status st = encodes_in_windows(p) ? pipe_run_tiled(p, PIPE_ENCODER, map, moments) : pipe_run_part(p, PIPE_ENCODER, map, moments, &count);
     app_engine_drop(&p->pool, &p->engine[PIPE_ENCODER]); /* once a run */
     return st;
 }

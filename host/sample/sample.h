@@ -156,8 +156,8 @@ typedef struct ldm_sampler_options {
 ldm_sampler_options ldm_sampler_defaults(ldm_method m, ldm_manner manner);
 
 /* The table. LDM_ERR_ARG with a sentence where the options cannot be: steps that the authors' DDIM cannot make (names
- * the nearest), a manner the method does not have, a strength that leaves diffusers no step. A table of none (the authors' at strength 0) leaves x
- * as it starts. */
+ * the nearest), a manner the method does not have, a strength that leaves diffusers no step. A table of none (the
+ * authors' at strength 0) leaves x as it starts. */
 ldm_status ldm_sampler_make(const ldm_schedule *s, const ldm_sampler_options *o, ldm_sampler *out);
 
 /* ---- names ------------------------------------------------------------------------------------------------------- */
