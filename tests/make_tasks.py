@@ -39,9 +39,14 @@ def save(path, tensors):
     open(path, "wb").write(struct.pack("<Q", len(text)) + text + body)
 
 
-first = {"first_stage_model." + k: v for net in ("encoder", "decoder") for k, v in weights(net, stage, 2).items()}
+def first_stage(config):
+    return {"first_stage_model." + k: v for net in ("encoder", "decoder") for k, v in weights(net, config, 2).items()}
+
+
+vq, kl = first_stage(stage), first_stage("kind=kl ch=32 ch_mult=1,2,4 num_res_blocks=1 z_channels=3 embed_dim=3 attn_none=1")
 TASKS = {  # channels into the UNet, its context, condition stage's target and parameters, its weights, keys of the model
     "uncond": (3, None, "__is_unconditional__", {}, {}, {"cond_stage_key": "class_label", "concat_mode": "false"}),
+    "churches": (3, None, "__is_unconditional__", {}, {}, {"cond_stage_key": "image", "concat_mode": "false", "scale_by_std": "true"}),
     "class": (3, 16, "ldm.modules.encoders.modules.ClassEmbedder", {"n_classes": 11, "embed_dim": 16, "key": "class_label"},
               {"embedding.weight": noise(11, 16)}, {"cond_stage_key": "class_label", "conditioning_key": "crossattn"}),
     "layout": (3, 32, "ldm.modules.encoders.modules.BERTEmbedder", {"n_embed": 32, "n_layer": 1, "vocab_size": 8192, "max_seq_len": 92, "use_tokenizer": "false"},
@@ -65,9 +70,14 @@ for name, (channels, context, target, params, extra, keys) in TASKS.items():
             "attention_resolutions": "[2]", "num_heads": 2}
     if context:
         unet.update({"use_spatial_transformer": "true", "transformer_depth": 1, "context_dim": context})
+    churches = name == "churches"
+    if churches:  # blocks of scale and shift that resample, latents of a KL autoencoder scaled by a number of the file
+        unet.update({"use_scale_shift_norm": "true", "resblock_updown": "true"})
     text = " ".join(f"{k}={v}".replace("[", "").replace("]", "").replace(", ", ",").replace("=true", "=1") for k, v in unet.items())
     tensors = {"model.diffusion_model." + k: v for k, v in weights("unet", text, 1).items()}
-    tensors.update(first)
+    tensors.update(kl if churches else vq)
+    if churches:
+        tensors["scale_factor"] = [], struct.pack("<f", 0.25)
     tensors.update({"cond_stage_model." + k: v for k, v in extra.items()})
     save(f"{folder}/{name}.safetensors", tensors)
     cond = f"    cond_stage_config: {target}\n"
@@ -77,6 +87,7 @@ for name, (channels, context, target, params, extra, keys) in TASKS.items():
         "model:\n  target: ldm.models.diffusion.ddpm." + ("LatentDepth2ImageDiffusion" if name == "depth" else "LatentDiffusion") + "\n  params:\n"
         + lines({"linear_start": 0.0015, "linear_end": 0.0195, "timesteps": 1000, "first_stage_key": "image", "image_size": 16, "channels": 3, **keys}, 4)
         + "    unet_config:\n      target: ldm.modules.diffusionmodules.openaimodel.UNetModel\n      params:\n" + lines({"image_size": 16, **unet}, 8)
-        + "    first_stage_config:\n      target: ldm.models.autoencoder.VQModelInterface\n      params:\n        embed_dim: 3\n        n_embed: 64\n        ddconfig:\n"
-        + lines({"double_z": "false", "z_channels": 3, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 32, "ch_mult": "[1, 2, 4]", "num_res_blocks": 1,
+        + "    first_stage_config:\n      target: ldm.models.autoencoder." + ("AutoencoderKL" if churches else "VQModelInterface")
+        + "\n      params:\n        embed_dim: 3\n" + ("" if churches else "        n_embed: 64\n") + "        ddconfig:\n"
+        + lines({"double_z": str(churches).lower(), "z_channels": 3, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 32, "ch_mult": "[1, 2, 4]", "num_res_blocks": 1,
                  "attn_type": "none", "attn_resolutions": "[]", "dropout": 0.0}, 10) + cond)

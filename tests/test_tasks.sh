@@ -36,6 +36,28 @@ run "a size that cannot be" 1 "multiples of 8; the nearest are 56 x 64 and 64 x 
 run "predictions snapped to the codebook" 0 "q.png" uncond --quantize-x0 -o q.png --eta 0
 run "... or not" 0 "q2.png" uncond -o q2.png --eta 0
 differ "... is another picture" q.png q2.png
+# the number in the file that latents are scaled by: the decoder is given the latent over it, the encoder's is multiplied by it
+scaled=(--config "kind=kl ch=32 ch_mult=1,2,4 num_res_blocks=1 z_channels=3 embed_dim=3 attn_none=1" -m models/churches.safetensors)
+run "a model with a scale factor of its own" 0 "h.png" churches -o h.png --save-latent h.npy
+again "a model with a scale factor of its own" h.png
+run "... begins from a picture, and hardly changes it" 0 "h3.png" churches -i h.png --strength 0 -o h3.png --save-latent h3.npy
+check "... whose encoder's own numbers" 0 "latent" "$ldm" encode "${scaled[@]}" -i h.png -s 42 -o h4.npy
+python3 - <<'END'
+import array
+def turn(name, factor, out): # both of 128 bytes of header and float32
+    d = open(name, "rb").read()
+    open(out, "wb").write(d[:128] + array.array("f", (v * factor for v in array.array("f", d[128:]))).tobytes())
+turn("h.npy", 4, "h2.npy")
+turn("h4.npy", .25, "h5.npy")
+END
+check "... decoded as it is after a quarter is taken out" 0 "64 x 64" "$ldm" decode "${scaled[@]}" -i h2.npy -o h2.png
+check "... decoded with the quarter left in" 0 "64 x 64" "$ldm" decode "${scaled[@]}" -i h.npy -o h6.png
+mkdir h h2 h6 && cp h.png h/1.png && cp h2.png h2/1.png && cp h6.png h6/1.png
+check "... is the same picture" 0 '"equal": 1' "$ldm" eval h h2 --json
+check "... is another" 0 '"equal": 0' "$ldm" eval h h6 --json
+# five deviations of the noise that strength 0 leaves: sqrt(1 - 0.997) of the first level
+check "... are a quarter of them, beside the noise of one level" 0 "max absolute" "$ldm" diff h3.npy h5.npy --max 0.3
+check "... and not the whole" 3 "largest difference" "$ldm" diff h3.npy h4.npy --max 0.3
 run "a class" 0 '"class":3' class --class-id 3 --cfg-scale 1 -o c3.png --json
 run "another class" 0 "c4.png" class --class-id 4 --cfg-scale 1 -o c4.png
 differ "another class: another picture" c3.png c4.png
@@ -174,5 +196,21 @@ check "a code beyond the codebook" 2 "code 64 at \(0, 0\), the codebook has 64 e
 check "codes that are no whole numbers" 2 "wanted whole numbers" "$ldm" decode "${vq[@]}" -i z.npy --codes -o x.png
 check "codes of a stage without a codebook" 1 "has no codebook" "$ldm" encode --taesd "$data/taef2" -i init.png --codes -o x.npy
 check "a JPEG" 0 "latent \[1, 32, 5, 6\]" "$ldm" encode --taesd "$data/taef2" -i "$fixtures/turned-1.jpg" -o j.npy
+
+# ---- first stages of checkpoints that a file elsewhere describes
+mkdir elsewhere && mv models/*.yaml elsewhere/
+file=(-m models/churches.safetensors --config elsewhere/churches.yaml)
+check "encode --config FILE.yaml" 0 "latent \[1, 3, 16, 16\]" "$ldm" encode "${file[@]}" -i h.png -s 42 -o h7.npy
+check "... with the checkpoint's factor" 0 "0 differ" "$ldm" diff h7.npy h5.npy
+check "decode --config FILE.yaml" 0 "64 x 64" "$ldm" decode "${file[@]}" -i h.npy -o h8.png
+expect "... with the checkpoint's factor" cmp -s h2.png h8.png
+check "roundtrip --config FILE.yaml" 0 "latent 3 x 16 x 16" "$ldm" roundtrip "${file[@]}" -i h.png -o h9.png
+file=(-m models/uncond.safetensors --config elsewhere/uncond.yaml)
+check "encode --codes --config FILE.yaml" 0 "codebook of 64" "$ldm" encode "${file[@]}" -i init.png --codes -o codes2.npy
+expect "... the same codes" cmp -s codes.npy codes2.npy
+check "verify --config FILE.yaml" 0 "0 outside their bound" "$ldm" verify unet "${file[@]}"
+check "another model's FILE.yaml" 2 "describes another first stage" "$ldm" encode -m models/uncond.safetensors --config elsewhere/churches.yaml -i init.png -o x.npy
+check "a FILE.yaml that is not there" 2 "none.yaml: cannot be opened" "$ldm" encode -m models/uncond.safetensors --config none.yaml -i init.png -o x.npy
+check "a FILE.yaml and no checkpoint" 1 "wanted -m too" "$ldm" encode --config elsewhere/uncond.yaml --synthetic 1 -i init.png -o x.npy
 
 closing

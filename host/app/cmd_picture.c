@@ -35,7 +35,7 @@ static struct poptOption stage_table[] = {
     {"output", 'o', POPT_ARG_STRING, &o.out, 0, "what to write", "FILE"},
     {"model", 'm', POPT_ARG_STRING, &o.model, 0, "autoencoder or whole checkpoint", "FILE"},
     {"config", 0, POPT_ARG_STRING, &o.config, 0,
-     "first stage or system by name (kl-f8, sd15, ...) where the file does not say it", "NAME"},
+     "first stage or system by name (kl-f8, sd15, ...), or a CompVis .yaml file, where the model does not say it", "NAME"},
     {"taesd", 0, POPT_ARG_STRING, &o.taesd, 0, "folder with a TAESD-family pair: *encoder* and *decoder* files",
      "FOLDER"},
     {"synthetic", 0, POPT_ARG_LONGLONG, &o.synthetic, 0,

@@ -272,7 +272,7 @@ APP_COMMAND(run) {
         {"model", 'm', POPT_ARG_STRING, &model, 0, "checkpoint: .safetensors, .ckpt, .pth", "FILE"},
         {"synthetic", 0, POPT_ARG_LONGLONG, &synthetic, 0, "deterministic random weights instead", "SEED"},
         {"config", 0, POPT_ARG_STRING, &config, 0,
-         "configuration by name or as key=value text, where the file does not say it", "NAME"},
+         "configuration by name, a CompVis .yaml file or key=value text, where the model does not say it", "NAME"},
         {"clip-skip", 0, POPT_ARG_INT, &skip, 0,
          "of a text encoder: 1 ends after its last layer, 2 after the one before (default: as its models were trained)", "N"},
         {"executor", 0, POPT_ARG_STRING, &executor, 0, "cl (default) or reference", "NAME"},

@@ -94,12 +94,14 @@ ldm_status app_network_find(const app_network_options *o, app_network *net) {
             config = o->net; /* a bare configuration: its UNet, a first stage: its decoder */
         else return LDM_ERR_ARG;
     }
-    if (config) return named(config, net);
+    if (config && !ldm_config_is_path(config)) return named(config, net);
+    if (!o->model && config) return ldm_fail(LDM_ERR_ARG, "--config %s: goes with a checkpoint, wanted -m too", config);
     if (!o->model)
         return ldm_fail(LDM_ERR_ARG,
                         "network '%s': which configuration? name it with --config, or give a checkpoint with -m",
                         o->net ? o->net : "");
-    if (!net->system && (st = ldm_system_open(&(ldm_system_options){.model = o->model}, &net->system))) return st;
+    if (!net->system && (st = ldm_system_open(&(ldm_system_options){.model = o->model, .config = config}, &net->system)))
+        return st;
     return of_system(net);
 }
 

@@ -8,7 +8,7 @@
 
 typedef struct app_network_options {
     const char *net; /* "unet", "encoder", "decoder", "text"; "cin-ldm-8" is its unet; "vq-f4:decoder", "sd15:text" */
-    const char *config;  /* a name, or key=value text; NULL: from net, or from the file */
+    const char *config;  /* a name, key=value text or, beside model, an authors' .yaml file; NULL: from net, or from the file */
     const char *model;   /* checkpoint (without config also a diffusers folder), or NULL */
     long long synthetic; /* seed when model is NULL; -1: none was given */
     ldm_dtype dtype, wdtype; /* activations, weights */

@@ -7,10 +7,12 @@
 
 #define BAD(...) ldm_fail(LDM_ERR_FORMAT, __VA_ARGS__)
 
-bool system_ends(const char *s, const char *end) {
+static bool ends(const char *s, const char *end) {
     size_t n = strlen(s), m = strlen(end);
     return n >= m && !strcmp(s + n - m, end);
 }
+
+bool ldm_config_is_path(const char *config) { return ends(config, ".yaml") || ends(config, ".yml"); }
 
 ldm_status system_copy(const char *s, char **out) {
     free(*out);
@@ -231,8 +233,7 @@ static ldm_status same_model(ldm_system *s) {
 
 static ldm_status find_yaml(ldm_system *s, const ldm_system_options *o) {
     char path[4096];
-    if (o->config && (system_ends(o->config, ".yaml") || system_ends(o->config, ".yml")))
-        return read_yaml(s, o->config, true);
+    if (o->config && ldm_config_is_path(o->config)) return read_yaml(s, o->config, true);
     if (o->config || !o->model || s->files->folder || ldm_is_folder(o->model) || s->files->said_by) return LDM_OK;
     const char *slash = strrchr(o->model, '/'), *dot = strrchr(o->model, '.');
     const int folder = slash ? (int)(slash - o->model + 1) : 0,

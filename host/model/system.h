@@ -76,6 +76,9 @@ typedef struct ldm_system {
     struct ldm_system_files *files;
 } ldm_system;
 
+/* Whether a configuration is the path of an authors' file, not a name or "key=value ...". */
+bool ldm_config_is_path(const char *config);
+
 ldm_status ldm_system_open(const ldm_system_options *o, ldm_system **out);
 void ldm_system_close(ldm_system *s); /* NULL is fine */
 

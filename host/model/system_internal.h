@@ -25,7 +25,6 @@ struct ldm_system_files {
 
 ldm_status system_resolve(ldm_system *s, const ldm_system_options *o);
 
-bool system_ends(const char *s, const char *end);
 ldm_status system_copy(const char *s, char **out); /* frees what *out had */
 void system_fact(ldm_system *s, const char *what, const char *value, ldm_sure sure, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));

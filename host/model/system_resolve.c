@@ -239,8 +239,7 @@ static ldm_status resolve_config(ldm_system *s, const ldm_system_options *o, boo
     const ldm_config *known = NULL;
     ldm_text names = {0};
     ldm_status st = LDM_OK;
-    const bool yaml = o->config && (system_ends(o->config, ".yaml") || system_ends(o->config, ".yml"));
-    const char *told = yaml ? NULL : o->config;
+    const char *told = o->config && ldm_config_is_path(o->config) ? NULL : o->config;
     TRY(resolve_unet(s, told, &known));
     if (!known && one_head(s, stage_known))
         system_fact(s, "heads", "1 at every level", LDM_SURE_SHAPES,
