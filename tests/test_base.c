@@ -3,7 +3,9 @@
 #include "test.h"
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void conversions(void) {
@@ -112,6 +114,31 @@ static void files(void) {
         char cmd[400];
         snprintf(cmd, sizeof cmd, "test -z \"$(find %s -name '*tmp*')\"", dir);
         CHECK(system(cmd) == 0, "a temporary stayed");
+    }
+    CASE("a second signal leaves nothing half-written") {
+        snprintf(path, sizeof path, "%s/interrupted.txt", dir);
+        CHECK_OK(ldm_write_file(path, "before", 6));
+        const pid_t child = fork();
+        if (child == 0) {
+            ldm_outfile one = {0}, two = {0}, three = {0};
+            ldm_catch_signals();
+            if (ldm_outfile_open(path, &one) || ldm_outfile_open(path, &two) || ldm_outfile_open(path, &three)) _exit(1);
+            fputs("half", one.f), fflush(one.f);
+            ldm_outfile_abandon(&two);
+            raise(SIGINT);
+            raise(SIGINT);
+            _exit(2);
+        }
+        int status = 0;
+        waitpid(child, &status, 0);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 130, "status %d", status);
+        char cmd[400], *data = NULL;
+        size_t n = 0;
+        snprintf(cmd, sizeof cmd, "test -z \"$(find %s -name '*tmp*')\"", dir);
+        CHECK(system(cmd) == 0, "a temporary stayed");
+        CHECK_OK(ldm_read_file(path, 100, &data, &n));
+        CHECK(n == 6 && data && !strcmp(data, "before"), "what was there is %zu bytes", n);
+        free(data);
     }
     CASE("links are followed, devices and pipes written to") {
         char target[300], pipe[300], got[8] = "";

@@ -206,6 +206,7 @@ bool ldm_is_stream(const char *path); /* it is there, and is a device or a pipe 
 ldm_status ldm_outfile_open(const char *path, ldm_outfile *out);
 ldm_status ldm_outfile_commit(ldm_outfile *out); /* closes; on failure the temporary is gone and the target untouched */
 void ldm_outfile_abandon(ldm_outfile *out);      /* accepts {0}, and does nothing after a commit */
+void ldm_outfile_unlink_all(void); /* temporaries of all that are open, where a signal ends the process; nothing else may follow */
 
 ldm_status ldm_make_dirs(const char *path); /* mkdir -p */
 const char *ldm_cache_dir(void);            /* $LDM_CACHE_DIR, $XDG_CACHE_HOME/ldm, ~/.cache/ldm, /tmp/ldm-UID */

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <libgen.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -78,6 +79,31 @@ bool ldm_is_stream(const char *path) {
     return stat(path, &sb) == 0 && !S_ISREG(sb.st_mode) && !S_ISDIR(sb.st_mode);
 }
 
+/* Temporaries that are there, for a signal that ends the process: entered before they are made, and their names valid until
+ * they are left. */
+enum { TEMPORARIES = 64 };
+static _Atomic(const char *) temporary[TEMPORARIES];
+
+static void change_temporary(const char *from, const char *to) {
+    for (int i = 0; i < TEMPORARIES; i++) {
+        const char *was = from;
+        if (atomic_compare_exchange_strong(&temporary[i], &was, to)) return;
+    }
+}
+
+void ldm_outfile_unlink_all(void) {
+    for (int i = 0; i < TEMPORARIES; i++) {
+        const char *path = atomic_load(&temporary[i]);
+        if (path) unlink(path);
+    }
+}
+
+static void free_temporary(ldm_outfile *o) {
+    if (o->temp) change_temporary(o->temp, NULL);
+    free(o->temp);
+    o->temp = NULL;
+}
+
 /* A device or a pipe is written to, not replaced. */
 static ldm_status open_stream(const char *path, ldm_outfile *out) {
     ldm_outfile o = {.f = fopen(path, "wbe"), .path = strdup(path)};
@@ -105,11 +131,11 @@ ldm_status ldm_outfile_open(const char *given, ldm_outfile *out) {
         ldm_outfile_abandon(&o);
         return ldm_fail(LDM_ERR_NOMEM, "%s: host memory for its name could not be allocated", path);
     }
+    change_temporary(NULL, o.temp);
     int fd = open(o.temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0) {
         int e = errno;
-        free(o.temp);
-        o.temp = NULL;
+        free_temporary(&o);
         ldm_outfile_abandon(&o);
         return ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", path, strerror(e));
     }
@@ -134,8 +160,7 @@ ldm_status ldm_outfile_commit(ldm_outfile *out) {
     if (bad) {
         st = ldm_fail(LDM_ERR_IO, "%s: cannot be written: %s", out->path, strerror(e ? e : EIO));
     } else {
-        free(out->temp);
-        out->temp = NULL;
+        free_temporary(out);
     }
     ldm_outfile_abandon(out);
     return st;
@@ -144,7 +169,7 @@ ldm_status ldm_outfile_commit(ldm_outfile *out) {
 void ldm_outfile_abandon(ldm_outfile *out) {
     if (out->f) fclose(out->f);
     if (out->temp) unlink(out->temp);
-    free(out->temp);
+    free_temporary(out);
     free(out->path);
     *out = (ldm_outfile){0};
 }

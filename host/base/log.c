@@ -45,7 +45,10 @@ void ldm_progress_end(ldm_progress *p) {
 }
 
 static void on_signal(int sig) {
-    if (ldm_interrupted) _exit(128 + sig);
+    if (ldm_interrupted) {
+        ldm_outfile_unlink_all();
+        _exit(128 + sig);
+    }
     ldm_interrupted = sig;
 }
 
