@@ -19,6 +19,10 @@ FLOOR := "cin-ldm-8" "sd15" "kl-f8:decoder -H 64"
 bench-floor: $(B)/ldm-bench ## floor / measured of each kind of step, and what launching costs; FLOOR='"NET [options]" ...'
 	@for net in $(FLOOR); do $(B)/ldm-bench --plan $$net $(FLOOR_ARGS) || exit 1; done
 
+.PHONY: bench-budgets
+bench-budgets: all $(B)/ldm-bench ## full-size models within --max-memory: peak, what was done for it, time; four minutes
+	python3 bench/budgets.py --build $(B)
+
 GROWTH := cin-ldm-8
 .PHONY: bench-growth
 bench-growth: $(B)/ldm-bench ## how the time of a network grows with batch, side and cores; GROWTH='NET [options]'; two minutes, then make plots

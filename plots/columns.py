@@ -2,8 +2,8 @@
 """columns.py RESULTS OUT -- results/*.json to the columns gnuplot reads, and the list of pictures to draw.
 
 A file's kind is seen from its rows: ablation (speedup; exact ablation where made with --exact), bench (roof_percent), peers (speed_over_best), networks
-(step_speed_over_peers), growth (axis), floor (floor_s). Of each kind, family or network, and device type the newest file counts. Writes OUT/<picture>-<which>.dat and .vars (gnuplot assignments), and
-OUT/list with "picture which" a line; `make plots` runs plots/<picture>.gp on each. Standard library only."""
+(step_speed_over_peers), growth (axis), floor (floor_s), budgets (peak_bytes; a table only). Of each kind, family or network, and
+device type the newest file counts. Writes OUT/<picture>-<which>.dat and .vars (gnuplot assignments), and OUT/list with "picture which" a line; `make plots` runs plots/<picture>.gp on each. Standard library only."""
 import glob, json, os, re, sys
 
 KINDS = ("conv2d", "gemm", "attention", "group_norm", "layer_norm", "other")
@@ -21,6 +21,8 @@ def kind_of(doc):
         return "growth"
     if "floor_s" in doc:
         return "floor"
+    if "peak_bytes" in row:
+        return "budgets"
     return "bench" if "roof_percent" in row else \
         "peers" if "speed_over_best" in row else "networks" if "step_speed_over_peers" in row else None
 

@@ -107,6 +107,24 @@ def growth(doc, which, folder):
             f"![time against batch, side and cores](plots/growth-{which}.png)"]
 
 
+def budgets(doc, which, folder):
+    """Each budget beside the row of the same work without one."""
+    lines = [f"**Within a budget of memory**, synthetic weights ({where(doc['header'])}; {source(doc, folder)}): device memory allocated at most, and "
+             "what was done to stay within `--max-memory`.", ""]
+    body, whole = [], {}
+    mib = lambda v: f"{v / 2**20:.0f}"
+    for r in doc["rows"]:
+        if "budget_bytes" not in r:
+            whole[r["what"]] = r
+            continue
+        was = whole[r["what"]]
+        longer = r.get("time_ratio", r["seconds"] / was["seconds"])
+        beside = f" ({mib(r['beside_weights_bytes'])} beside the weights)" if "beside_weights_bytes" in r.get("wanted", {}) else ""
+        same = r.get("same_bits", r.get("latent_sha256") == was.get("latent_sha256"))
+        body.append([r["what"], mib(was["peak_bytes"]), mib(r["budget_bytes"]), mib(r["peak_bytes"]) + beside, r["chosen"], f"{longer:.2f}", "yes" if same else "no"])
+    return lines + table(["what", "all there is, MiB", "budget, MiB", "peak, MiB", "chosen", "times as long", "same bits"], body)
+
+
 def roofline(doc, which, folder):
     return [f"**Kernels against the roofline** ({where(doc['header'])}; {source(doc, folder)}):", "", f"![roofline](plots/roofline-{which}.png)"]
 
@@ -115,7 +133,7 @@ def main():
     folder, readme = sys.argv[1:3]
     found = newest(folder)
     blocks = []
-    for kind, make in (("ablation", ablation), ("peers", peers), ("networks", networks), ("growth", growth), ("bench", roofline)):
+    for kind, make in (("ablation", ablation), ("peers", peers), ("networks", networks), ("budgets", budgets), ("growth", growth), ("bench", roofline)):
         if kind == "growth":
             floors = [d for (k, _), d in sorted(found.items()) if k == "floor"]
             blocks += floor(floors, folder) + [""] if floors else []
