@@ -131,7 +131,7 @@ static ldm_status check(const options *o) {
 }
 
 int main(int argc, char **argv) {
-    options o = {.min_time = 0.1, .alpha = 0.05, .threshold = 5, .batch = 1};
+    options o = {.min_time = 0.1, .alpha = 0.05, .threshold = 5, .batch = APP_UNSET, .height = APP_UNSET, .width = APP_UNSET};
     const struct poptOption cases[] = {
         {"op", 0, POPT_ARG_STRING, &o.ops, 0, "only these ops, e.g. conv2d,gemm", "LIST"},
         {"impl", 0, POPT_ARG_STRING, &o.impl, 0,
@@ -202,7 +202,10 @@ int main(int argc, char **argv) {
     ldm_catch_signals();
     TRY(app_parse(&self, table, kept, args, 0, 1000, &o.files, &ctx));
     TRY(check(&o));
-    app_network_options net = {.synthetic = 1, .n = o.batch, .h = o.height, .w = o.width};
+    app_network_options net = {.synthetic = 1};
+    TRY(app_size_given("--batch", o.batch, &net.n));
+    TRY(app_size_given("--height", o.height, &net.h));
+    TRY(app_size_given("--width", o.width, &net.w));
     TRY(app_storage(&net.dtype, &net.wdtype));
     app_device.profile = o.plan || o.cold;
     TRY(app_open_untested(&cl));

@@ -7,6 +7,15 @@ export XDG_DATA_HOME=$dir/data
 tiny="in_channels=3 out_channels=3 model_channels=32 num_res_blocks=1 channel_mult=1,2 attention_resolutions=2 num_heads=2 use_spatial_transformer=1 context_dim=16"
 
 none_left() { [ -z "$(find . -name '*.tmp.*' -print -quit)" ]; }
+npy() { # npy FILE SHAPE COUNT: float32 of order one
+    python3 - "$@" <<'END'
+import random, struct, sys
+random.seed(1)
+head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }" % sys.argv[2]
+head += " " * (63 - (10 + len(head)) % 64) + "\n"
+open(sys.argv[1], "wb").write(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode() + b"".join(struct.pack("<f", random.gauss(0, 1)) for _ in range(int(sys.argv[3]))))
+END
+}
 
 # ---- help and usage
 check "help" 0 "usage: ldm COMMAND" "$ldm" --help
@@ -25,6 +34,8 @@ check "why" 0 "chosen" "$ldm" devices --why 'conv2d:f16 n=1 c=64 h=16 w=16 k=64 
 check "why: bad problem" 1 "no such op" "$ldm" devices --why 'convolve:f32 n=1'
 check "unknown device" 1 "no such device" "$ldm" selftest --device nothing-like-this
 mkdir empty
+check "one device of the list" 0 "^0 " "$ldm" devices --device 0
+check "a device that the list lacks" 1 "no such device" "$ldm" devices --device 99
 check "no OpenCL at all" 3 "install" env OCL_ICD_VENDORS="$dir/empty" OCL_ICD_FILENAMES= "$ldm" devices
 check "self-test" 0 "self-test passed" "$ldm" selftest
 
@@ -32,6 +43,7 @@ check "self-test" 0 "self-test passed" "$ldm" selftest
 check "plan" 0 "394984196 parameters in 626 tensors" "$ldm" plan cin-ldm-8
 check "plan: fused" 0 "gemm:f32 .*act=geglu" "$ldm" plan cin-ldm-32
 check "plan --no-fuse" 0 " geglu:f32 rows" "$ldm" plan cin-ldm-32 --no-fuse
+for size in "--batch 0" "--height 0" "--width -8" "--tokens 0"; do check "plan $size" 1 "${size% *}.* wanted 1 or more" "$ldm" plan cin-ldm-32 $size; done
 check "plan --shapes" 0 "x conv2d:f32" "$ldm" plan cin-ldm-32 --shapes
 check "unknown config" 1 "config 'ldm-99' is not known" "$ldm" plan ldm-99
 check "op" 0 "worst error / bound" "$ldm" op 'softmax:f32 rows=7 cols=33'
@@ -51,6 +63,12 @@ expect "one thread, same bytes" cmp -s a.png c.png
 check "odd size" 0 "451 x 300" "$ldm" roundtrip --taesd "$data/taef2" -i "$data/photos/chelsea.png" -o odd.png
 check "encode" 0 "latent \[1, 32, 50, 75\]" "$ldm" encode --taesd "$data/taef2" -i "$data/photos/coffee.png" -o z.npy
 check "decode" 0 "600 x 400" "$ldm" decode --taesd "$data/taef2" -i z.npy -o d.png
+npy none.npy "1, 32, 0, 75" 0
+check "a latent without values" 2 "shape \[1, 32, 0, 75\], wanted" "$ldm" decode --taesd "$data/taef2" -i none.npy -o none.png
+check "a crop larger than the picture" 1 "crop to 601 x 400: the picture is 600 x 400" "$ldm" decode --taesd "$data/taef2" -i z.npy -W 601 -o none.png
+expect "... before anything runs" test "$(grep -c "device memory" err.txt)" -eq 0
+check "weights from two places" 1 "exclude each other" "$ldm" decode --taesd "$data/taef2" --synthetic 1 -i z.npy -o none.png
+check "diff: a limit below 0" 1 "wanted 0 or more" "$ldm" diff z.npy z.npy --max -1
 check "diff: equal" 0 "0 differ" "$ldm" diff z.npy z.npy
 cp z.npy nan.npy && printf '\000\000\300\177' | dd of=nan.npy bs=1 seek=$(($(stat -c %s nan.npy) - 4)) conv=notrunc 2>/dev/null
 check "NaN in a latent" 4 "NaN" "$ldm" decode --taesd "$data/taef2" -i nan.npy -o nan.png
@@ -77,15 +95,6 @@ head -c 1000 w.safetensors >short.safetensors
 check "truncated weights" 2 "" "$ldm" info short.safetensors
 cp w.safetensors bad.safetensors && printf '\000\000\300\177' | dd of=bad.safetensors bs=1 seek=$(($(stat -c %s bad.safetensors) - 4)) conv=notrunc 2>/dev/null
 "$ldm" encode --config identity --synthetic 1 -i "$data/photos/coffee.png" -o x.npy -q >/dev/null 2>&1
-npy() { # npy FILE SHAPE COUNT: float32 of order one
-    python3 - "$@" <<'END'
-import random, struct, sys
-random.seed(1)
-head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }" % sys.argv[2]
-head += " " * (63 - (10 + len(head)) % 64) + "\n"
-open(sys.argv[1], "wb").write(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode() + b"".join(struct.pack("<f", random.gauss(0, 1)) for _ in range(int(sys.argv[3]))))
-END
-}
 npy xs.npy "1, 3, 16, 16" 768
 npy t1.npy "1," 1
 npy c1.npy "1, 5, 16" 80
@@ -102,6 +111,9 @@ sed -i '20s/ [0-9a-f]\{16\} / 0000000000000000 /' digests.txt
 check "a changed digest is found" 3 "1 of [0-9]+ steps differ" "$ldm" verify unet --config "$tiny" --height 16 --complete --against digests.txt
 check "TAEF2 on both executors" 0 "0 outside their bound" "$ldm" verify decoder -m "$data/taef2/taef2_decoder.pth" --height 8 --complete
 check "a run without t" 2 "t: 0 values" "$ldm" run unet --config "$tiny" --synthetic 3 --in x=x.npy -o y.npy
+npy x0.npy "0, 3, 16, 16" 0
+check "an input without values" 2 "shape \[0, 3, 16, 16\], wanted values" "$ldm" run unet --config "$tiny" --synthetic 3 --in x=x0.npy --in t=t1.npy --in context=c1.npy -o y.npy
+check "verify a batch of none" 1 "--batch 0: wanted 1 or more" "$ldm" verify unet --config "$tiny" --batch 0
 check "wrong input name" 1 "wanted NAME=FILE.npy" "$ldm" run unet --config "$tiny" --synthetic 3 --in q=x.npy -o y.npy
 
 # ---- sampling
@@ -119,6 +131,8 @@ check "seed beyond 64 bits" 1 "" "$ldm" sample cin-ldm-32 --synthetic 1 --seed 9
 check "height 1" 1 "multiples of" "$ldm" sample cin-ldm-32 --synthetic 1 --height 1 -o x.png
 check "NaN in weights, by name" 4 "out.2.bias: 1 of 3 values are not finite" "$ldm" run unet --config "$tiny" -m bad.safetensors --in x=xs.npy --in t=t1.npy --in context=c1.npy -o y.npy
 expect "no array of NaN weights" test ! -e y.npy
+check "a file without a network" 2 "no UNet in it" "$ldm" sample celeba-ldm-32 -m "$data/taef2/taef2_decoder.pth" -o x.png
+check "weights and a seed" 1 "wanted one of them" "$ldm" sample celeba-ldm-32 --synthetic 1 -m "$data/taef2/taef2_decoder.pth" -o x.png
 check "text model" 1 "conditioning" "$ldm" sample sd15 --synthetic 1 -o x.png
 check "too little memory" 6 "the plan needs" "$ldm" sample celeba-ldm-32 --synthetic 1 --max-memory 100M -o x.png
 expect "no picture" test ! -e x.png
@@ -143,6 +157,10 @@ step=("$ldm" run unet --config cin-ldm-32 --synthetic 1 --in x=x32.npy --in t=t1
 check "a step of LDM-32" 0 "" "${step[@]}" -o u1.npy
 check "a step of LDM-32, one thread" 0 "" env POCL_MAX_PTHREAD_COUNT=1 "${step[@]}" -o u2.npy
 expect "a step of LDM-32: one thread, same bytes" cmp -s u1.npy u2.npy
+
+# ---- ablation
+check "ablate: more timed steps than the sampler has" 0 "^celeba-ldm-32 +257.9M" "$ldm" ablate --family celeba --f 32 --steps 1 --repeat 2
+check "ablate: no f" 1 "wanted a list of" "$ldm" ablate --f ""
 
 # ---- tuning
 same3="r=3 s=3 pt=1 pb=1 pl=1 pr=1"

@@ -61,6 +61,9 @@ ldm_status app_parse(const app_command *self, const struct poptOption *table, in
                      int max, const char ***words, poptContext *ctx);
 
 void app_free_list(char **list); /* what POPT_ARG_ARGV gathered, which popt leaves to us; accepts NULL */
+enum { APP_UNSET = -1000000 }; /* of numbers that were not given */
+/* The size an option gives: 0 where it is not given, which is the network's own; else 1 or more. */
+ldm_status app_size_given(const char *option, int value, int64_t *out);
 ldm_status app_parse_size(const char *text, const char *what, size_t *out); /* "6G", "512M", bytes */
 /* The device named by the options, with the tuning database unless --no-tuned; runs the self-test, on defaults, the first time
  * a device + driver is seen. */

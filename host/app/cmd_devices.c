@@ -52,7 +52,10 @@ APP_COMMAND(devices) {
         goto done;
     }
     TRY(ldm_cl_list(&list, &n));
+    int only = app_device.device ? ldm_cl_find(list, n, app_device.device) : 0;
+    if (only < 0) TRY(LDM_ERR_ARG);
     for (int i = 0; i < n; i++) {
+        if (app_device.device && i != only) continue;
         const ldm_device *d = &list[i];
         printf("%d  %d:%d  %s (%s, %s)\n", i, d->platform, d->index, d->name, type_name(d->type), d->vendor);
         printf("     driver %s, %s, %s\n", d->driver, d->version, d->platform_name);

@@ -13,7 +13,7 @@ static int64_t ordered(float f) {
 }
 
 APP_COMMAND(diff) {
-    double limit = -1;
+    double limit = INFINITY;
     struct poptOption table[] = {
         {"max", 0, POPT_ARG_DOUBLE, &limit, 0, "fail (status 3) if the largest absolute difference is above this", "D"},
         APP_END};
@@ -23,6 +23,7 @@ APP_COMMAND(diff) {
     ldm_status st = LDM_OK;
     char sa[128], sb[128];
     TRY(app_parse(self, table, argc, argv, 2, 2, &words, &ctx));
+    if (!(limit >= 0)) TRY(ldm_fail(LDM_ERR_ARG, "--max %g: wanted 0 or more", limit));
     TRY(ldm_npy_read_f32(words[0], &a));
     TRY(ldm_npy_read_f32(words[1], &b));
     if (!ldm_shape_equal(&a.shape, &b.shape))
@@ -55,7 +56,7 @@ APP_COMMAND(diff) {
     }
     if (nonfinite)
         TRY(ldm_fail(LDM_ERR_NONFINITE, "%lld of %lld elements are not finite", (long long)nonfinite, (long long)n));
-    if (limit >= 0 && abs_max > limit)
+    if (abs_max > limit)
         TRY(ldm_fail(LDM_ERR_MISMATCH, "largest difference %.6g, at most %.6g wanted", abs_max, limit));
 done:
     ldm_array_free(&a);

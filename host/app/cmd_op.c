@@ -83,7 +83,7 @@ APP_COMMAND(op) {
            (long long)v.worst_at, v.got, v.want, v.bound, v.bias);
     if (out) TRY(ldm_npy_write(out, LDM_F32, &ys->shape, y));
     if (!v.pass)
-        TRY(ldm_fail(LDM_ERR_MISMATCH, "%s: element %lld is %.9g, reference %.9g, error %.3g of bound %.3g",
+        TRY(ldm_fail(isfinite(v.want) ? LDM_ERR_MISMATCH : LDM_ERR_NONFINITE, "%s: element %lld is %.9g, reference %.9g, error %.3g of bound %.3g",
                      c.impl->name, (long long)v.worst_at, v.got, v.want, fabs(v.got - v.want), v.bound));
 done:
     ldm_oprun_destroy(run);

@@ -13,7 +13,7 @@
 typedef struct picture_options {
     char *model, *config, *taesd, *in, *out;
     long long synthetic, seed; /* seed >= 0: a sample of the KL posterior instead of its mean */
-    int width, height;         /* decode: crop */
+    int width, height;         /* decode: crop; APP_UNSET: not at all */
     int codes;                 /* whole numbers, entries of a codebook, in place of a latent */
 } picture_options;
 
@@ -65,7 +65,9 @@ static ldm_status check_options(void) {
     if (!o.in || !o.out) return ldm_fail(LDM_ERR_ARG, "%s is missing", o.in ? "-o FILE" : "-i FILE");
     if (!o.model && !o.taesd && o.synthetic < 0)
         return ldm_fail(LDM_ERR_ARG, "weights: give -m FILE, --taesd FOLDER or --synthetic SEED");
-    if (o.taesd && o.model) return ldm_fail(LDM_ERR_ARG, "-m and --taesd exclude each other");
+    if (!!o.model + !!o.taesd + (o.synthetic >= 0) > 1)
+        return ldm_fail(LDM_ERR_ARG, "%s and %s exclude each other", o.model ? "-m" : "--taesd",
+                        o.model && o.taesd ? "--taesd" : "--synthetic");
     return LDM_OK;
 }
 
@@ -295,7 +297,7 @@ static ldm_status read_latent(const job *j, float **z, int64_t *h, int64_t *w) {
     ldm_status st = LDM_OK;
     TRY(ldm_npy_read_f32(o.in, &a));
     int64_t c = j->stage.kind == LDM_STAGE_IDENTITY ? 3 : j->stage.embed_dim;
-    if (a.shape.rank != 4 || a.shape.dim[0] != 1 || a.shape.dim[1] != c)
+    if (a.shape.rank != 4 || a.shape.dim[0] != 1 || a.shape.dim[1] != c || ldm_shape_count(&a.shape) < 1)
         TRY(ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, wanted [1, %lld, height, width]", o.in,
                      ldm_shape_text(&a.shape, text, sizeof text), (long long)c));
     int64_t n = ldm_shape_count(&a.shape);
@@ -326,7 +328,7 @@ done:
 }
 
 APP_COMMAND(decode) {
-    o = (picture_options){.synthetic = -1, .seed = -1};
+    o = (picture_options){.synthetic = -1, .seed = -1, .width = APP_UNSET, .height = APP_UNSET};
     struct poptOption table[] = {{"codes", 0, POPT_ARG_NONE, &o.codes, 0, "VQ: the input is a codebook map of whole numbers", NULL},
                                  {"width", 'W', POPT_ARG_INT, &o.width, 0, "crop the picture", "PIXELS"},
                                  {"height", 'H', POPT_ARG_INT, &o.height, 0, "crop the picture", "PIXELS"},
@@ -340,12 +342,13 @@ APP_COMMAND(decode) {
     TRY(begin(self, table, argc, argv, &j));
     int64_t lh, lw;
     TRY(o.codes ? read_codes(&j, &z, &lh, &lw) : read_latent(&j, &z, &lh, &lw));
+    const int64_t f = ldm_stage_factor(&j.stage);
+    const int64_t h = o.height == APP_UNSET ? lh * f : o.height, w = o.width == APP_UNSET ? lw * f : o.width;
+    if (h < 1 || w < 1 || h > lh * f || w > lw * f)
+        TRY(ldm_fail(LDM_ERR_ARG, "crop to %lld x %lld: the picture is %lld x %lld", (long long)w, (long long)h,
+                     (long long)(lw * f), (long long)(lh * f)));
     TRY(app_open_device(&j.cl));
     TRY(run_half(j.cl, APP_DECODER, z, lh, lw, &j.y, &j.y_shape, NULL));
-    const int64_t *full = j.y_shape.dim, h = o.height ? o.height : full[1], w = o.width ? o.width : full[2];
-    if (h < 1 || w < 1 || h > full[1] || w > full[2])
-        TRY(ldm_fail(LDM_ERR_ARG, "crop to %lld x %lld: the picture is %lld x %lld", (long long)w, (long long)h,
-                     (long long)full[2], (long long)full[1]));
     TRY(write_picture(&j, w, h));
     printf("%s: %lld x %lld\n", o.out, (long long)w, (long long)h);
 done:

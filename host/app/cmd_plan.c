@@ -4,7 +4,7 @@
 
 APP_COMMAND(plan) {
     char *config = NULL;
-    int shapes = 0, batch = 1, height = 0, width = 0, tokens = 0, list = 0;
+    int shapes = 0, batch = APP_UNSET, height = APP_UNSET, width = APP_UNSET, tokens = APP_UNSET, list = 0;
     struct poptOption table[] = {
         {"config", 0, POPT_ARG_STRING, &config, 0, "configuration by name, or key=value text", "NAME"},
         {"batch", 'b', POPT_ARG_INT, &batch, 0, "batch size", "N"},
@@ -38,8 +38,11 @@ APP_COMMAND(plan) {
         goto done;
     }
     if (!words || !words[0]) TRY(ldm_fail(LDM_ERR_ARG, "which network? `ldm plan --list` names them"));
-    app_network_options o = {
-        .net = words[0], .config = config, .synthetic = 0, .n = batch, .h = height, .w = width, .tokens = tokens};
+    app_network_options o = {.net = words[0], .config = config, .synthetic = 0};
+    TRY(app_size_given("--batch", batch, &o.n));
+    TRY(app_size_given("--height", height, &o.h));
+    TRY(app_size_given("--width", width, &o.w));
+    TRY(app_size_given("--tokens", tokens, &o.tokens));
     TRY(app_storage(&o.dtype, &o.wdtype));
     TRY(app_open_untested(&cl));
     TRY(app_network_plan(&o, &net));

@@ -49,6 +49,7 @@ static ldm_array *input_of(inputs *in, app_part part, const char *name, size_t n
 
 static ldm_status read_inputs(char **list, app_part part, inputs *in) {
     const char *own = own_input[part];
+    char shape[128];
     for (char **a = list; a && *a; a++) {
         size_t n = strcspn(*a, "=");
         const char *file = *a + n + 1;
@@ -58,6 +59,8 @@ static ldm_status read_inputs(char **list, app_part part, inputs *in) {
                             part == APP_UNET ? ", t, context, class or guidance" : "");
         if (dst->data) return ldm_fail(LDM_ERR_ARG, "--in %s: given twice", *a);
         ldm_status st = ldm_npy_read_f32(file, dst);
+        if (!st && ldm_shape_count(&dst->shape) < 1)
+            st = ldm_fail(LDM_ERR_FORMAT, "%s: shape %s, wanted values", file, ldm_shape_text(&dst->shape, shape, sizeof shape));
         if (!st) st = app_check_finite(dst->data, ldm_shape_count(&dst->shape), file);
         if (st) return st;
     }

@@ -200,7 +200,7 @@ done:
 APP_COMMAND(verify) {
     char *model = NULL, *config = NULL, *save = NULL, *against = NULL, *impl = NULL;
     long long synthetic = 1;
-    int ops = 0, complete = 0, sampled = 0, height = 0, batch = 1;
+    int ops = 0, complete = 0, sampled = 0, height = APP_UNSET, batch = APP_UNSET;
     struct poptOption table[] = {
         {"ops", 0, POPT_ARG_NONE, &ops, 0, "every op's test cases instead of a network", NULL},
         {"model", 'm', POPT_ARG_STRING, &model, 0, "checkpoint (else synthetic weights)", "FILE"},
@@ -226,9 +226,9 @@ APP_COMMAND(verify) {
     app_network_options o = {.net = ops ? NULL : words[0],
                              .config = config,
                              .model = model,
-                             .synthetic = synthetic,
-                             .n = batch,
-                             .h = height};
+                             .synthetic = synthetic};
+    TRY(app_size_given("--batch", batch, &o.n));
+    TRY(app_size_given("--height", height, &o.h));
     TRY(app_storage(&o.dtype, &o.wdtype));
     TRY(app_open_untested(&cl));
     TRY(ops ? verify_ops(cl) : verify_network(&o, cl, impl, complete ? 1 : sampled ? 2 : 0, save, against));

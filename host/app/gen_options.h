@@ -7,7 +7,6 @@
 #include "model/system.h"
 #include "sample/sample.h"
 
-enum { APP_UNSET = -1000000 }; /* of numbers that were not given */
 
 typedef struct app_gen_options {
     /* which model */

@@ -273,18 +273,21 @@ static ldm_status open_system(job *j) {
     const app_gen_options *g = j->g;
     if (!g->model && !g->diffusion_model && g->synthetic < 0)
         return ldm_fail(LDM_ERR_ARG, "weights: give a checkpoint with -m FILE, or --synthetic SEED and --config for deterministic random ones");
-    return ldm_system_open(&(ldm_system_options){.model = g->model,
-                                                 .diffusion_model = g->diffusion_model,
-                                                 .vae = g->vae,
-                                                 .taesd = g->taesd,
-                                                 .clip_l = g->clip_l,
-                                                 .config = g->config,
-                                                 .prediction = g->prediction,
-                                                 .ema = g->ema,
-                                                 .taesd_previews = g->taesd_previews,
-                                                 .synthetic = g->synthetic >= 0,
-                                                 .seed = (uint64_t)g->synthetic},
-                           &j->system);
+    ldm_status st = ldm_system_open(&(ldm_system_options){.model = g->model,
+                                                          .diffusion_model = g->diffusion_model,
+                                                          .vae = g->vae,
+                                                          .taesd = g->taesd,
+                                                          .clip_l = g->clip_l,
+                                                          .config = g->config,
+                                                          .prediction = g->prediction,
+                                                          .ema = g->ema,
+                                                          .taesd_previews = g->taesd_previews,
+                                                          .synthetic = g->synthetic >= 0,
+                                                          .seed = (uint64_t)g->synthetic},
+                                    &j->system);
+    if (!st && g->synthetic < 0 && !j->system->has[LDM_PART_UNET])
+        st = ldm_fail(LDM_ERR_FORMAT, "%s: there is no UNet in it, wanted a model that draws", j->system->path);
+    return st;
 }
 
 /* What a first stage's preview matrix is kept under. */

@@ -53,6 +53,11 @@ void app_free_list(char **list) {
     free(list);
 }
 
+ldm_status app_size_given(const char *option, int value, int64_t *out) {
+    *out = value == APP_UNSET ? 0 : value;
+    return value == APP_UNSET || value > 0 ? LDM_OK : ldm_fail(LDM_ERR_ARG, "%s %d: wanted 1 or more", option, value);
+}
+
 ldm_status app_parse_size(const char *text, const char *what, size_t *out) {
     char *end;
     errno = 0;

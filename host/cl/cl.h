@@ -41,6 +41,9 @@ typedef struct ldm_device {
 /* All devices of all platforms; *list is freed with free(). No platform at all is LDM_ERR_CL with a sentence that says
  * what to install. */
 ldm_status ldm_cl_list(ldm_device **list, int *count);
+/* Index of the device that `want` names (0, 1:0, cpu, gpu, part of a name; NULL: the first GPU, else the first); -1 and a
+ * sentence where there is none. */
+int ldm_cl_find(const ldm_device *list, int n, const char *want);
 
 /* ---- a device in use ----------------------------------------------------------------------------------------------
  */

@@ -186,8 +186,7 @@ ldm_status ldm_cl_list(ldm_device **list, int *count) {
     return LDM_OK;
 }
 
-/* Index into list; -1 and a sentence otherwise. */
-static int choose(const ldm_device *list, int n, const char *want) {
+int ldm_cl_find(const ldm_device *list, int n, const char *want) {
     if (!want || !*want) {
         for (int i = 0; i < n; i++)
             if (list[i].type == LDM_DEVICE_GPU) return i;
@@ -257,7 +256,7 @@ ldm_status ldm_cl_open(const ldm_cl_options *o, ldm_cl **out) {
     if (!o) o = &none;
     TRY(ldm_cl_list(&list, &n));
     const char *want = o->select ? o->select : getenv("LDM_DEVICE");
-    int i = choose(list, n, want);
+    int i = ldm_cl_find(list, n, want);
     if (i < 0) TRY(LDM_ERR_ARG);
     TRY(ldm_alloc(sizeof *cl, (void **)&cl));
     cl->facts = list[i];

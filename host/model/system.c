@@ -249,7 +249,9 @@ static ldm_status find_yaml(ldm_system *s, const ldm_system_options *o) {
 static ldm_status open_all(ldm_system *s, const ldm_system_options *o) {
     ldm_status st = LDM_OK;
     const char *first = o->model ? o->model : o->diffusion_model ? o->diffusion_model : o->vae ? o->vae : o->taesd;
-    if (o->synthetic ? first != NULL : !first)
+    if (o->synthetic && first)
+        return ldm_fail(LDM_ERR_ARG, "weights: both %s and --synthetic are given, wanted one of them", first);
+    if (!o->synthetic && !first)
         return ldm_fail(LDM_ERR_ARG,
                         "weights: give a checkpoint (-m, --diffusion-model, --vae or --taesd), or --synthetic SEED");
     if (first) TRY(system_copy(first, &s->files->path));
