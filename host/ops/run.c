@@ -22,14 +22,21 @@ struct ldm_oprun {
     bool leave_scratch;
 };
 
-static ldm_status upload(ldm_oprun *r, const ldm_choice *c, int i, const float *data) {
+/* How slot i lies on the device. */
+static ldm_packing packing_of(const ldm_oprun *r, int i) {
+    const ldm_slot *s = &r->slot[i];
+    ldm_packing k = {.dtype = s->dtype, .bytes = ldm_dtype_bytes(s->dtype, ldm_shape_count(&s->shape))};
+    if (!s->param || !r->choice.impl->pack || !r->choice.impl->pack(&r->p, r->choice.params, i, &k)) k.fn = NULL;
+    return k;
+}
+
+static ldm_status upload(ldm_oprun *r, int i, const float *data) {
     ldm_status st = LDM_OK;
     void *bytes = NULL;
     size_t count = (size_t)ldm_shape_count(&r->slot[i].shape);
-    ldm_packing k = {.dtype = r->slot[i].dtype, .bytes = ldm_dtype_bytes(r->slot[i].dtype, (int64_t)count)};
-    bool packed = r->slot[i].param && c->impl->pack && c->impl->pack(&r->p, c->params, i, &k);
+    ldm_packing k = packing_of(r, i);
     TRY(ldm_alloc(k.bytes, &bytes));
-    if (packed && k.fn) k.fn(&k, data, bytes);
+    if (k.fn) k.fn(&k, data, bytes);
     else ldm_from_f32(k.dtype, data, count, bytes);
     TRY(ldm_buffer_create(r->cl, k.bytes, &r->buf[i]));
     TRY(ldm_buffer_write(r->buf[i], 0, bytes, k.bytes));
@@ -48,15 +55,20 @@ ldm_status ldm_oprun_create(ldm_cl *cl, const ldm_problem *p, const ldm_choice *
     TRY(ldm_alloc(sizeof *recipe, (void **)&recipe));
     r->cl = cl, r->p = *p, r->choice = *c, r->slots = ldm_op_slots(p->op);
     TRY(p->op->infer(p, r->slot));
-    for (int i = 0; i < r->slots - 1; i++)
-        if (r->slot[i].present) TRY(upload(r, c, i, in[i]));
     ldm_slot *y = &r->slot[r->slots - 1];
     r->out_bytes = (size_t)ldm_shape_count(&y->shape) * ldm_dtype_size(y->dtype);
     r->out_padded = (r->out_bytes + 3) & ~(size_t)3;
     size_t before = (size_t)ldm_round_up(CANARY, (int64_t)d->base_align);
+    size_t scratch = c->impl->scratch ? c->impl->scratch(p, c->params, d) : 0, need = before + r->out_padded + CANARY + scratch;
+    for (int i = 0; i < r->slots - 1; i++)
+        if (r->slot[i].present) need += packing_of(r, i).bytes;
+    if (need + ldm_cl_bytes(cl) > d->global_bytes)
+        TRY(ldm_fail(LDM_ERR_NOMEM, "device %s: the op needs %.1f MiB, available are %.1f MiB", d->name, (double)need / 0x1p20,
+                     (double)(d->global_bytes - (ldm_cl_bytes(cl) < d->global_bytes ? ldm_cl_bytes(cl) : d->global_bytes)) / 0x1p20));
+    for (int i = 0; i < r->slots - 1; i++)
+        if (r->slot[i].present) TRY(upload(r, i, in[i]));
     TRY(ldm_buffer_create(cl, before + r->out_padded + CANARY, &r->fence));
     TRY(ldm_buffer_window(r->fence, before, r->out_padded, &r->buf[r->slots - 1]));
-    size_t scratch = c->impl->scratch ? c->impl->scratch(p, c->params, d) : 0;
     if (scratch) TRY(ldm_buffer_create(cl, scratch, &r->scratch));
     TRY(c->impl->record(p, c->params, d, recipe));
     TRY(ldm_step_create(cl, recipe, r->buf, r->slots, r->scratch, &r->step));
