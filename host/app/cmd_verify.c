@@ -18,7 +18,7 @@ typedef struct verifier {
     worst_of op[64]; /* by place in ldm_ops */
     int first_bad, bad;
     ldm_text digests; /* --save */
-    char *against;    /* --against: the other file's text, walked line by line */
+    char *against;    /* --against: the other file's text */
     int changed;
     ldm_progress bar;
     uint64_t seed;
@@ -30,12 +30,29 @@ static int op_place(const ldm_op *op) {
     return i;
 }
 
-/* The line of step i in a digest file: "step scope digest problem". */
-static bool digest_differs(verifier *v, const ldm_step_info *s, int i, uint64_t digest) {
-    char want[64];
-    snprintf(want, sizeof want, "\n%d %s ", i, s->scope);
+/* The digest and what follows it in the line of step i of a digest file, "step scope digest problem"; NULL: no such line. */
+static const char *digest_of(const verifier *v, int i) {
+    char want[256];
+    snprintf(want, sizeof want, "\n%d %s ", i, v->plan->step[i].scope);
     const char *line = strstr(v->against, want);
-    return !line || strtoull(line + strlen(want), NULL, 16) != digest;
+    return line ? line + strlen(want) : NULL;
+}
+
+/* Whether the digests are of these steps; where they are of others, no difference of theirs says anything. */
+static ldm_status check_same_steps(const verifier *v, const char *file) {
+    char text[LDM_PROBLEM_TEXT], last[32];
+    for (int i = 0; i < v->plan->steps; i++) {
+        const char *there = digest_of(v, i);
+        ldm_problem_text(&v->plan->step[i].problem, text, sizeof text);
+        const size_t digits = there ? strspn(there, "0123456789abcdef") : 0, len = strlen(text);
+        if (digits != 16 || there[16] != ' ' || strncmp(there + 17, text, len) || there[17 + len] != '\n')
+            return ldm_fail(LDM_ERR_FORMAT, "%s: is of another network or plan: it has no step %d (%s) %s", file, i,
+                            v->plan->step[i].scope, text);
+    }
+    snprintf(last, sizeof last, "\n%d ", v->plan->steps);
+    if (strstr(v->against, last))
+        return ldm_fail(LDM_ERR_FORMAT, "%s: is of another network or plan: it has more than %d steps", file, v->plan->steps);
+    return LDM_OK;
 }
 
 static ldm_status each(void *user, const ldm_verify_report *r) {
@@ -57,7 +74,7 @@ static ldm_status each(void *user, const ldm_verify_report *r) {
         }
     }
     ldm_text_add(&v->digests, "%d %s %016" PRIx64 " %s\n", r->step, s->scope, r->digest, text);
-    if (v->against && digest_differs(v, s, r->step, r->digest) && v->changed++ < 10)
+    if (v->against && strtoull(digest_of(v, r->step), NULL, 16) != r->digest && v->changed++ < 10)
         printf("step %d (%s) differs from the saved run: %s, %s\n", r->step, s->scope, text, r->choice->impl->name);
     ldm_progress_to(&v->bar, r->step + 1);
     return LDM_OK;
@@ -102,6 +119,7 @@ static ldm_status verify_network(const app_network_options *o, ldm_cl *cl, const
         bool fits = !strncmp(file, "ldm-digests 1\n", 14);
         v.against = file;
         if (!fits) TRY(ldm_fail(LDM_ERR_FORMAT, "%s: not a digest file of `ldm verify --save`", against));
+        TRY(check_same_steps(&v, against));
     }
     double flops = ldm_plan_cost(net.plan, 0).flops;
     ldm_verify_options vo = {.complete = mode == 0 ? flops < 4e9 : mode == 1,
@@ -223,6 +241,9 @@ APP_COMMAND(verify) {
     ldm_status st = LDM_OK;
     TRY(app_parse(self, table, argc, argv, 0, 1, &words, &ctx));
     if (!ops == !(words && words[0])) TRY(ldm_fail(LDM_ERR_ARG, "which network? name one, or give --ops (not both)"));
+    if (ops && (model || config || save || against || impl || height != APP_UNSET || batch != APP_UNSET || complete || sampled))
+        TRY(ldm_fail(LDM_ERR_ARG, "--ops judges every case of every op: no other option than the device's goes with it"));
+    if (complete && sampled) TRY(ldm_fail(LDM_ERR_ARG, "--complete and --sampled exclude one another"));
     app_network_options o = {.net = ops ? NULL : words[0],
                              .config = config,
                              .model = model,
