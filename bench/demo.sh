@@ -39,4 +39,4 @@ else
 fi
 echo
 echo "files made:"
-for f in "$out"/*; do echo "  $f"; done
+find "$out" -type f | sort | sed 's/^/  /'

@@ -21,7 +21,7 @@ APP_COMMAND(bench) {
     for (int i = 0; i < argc; i++) args[i] = (char *)argv[i];
     args[0] = path;
     if (access(path, X_OK) == 0) execv(path, args);
-    ldm_status st = ldm_fail(LDM_ERR_ARG, "%s: cannot be started (%s); `make bench` builds it", path, strerror(errno));
+    ldm_status st = ldm_fail(LDM_ERR_ARG, "%s: cannot be started (%s); `make build/release/ldm-bench` builds it", path, strerror(errno));
     free(args);
     return st;
 }
