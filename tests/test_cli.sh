@@ -52,6 +52,9 @@ check "op: unknown row" 1 "has no implementation" "$ldm" op 'softmax:f32 rows=7 
 check "op: parameters" 0 "gemm_tile TILE_ROWS=4" "$ldm" op 'gemm:f32 m=17 n=70 k=33' --impl gemm_tile --params 'TILE_ROWS=4'
 check "op: a parameter it does not have" 1 "has no parameter 'X'" "$ldm" op 'gemm:f32 m=17 n=70 k=33' --impl gemm_tile --params 'X=4'
 check "op: a value it does not have" 1 "TILE_ROWS=5" "$ldm" op 'gemm:f32 m=17 n=70 k=33' --impl gemm_tile --params 'TILE_ROWS=5'
+npy far.npy "1," 1 && printf '\000\000\310\102' | dd of=far.npy bs=1 seek=$(($(stat -c %s far.npy) - 4)) conv=notrunc 2>/dev/null
+check "op: NaN comes of NaN" 4 "reference nan" "$ldm" op 'embedding:f32 rows=1 entries=5 c=8' --in ids=far.npy
+check "op: a budget" 6 "the op needs 8[.0-9]* MiB, available are 1.0" "$ldm" op 'cast:f32 count=1048576' --max-memory 1M
 check "op: zero size" 1 "" "$ldm" op 'softmax:f32 rows=0 cols=33'
 
 # ---- pictures
@@ -101,12 +104,19 @@ npy c1.npy "1, 5, 16" 80
 check "run" 0 "run 1" "$ldm" run unet --config "$tiny" -m w.safetensors --in x=xs.npy --in t=t1.npy --in context=c1.npy -o y1.npy
 check "run, references" 0 "run 1" "$ldm" run unet --config "$tiny" -m w.safetensors --in x=xs.npy --in t=t1.npy --in context=c1.npy -o y2.npy --executor reference
 check "both executors agree" 0 "max absolute" "$ldm" diff y1.npy y2.npy --max 1e-5
+check "no times of the references" 1 "executor reference" "$ldm" run unet --config "$tiny" -m w.safetensors --in x=xs.npy --in t=t1.npy --in context=c1.npy --executor reference --profile ref.json
 check "dump" 0 "arrays written" "$ldm" run unet --config "$tiny" -m w.safetensors --in x=xs.npy --in t=t1.npy --in context=c1.npy --dump middle_block dumped
 expect "dumped arrays" test -s "$(ls dumped/*middle_block.1*x.npy | head -1)"
 check "profile" 0 "conv2d" "$ldm" run unet --config "$tiny" -m w.safetensors --in x=xs.npy --in t=t1.npy --in context=c1.npy --profile trace.json
 expect "a trace" grep -q traceEvents trace.json
 check "verify a small network completely" 0 "0 outside their bound" "$ldm" verify unet --config "$tiny" --height 16 --complete --save digests.txt
 check "verify against digests" 0 "0 of [0-9]+ steps differ" "$ldm" verify unet --config "$tiny" --height 16 --complete --against digests.txt
+check "digests of other steps" 2 "another network or plan: it has no step" "$ldm" verify unet --config "$tiny" --height 8 --against digests.txt
+head -50 digests.txt >half.txt
+check "digests cut short" 2 "it has no step 49" "$ldm" verify unet --config "$tiny" --height 16 --against half.txt
+check "every op: nothing to save" 1 "no other option" "$ldm" verify --ops --save ops.txt
+check "rows without an op" 1 "wanted OP=IMPLEMENTATION" "$ldm" verify unet --config "$tiny" --impl conv2d_plain
+check "rows of no op" 1 "no op 'conv3d'" "$ldm" verify unet --config "$tiny" --impl conv3d=conv2d_plain
 sed -i '20s/ [0-9a-f]\{16\} / 0000000000000000 /' digests.txt
 check "a changed digest is found" 3 "1 of [0-9]+ steps differ" "$ldm" verify unet --config "$tiny" --height 16 --complete --against digests.txt
 check "TAEF2 on both executors" 0 "0 outside their bound" "$ldm" verify decoder -m "$data/taef2/taef2_decoder.pth" --height 8 --complete

@@ -304,6 +304,9 @@ APP_COMMAND(run) {
     bool reference = executor && !strcmp(executor, "reference");
     if (executor && !reference && strcmp(executor, "cl"))
         TRY(ldm_fail(LDM_ERR_ARG, "--executor %s: wanted cl or reference", executor));
+    if (reference && (profile || impl || whole))
+        TRY(ldm_fail(LDM_ERR_ARG, "--%s is of the device: it has no sense with --executor reference",
+                     profile ? "profile" : impl ? "impl" : "whole"));
     if (!out && !profile && !dump && !save && !whole) TRY(ldm_fail(LDM_ERR_ARG, "--out FILE.npy is missing"));
     if (!dump != !words[1])
         TRY(ldm_fail(LDM_ERR_ARG, "--dump SCOPE and a folder go together: ldm run NET --dump SCOPE FOLDER"));

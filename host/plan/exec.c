@@ -26,6 +26,22 @@ static const char *forced(const char *list, const char *op, char *buf, size_t ca
     return NULL;
 }
 
+ldm_status ldm_check_forced(const char *list) {
+    char op[64], name[64];
+    for (const char *s = list; s && *s;) {
+        size_t n = strcspn(s, ","), eq = strcspn(s, "=");
+        if (eq >= n) return ldm_fail(LDM_ERR_ARG, "--impl %.*s: wanted OP=IMPLEMENTATION", (int)n, s);
+        snprintf(op, sizeof op, "%.*s", (int)eq, s), snprintf(name, sizeof name, "%.*s", (int)(n - eq - 1), s + eq + 1);
+        const ldm_op *o = ldm_op_find(op, strlen(op));
+        if (!o) return ldm_fail(LDM_ERR_ARG, "--impl %.*s: there is no op '%s'", (int)n, s, op);
+        const ldm_impl *i = o->impls;
+        while (i->name && strcmp(i->name, name)) i++;
+        if (!i->name) return ldm_fail(LDM_ERR_ARG, "--impl %.*s: %s has no implementation '%s'", (int)n, s, op, name);
+        s += n + (s[n] == ',');
+    }
+    return LDM_OK;
+}
+
 ldm_status ldm_plan_choose(const ldm_plan *p, int i, const ldm_device *d, const char *impl, ldm_choice *out) {
     char name[64];
     const ldm_problem *q = &p->step[i].problem;

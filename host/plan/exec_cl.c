@@ -471,6 +471,7 @@ ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, c
     ldm_recipe *recipe = NULL;
     const ldm_device *d = ldm_cl_device(cl);
     ldm_progress bar;
+    TRY(ldm_check_forced(impl));
     TRY(ldm_alloc(sizeof *e, (void **)&e));
     e->base = (ldm_exec){p, *w, destroy, run_step, finish, peek, poke, choice, taken, step_seconds, step_span, transfer_span};
     e->cl = cl;

@@ -19,6 +19,9 @@ struct ldm_exec {
     bool (*transfer_span)(ldm_exec *e, int group, double *start, double *end, size_t *bytes);
 };
 
+/* Whether every word of `impl` names an op and a row of it. */
+ldm_status ldm_check_forced(const char *impl);
+
 /* What makes step i on a device; `impl` as in ldm_exec_create. */
 ldm_status ldm_plan_choose(const ldm_plan *p, int i, const ldm_device *d, const char *impl, ldm_choice *out);
 
