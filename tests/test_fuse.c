@@ -5,6 +5,7 @@
 #include "plan/rewrite.h"
 #include "test.h"
 #include <math.h>
+#include <time.h>
 
 static ldm_cl *cl; /* NULL: no device */
 static uint64_t seed = 3;
@@ -406,6 +407,35 @@ static void tables(void) {
         untouched("weights", table_plan(&(loop){.of_param = true}));
         untouched("an index that has moved on", table_plan(&(loop){.early = true}));
         untouched("a residual", table_plan(&(loop){.residual = true}));
+    }
+    CASE("tables: thousands of steps, as those of a network in many windows") {
+        enum { LAYERS = 2000, LOOKUPS = 600, MOST = 5 }; /* seconds; searching all steps for each would take a minute */
+        ldm_plan *p = fresh();
+        ldm_tensor table = ldm_plan_input(p, "table", LDM_F32, ldm_shape_of(2, (int64_t)7, (int64_t)WIDTH));
+        p->segment = 1;
+        ldm_tensor index = ldm_plan_input(p, "index", LDM_I32, ldm_shape_of(1, (int64_t)2));
+        ldm_map x = ldm_as_map(p, ldm_plan_input(p, "x", LDM_F32, ldm_shape_of(2, (int64_t)2, (int64_t)WIDTH)));
+        for (int i = 0; i < LAYERS; i++) {
+            ldm_plan_push(p, "%d", i);
+            x = ldm_emit_linear(p, "layer", x, WIDTH, LDM_LINEAR());
+            ldm_plan_pop(p);
+        }
+        for (int i = 0; i < LOOKUPS; i++) {
+            ldm_plan_push(p, "%d", i);
+            ldm_tensor row = ldm_plan_emit(p, (ldm_tensor[]){index, table}, 2, "embedding:f32 rows=2 entries=7 c=%d", WIDTH);
+            ldm_map y = ldm_emit_linear(p, "looked-up", ldm_as_map(p, row), WIDTH, LDM_LINEAR());
+            x.t = ldm_plan_emit(p, (ldm_tensor[]){x.t, y.t}, 2, "add count=%d", 2 * WIDTH);
+            ldm_plan_pop(p);
+        }
+        ldm_plan_output(p, x.t, "y");
+        const clock_t start = clock();
+        CHECK_OK(ldm_plan_fuse(p));
+        const double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+        CHECK(seconds < MOST, "%.1f s for %d steps", seconds, p->steps);
+        int before = 0;
+        for (int i = 0; i < p->steps; i++) before += p->step[i].segment == 0;
+        CHECK(before == LOOKUPS && p->steps == LAYERS + 3 * LOOKUPS, "%d of %d steps before the loop", before, p->steps);
+        ldm_plan_destroy(p);
     }
 }
 

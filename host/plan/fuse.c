@@ -30,28 +30,41 @@ static const char *flag(bool given, const char *text) { return given ? text : ""
 static ldm_tensor root(const ldm_plan *p, ldm_tensor t) { return ldm_view_root(p, t, NULL); }
 static int64_t count(const ldm_plan *p, ldm_tensor t) { return ldm_shape_count(&p->tensor[t].shape); }
 
+/* By root, of the steps as they were when a rewrite began: plans of many windows have tens of thousands. */
+struct ldm_links {
+    int made, reads;         /* how many steps make it or a part of it, how many slots read it or a part of it */
+    int last_made, last_read; /* the last step of each */
+};
+
+static ldm_status link_steps(ldm_plan *p) {
+    free(p->links), p->links = NULL;
+    ldm_status st = ldm_alloc((size_t)(p->tensors + 1) * sizeof *p->links, (void **)&p->links);
+    for (int i = 0; !st && i < p->steps; i++) {
+        struct ldm_links *y = &p->links[root(p, out(&p->step[i]))];
+        y->made++, y->last_made = i;
+        for (int j = 0; j < inputs(&p->step[i]); j++) {
+            if (p->step[i].slot[j] == LDM_NONE) continue;
+            struct ldm_links *x = &p->links[root(p, p->step[i].slot[j])];
+            x->reads++, x->last_read = i;
+        }
+    }
+    return st;
+}
+
 /* The one step that makes t, all of it and nothing else; -1 if there is none. */
 static int maker(const ldm_plan *p, ldm_tensor t) {
-    int found = -1;
     const ldm_tensor r = root(p, t);
-    if (p->tensor[r].kind != LDM_ACTIVATION || count(p, r) != count(p, t)) return -1;
-    for (int i = 0; i < p->steps; i++) {
-        if (root(p, out(&p->step[i])) != r) continue;
-        if (found >= 0 || count(p, out(&p->step[i])) != count(p, r)) return -1;
-        found = i;
-    }
-    return found;
+    const struct ldm_links *l = &p->links[r];
+    if (p->tensor[r].kind != LDM_ACTIVATION || count(p, r) != count(p, t) || l->made != 1) return -1;
+    return count(p, out(&p->step[l->last_made])) == count(p, r) ? l->last_made : -1;
 }
 
 /* How often t or a part of it is read; being kept to the end of a run counts as well. *last: the last step that does.
  */
 static int readers(const ldm_plan *p, ldm_tensor t, int *last) {
     const ldm_tensor r = root(p, t);
-    int n = p->tensor[r].keep;
-    for (int i = 0; i < p->steps; i++)
-        for (int j = 0; j < inputs(&p->step[i]); j++)
-            if (p->step[i].slot[j] != LDM_NONE && root(p, p->step[i].slot[j]) == r) n++, *last = i;
-    return n;
+    if (p->links[r].reads) *last = p->links[r].last_read;
+    return p->tensor[r].keep + p->links[r].reads;
 }
 
 /* The only step that reads what step `i` makes, as its input `slot`; -1 if others do, or as another input. */
@@ -248,10 +261,7 @@ static int segment_of(const ldm_plan *p, ldm_tensor t) {
     const ldm_tensor r = root(p, t);
     const int made = maker(p, t);
     if (made >= 0) return p->step[made].segment;
-    if (p->tensor[r].kind != LDM_INPUT) return INT_MAX;
-    for (int i = 0; i < p->steps; i++)
-        if (root(p, out(&p->step[i])) == r) return INT_MAX;
-    return p->tensor[r].segment;
+    return p->tensor[r].kind != LDM_INPUT || p->links[r].made ? INT_MAX : p->tensor[r].segment;
 }
 
 /* What is done to rows looked up in a table that an earlier segment knows is done to the table there, and the results
@@ -339,17 +349,23 @@ static ldm_status hoist(ldm_plan *p) {
 
 ldm_status ldm_plan_fuse(ldm_plan *p) {
     static bool (*const rewrites[])(ldm_plan *, int) = {one_head, one_token, gated, on_table, one_row};
-    if (!p->status) p->status = sweep(p);
-    if (p->status) return p->status;
+    ldm_status st = LDM_OK;
+    TRY(p->status);
+    TRY(sweep(p));
+    TRY(link_steps(p));
     for (size_t k = 0; k < sizeof rewrites / sizeof *rewrites; k++)
         for (int i = 0; i < p->steps;) {
             if (!rewrites[k](p, i)) {
                 i++;
                 continue;
             }
-            if (!p->status) p->status = sweep(p);
-            if (p->status) return p->status;
+            TRY(p->status);
+            TRY(sweep(p));
+            TRY(link_steps(p));
             i = 0;
         }
-    return hoist(p);
+    TRY(hoist(p));
+done:
+    free(p->links), p->links = NULL;
+    return p->status = st;
 }

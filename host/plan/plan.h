@@ -72,6 +72,7 @@ typedef struct ldm_plan {
     size_t *chunk_bytes;
     size_t weight_bytes; /* device memory for weights; more than that come in groups while others are used. 0: no limit */
     size_t strip_bytes;  /* of a strip of spilled maps, all maps of a step together */
+    struct ldm_links *links; /* who makes and who reads each tensor; NULL but while fuse.c rewrites the plan */
     ldm_status status; /* first failure while emitting; its sentence is the thread's message */
 } ldm_plan;
 
