@@ -112,9 +112,25 @@ check "... told in the usual words" 0 "Sampler: DPM\+\+ 2M, Schedule type: Karra
 check "... and back" 0 "k2.png" "$ldm" gen --from k.png -o k2.png
 expect "... and back: same file" cmp -s k.png k2.png
 
+# ---- what is not said, or said in vain
+check "an empty prompt" 0 "n.png" "${gen[@]}" -p "" --steps 2 -o n.png
+check "an empty prompt: --from" 0 "n2.png" "$ldm" gen --from n.png -o n2.png
+expect "an empty prompt: same file" cmp -s n.png n2.png
+for o in --cfg-scale --seed -s --steps --eta; do check "$o of an empty variable" 1 "'$o': wanted a number, and is empty" "${gen[@]}" -p apple -o x.png $o ""; done
+check "... within the word" 1 "'--seed': wanted a number, and is empty" "${gen[@]}" -p apple -o x.png --seed=
+check "an empty text" 0 "n3.png" "${gen[@]}" -p apple -n "" --steps 2 -o n3.png
+check "noise of steps that have none" 0 "--eta 0.5: only DDIM and Euler a have a use for it" "${gen[@]}" -p apple --steps 2 --sampling-method heun --eta 0.5 -o n4.png
+check "... is not recorded" 0 "Sampler: Heun" bash -c '! "$0" info n4.png | tee out2.txt | grep -q "Eta:"; cat out2.txt' "$ldm"
+check "a level of noise for no upscaler" 1 "has no use for it" "${gen[@]}" -p apple --noise-level 3 -o x.png
+check "a number below 0" 1 "wanted 0 or more" "${gen[@]}" -p apple --first -1 -o x.png
+
 # ---- many, meanwhile, not to the end
 check "a folder of samples" 0 "000004.png" "${gen[@]}" --prompts ddim.txt --steps 2 --out-dir many --count 5
 rm many/000002.png && touch -d '2001-01-01' many/000001.png
+check "a folder of samples of another seed" 1 "000004.png: was made with another --seed" "${gen[@]}" --prompts ddim.txt --steps 2 --out-dir many --count 6 -s 7
+check "... of other steps" 1 "was made with another --steps" "${gen[@]}" --prompts ddim.txt --steps 3 --out-dir many --count 6
+check "... of another prompt" 1 "was made with another --prompt" "${gen[@]}" -p apple --steps 2 --out-dir many --count 6
+check "... by another option" 1 "was made with another --exact" "${gen[@]}" --prompts ddim.txt --steps 2 --out-dir many --count 6 --exact
 check "a folder of samples, continued" 0 "4 of 5 pictures are there" "${gen[@]}" --prompts ddim.txt --steps 2 --out-dir many --count 5
 expect "what was there is kept" test "$(date -r many/000001.png +%Y)" -eq 2001 -a -s many/000002.png
 check "a folder of samples: one of them alone" 0 "o2.png" "${gen[@]}" -p "woman astronaut: light skin tone" --steps 2 -s 44 -o o2.png

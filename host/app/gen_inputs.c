@@ -142,6 +142,8 @@ static ldm_status unwanted(const app_gen_options *g, const ldm_system *s) {
     if (text && !g->prompt && !g->prompts && !g->context)
         return ldm_fail(LDM_ERR_ARG, "%s: its conditioning is a prompt, wanted --prompt or --prompts",
                         s->config.name ? s->config.name : "this model");
+    if (g->noise_level != APP_UNSET && s->task != LDM_TASK_UPSCALE)
+        return ldm_fail(LDM_ERR_ARG, "--noise-level: %s has no use for it", s->config.name ? s->config.name : "this model");
     int levels = s->config.noise_levels ? s->config.noise_levels : APP_NOISE_LEVELS;
     if (levels > s->config.unet.num_classes) levels = s->config.unet.num_classes;
     if (s->task == LDM_TASK_UPSCALE && (level_of(g) < 0 || level_of(g) >= levels))

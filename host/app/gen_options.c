@@ -261,10 +261,15 @@ ldm_status app_gen_resolve(app_gen_options *g, const ldm_system *s, ldm_sampler_
     g->eta = o->eta;
     if (!isfinite(g->eta) || g->eta < 0 || (g->eta > 1 && o->method == LDM_DDIM))
         return ldm_fail(LDM_ERR_ARG, "--eta %g: wanted 0 to 1", g->eta);
+    if (g->eta > 0 && o->method != LDM_DDIM && o->method != LDM_EULER_A && o->method != LDM_PLMS) { /* PLMS refuses it */
+        ldm_note("--eta %g: only DDIM and Euler a have a use for it", g->eta);
+        g->eta = o->eta = 0;
+    }
     if (!(g->cfg_rescale >= 0 && g->cfg_rescale <= 1))
         return ldm_fail(LDM_ERR_ARG, "--cfg-rescale %g: wanted 0 to 1", g->cfg_rescale);
     if (g->batch < 1 || g->batch > 1000000) return ldm_fail(LDM_ERR_ARG, "--batch-count %d: wanted 1 to 1000000", g->batch);
     if (g->at_once < 1 || g->at_once > 64) return ldm_fail(LDM_ERR_ARG, "--at-once %d: wanted 1 to 64", g->at_once);
+    if (g->first < 0) return ldm_fail(LDM_ERR_ARG, "--first %d: wanted 0 or more", g->first);
     if (g->preview_interval < 1) return ldm_fail(LDM_ERR_ARG, "--preview-interval %d: wanted 1 or more", g->preview_interval);
     if (!unset(g->count) && (g->count < 1 || !g->out_dir))
         return ldm_fail(LDM_ERR_ARG, "--count %d: wanted 1 or more, and --out-dir", g->count);

@@ -73,6 +73,7 @@ static ldm_status arguments(const app_record *r, const app_picture *m, char **ou
     add_path(&l, "--depth", g->depth);
     add_path(&l, "--context", g->context);
     add_path(&l, "--init-latent", g->init_latent);
+    if (m->prompt && !*m->prompt) add(&l, "--prompt", ""); /* which the grammar cannot tell from none */
     if (g->init_latent) add_number(&l, "--first", (double)m->number);
     if (g->init) add_number(&l, "--strength", g->strength);
     add(&l, "--strength-convention", g->convention);
@@ -346,4 +347,49 @@ void app_record_differences(const app_record *r, const ldm_parameters *was) {
     compare("the model", ldm_parameters_get(was, "Model hash"), model);
     compare("the device", ldm_parameters_get(was, "Device"), device);
     compare("version", ldm_parameters_get(was, "Version"), version);
+}
+
+/* ---- continuing a folder ---- */
+
+/* The next of a list of arguments that must be the same. */
+static const char *next_word(const json_t *array, size_t *at) {
+    for (;; ++*at) {
+        const char *word = json_string_value(json_array_get(array, *at));
+        if (word && !strcmp(word, "--at-once")) ++*at;
+        else if (!word || strcmp(word, "--in-turn") != 0) return ++*at, word;
+    }
+}
+
+static bool same_text(const char *a, const char *b) { return !strcmp(a ? a : "", b ? b : ""); }
+
+ldm_status app_record_continues(const app_gen_options *g, const ldm_system *s, const app_picture *m, const char *path) {
+    const app_record r = {.g = g, .system = s};
+    ldm_png_texts t = {0};
+    ldm_parameters was = {0};
+    json_t *old = NULL, *new = NULL;
+    char *args = NULL;
+    const char *other = NULL, *option = "", *a, *b;
+    size_t at = 0, to = 0;
+    ldm_status st = LDM_OK;
+    TRY(ldm_png_read_text(path, &t));
+    const char *text = ldm_png_text(&t, "parameters");
+    if (text) TRY(ldm_parameters_parse(text, &was));
+    const char *own = ldm_parameters_get(&was, ARGUMENTS);
+    if (!own || !(old = json_loads(own, 0, NULL))) goto done;
+    TRY(arguments(&r, m, &args));
+    new = json_loads(args, 0, NULL);
+    do {
+        a = next_word(old, &at), b = next_word(new, &to);
+        if (!same_text(a, b)) other = b && !strncmp(b, "--", 2) ? b : a && !strncmp(a, "--", 2) ? a : option;
+        if (b && !strncmp(b, "--", 2)) option = b;
+    } while (a && b && !other);
+    if (!other && !same_text(was.prompt, m->prompt)) other = "--prompt";
+    if (!other && !same_text(was.negative, m->negative)) other = "--negative-prompt";
+    if (other) TRY(ldm_fail(LDM_ERR_ARG, "%s: was made with another %s; a folder is continued by the same command", path, other));
+done:
+    free(args);
+    json_decref(old), json_decref(new);
+    ldm_parameters_free(&was);
+    ldm_png_texts_free(&t);
+    return st;
 }

@@ -27,6 +27,9 @@ ldm_status app_record_write(const app_record *r, const app_picture *picture, ldm
 ldm_status app_record_argv(int argc, const char **argv, char ***list, int *count, ldm_parameters *was);
 /* Names what another program says of a picture that is not taken over. */
 void app_record_left_out(const ldm_parameters *was);
+/* That the picture at `path` was made as m is to be, for a folder that is continued; LDM_ERR_ARG names an option that was another
+ * (which pictures ran together, and how a budget was kept to, need not be the same). One that does not say so passes. */
+ldm_status app_record_continues(const app_gen_options *g, const ldm_system *s, const app_picture *m, const char *path);
 /* Says what is not as it was when the picture was made: model, device, version. */
 void app_record_differences(const app_record *r, const ldm_parameters *was);
 

@@ -139,6 +139,7 @@ static ldm_status list_pictures(job *j) {
     TRY(ldm_alloc((size_t)all * sizeof *j->picture, (void **)&j->picture));
     j->pictures = (int)all;
     int wanted = 0;
+    int64_t there = -1; /* the last that is */
     for (int64_t i = 0; i < all; i++) {
         fill(j, &j->picture[wanted], i);
         TRY(name_of(j, &j->picture[wanted], path, sizeof path));
@@ -149,7 +150,14 @@ static ldm_status list_pictures(job *j) {
             TRY(name_of(j, &first, other, sizeof other));
             if (!strcmp(path, other)) TRY(ldm_fail(LDM_ERR_ARG, "--output %s: %lld pictures of one name", g->output, (long long)all));
         }
-        wanted += !g->out_dir || access(path, F_OK) != 0;
+        if (!g->out_dir || access(path, F_OK) != 0) wanted++;
+        else there = i;
+    }
+    if (there >= 0) {
+        app_picture last;
+        fill(j, &last, there);
+        TRY(name_of(j, &last, path, sizeof path));
+        TRY(app_record_continues(g, j->system, &last, path));
     }
     if (g->out_dir && wanted < all) ldm_note("%lld of %lld pictures are there already", (long long)(all - wanted), (long long)all);
     j->pictures = g->out_dir ? wanted : (int)all;

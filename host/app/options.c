@@ -26,10 +26,39 @@ static int quiet;
 struct poptOption app_quiet_table[] = {{"quiet", 'q', POPT_ARG_NONE, &quiet, 0, "no progress and no notes", NULL},
                                        POPT_TABLEEND};
 
+static const struct poptOption *find_option(const struct poptOption *table, const char *word, size_t n) {
+    for (const struct poptOption *o = table; o->longName || o->shortName || o->arg; o++) {
+        const bool more = (o->argInfo & POPT_ARG_MASK) == POPT_ARG_INCLUDE_TABLE;
+        const struct poptOption *in = more ? find_option(o->arg, word, n) : NULL;
+        if (in) return in;
+        if (more) continue;
+        if (word[1] == '-' ? o->longName && strlen(o->longName) == n - 2 && !strncmp(o->longName, word + 2, n - 2)
+                           : n == 2 && o->shortName == word[1])
+            return o;
+    }
+    return NULL;
+}
+
+/* popt takes an empty text for the number 0: a variable of the shell that is not set. */
+static ldm_status no_empty_numbers(const struct poptOption *table, int argc, const char **argv) {
+    for (int i = 1; i < argc; i++) {
+        const size_t n = strcspn(argv[i], "=");
+        const bool within = argv[i][n] == '=';
+        if (argv[i][0] != '-' || n < 2 || (within ? argv[i][n + 1] != 0 : i + 1 == argc || argv[i + 1][0] != 0)) continue;
+        const struct poptOption *o = find_option(table, argv[i], n);
+        const unsigned kind = o ? o->argInfo & POPT_ARG_MASK : POPT_ARG_NONE;
+        if (kind == POPT_ARG_INT || kind == POPT_ARG_LONG || kind == POPT_ARG_LONGLONG || kind == POPT_ARG_DOUBLE)
+            return ldm_fail(LDM_ERR_ARG, "option '%.*s': wanted a number, and is empty", (int)n, argv[i]);
+    }
+    return LDM_OK;
+}
+
 ldm_status app_parse(const app_command *self, const struct poptOption *table, int argc, const char **argv, int min,
                      int max, const char ***words, poptContext *ctx) {
     char other[200];
     *ctx = poptGetContext(argv[0], argc, argv, table, 0);
+    ldm_status st = *ctx ? no_empty_numbers(table, argc, argv) : LDM_OK;
+    if (st) return st;
     if (!*ctx) return ldm_fail(LDM_ERR_NOMEM, "options: host memory is out");
     snprintf(other, sizeof other, "%s [OPTIONS]\n%s", self->usage, self->summary);
     poptSetOtherOptionHelp(*ctx, other);
