@@ -664,6 +664,25 @@ static void test_strangers(void) {
               "%s", ldm_message());
         ldm_system_close(s), ldm_system_close(says);
     }
+    /* UNets that read more beside the latent than any task gives them */
+    static const struct {
+        const char *config;
+        int channels;
+        const char *wanted;
+    } more[] = {{"sd15", 8, "looks like InstructPix2Pix"}, {"sd15", 7, "reads 7 channels and makes 4; a model that is conditioned so reads 9"},
+                {"sd15-inpainting", 10, "reads 10 channels"}, {"inpainting_big", 5, "reads 5 channels"}};
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        ldm_system *says = NULL, *s = NULL;
+        sparse f = {0};
+        CHECK_OK(ldm_system_open(&(ldm_system_options){.synthetic = true, .config = more[i].config}, &says));
+        if (!says) continue;
+        says->config.unet.in_channels = more[i].channels;
+        sparse_network(&f, says, LDM_PART_UNET, "model.diffusion_model.", false);
+        sparse_write(&f, path);
+        CHECK(ldm_system_open(&(ldm_system_options){.model = path}, &s) == LDM_ERR_FORMAT && strstr(ldm_message(), more[i].wanted),
+              "%s of %d channels: %s", more[i].config, more[i].channels, ldm_message());
+        ldm_system_close(s), ldm_system_close(says);
+    }
     unlink(path);
 }
 

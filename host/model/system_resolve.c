@@ -441,6 +441,29 @@ static ldm_task task_of(const ldm_system *s) {
                                                                                            : LDM_TASK_RETRIEVAL;
 }
 
+/* The UNet must read beside the latent what its task concatenates, and nothing else. */
+static ldm_status check_channels(const ldm_system *s) {
+    const ldm_unet_config *u = &s->config.unet;
+    const int extra = u->in_channels - u->out_channels;
+    int wanted = 0;
+    switch (s->task) {
+    case LDM_TASK_NONE: return LDM_OK;
+    case LDM_TASK_SEMANTIC: wanted = extra > 0 ? extra : 1; break; /* as many as the rescaler makes */
+    case LDM_TASK_INPAINT_LDM:
+    case LDM_TASK_INPAINT_SD: wanted = u->out_channels + 1; break;
+    case LDM_TASK_SUPER_RESOLUTION:
+    case LDM_TASK_UPSCALE: wanted = 3; break;
+    case LDM_TASK_DEPTH: wanted = 1; break;
+    default: break;
+    }
+    const char *path = s->path ? s->path : s->config.name;
+    if (s->task == LDM_TASK_INPAINT_SD && extra == u->out_channels)
+        return BAD("%s: looks like InstructPix2Pix, which is not supported yet", path);
+    if (extra == wanted) return LDM_OK;
+    return BAD("%s: the UNet reads %d channels and makes %d; a model that is conditioned so reads %d", path, u->in_channels,
+               u->out_channels, u->out_channels + wanted);
+}
+
 static ldm_status look_for_missing(ldm_system *s) {
     ldm_text t = {0};
     ldm_status st = LDM_OK;
@@ -489,6 +512,7 @@ ldm_status system_resolve(ldm_system *s, const ldm_system_options *o) {
         s->has[LDM_PART_ENCODER] = s->has[LDM_PART_DECODER] = false;
     }
     s->task = task_of(s);
+    TRY(check_channels(s));
     if (s->config.stage || s->stage.z_channels) s->config.stage = s->stage.name ? s->stage.name : "custom";
     const int c = ldm_stage_latent_channels(&s->stage);
     if (s->task != LDM_TASK_NONE && (s->stage.z_channels || s->stage.kind == LDM_STAGE_IDENTITY) && s->config.stage &&
