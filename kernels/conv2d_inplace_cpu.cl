@@ -5,7 +5,7 @@
  *   reference  reference/ref_conv2d.c (value and the bound of this algorithm)     host  host/ops/winograd.c
  *
  *   inplace_turn      V of all tiles; a work-item: one tile, one chunk of CHUNK channels (of x, or of x2)
- *   inplace_multiply  a work-item makes jobs id, id + items, ...; a job is `block` tiles x 32 outputs. For each chunk it turns
+ *   inplace_multiply  a work-item makes every items'th job; a job is `block` tiles x 32 outputs. For each chunk it turns
  *                     the filters (U, in the second-level cache) and multiplies 8 or 4 tiles (4 where vectors are of 8 or 4)
  *                     x 2 LANES outputs at a time, place by place, adding to M, which is turned into pixels at the end. U and M lie in its slot.
  *
@@ -102,7 +102,7 @@ inplace_multiply(__global real *restrict y, __global const float *restrict v, __
     __global float *t = slots + (long)get_global_id(0) * (TAPS + PLACES * (U_PLANE + m_plane)), *u = t + TAPS;
     __global float *m = u + PLACES * U_PLANE;
 
-    for (int job = get_global_id(0); job < blocks * (k / 32); job += items) {
+    for (int job = items - 1 - (int)get_global_id(0); job < blocks * (k / 32); job += items) {
         const int panel = job / blocks, first = job % blocks * block, rows = min(block, tiles - first);
         __global const float *wp = w + (MUTANT == 22 && panel ? panel - 1 : panel) * 32 * step;
         for (int from = 0, count; from < (MUTANT == 15 ? c : MUTANT == 5 ? min(c, CHUNK) : c + c2); from += count) {

@@ -3,7 +3,7 @@
  *   tensors as in conv2d_cpu.cl; w [chunk][place][ceil(k/32)][channels of the chunk][32], then a row of zeros
  *   reference  reference/ref_conv2d.c (value and the bound of this algorithm)     host  host/ops/winograd.c
  *
- *   conv2d_winograd   a work-item makes jobs id, id + items, ...; a job is `block` tiles x `group` panels of 32 outputs.
+ *   conv2d_winograd   a work-item makes every items'th job; a job is `block` tiles x `group` panels of 32 outputs.
  *                     For each CHUNK of channels it turns its tiles (V, in the second-level cache), then multiplies
  *                     TILES tiles x 2 LANES outputs at a time, place by place, and adds to M; at the end M is turned into pixels.
  *                     V and M lie in the work-item's slot of `scratch`, whose planes are a line apart from a power of two.
@@ -62,7 +62,7 @@ conv2d_winograd(__global real *restrict y, __global float *restrict scratch, __g
     __global float *v = scratch + (long)get_global_id(0) * PLACES * (v_plane + m_plane), *m = v + (long)PLACES * v_plane;
     __global const real *zeros = (__global const real *)(w + (long)PLACES * (c + c2) * panels * 32);
 
-    for (int job = get_global_id(0); job < blocks * groups; job += items) {
+    for (int job = items - 1 - (int)get_global_id(0); job < blocks * groups; job += items) {
         const int first = job % blocks * block, panel = job / blocks * group, wide = min(group, panels - panel);
         const int tiles = min(block, all - first), rows = (tiles + 7) / 8 * 8;
         __global const float *wt = w;

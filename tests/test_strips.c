@@ -195,7 +195,7 @@ int main(int argc, char **argv) {
     }
     static const char *const rows[] = {"conv2d=conv2d_tile",           "conv2d=conv2d_plain",          "conv2d=conv2d_gpu",
                                        "conv2d=conv2d_winograd",       "conv2d=conv2d_winograd_gpu",
-                                       "conv2d=conv2d_winograd_inplace", NULL};
+                                       "conv2d=conv2d_winograd_inplace", "conv2d=conv2d_winograd_few", NULL};
     for (int i = 0; rows[i]; i++) {
         CASE(rows[i]) {
             same(&(network){NULL, false, LDM_F32, 33, 30, rows[i]}, 1 << 15, 3 << 17, 4);

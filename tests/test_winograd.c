@@ -34,11 +34,13 @@ static void choices(void) {
     CHOSEN(ANY, "f16*f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd_inplace OUT=4");
     CHOSEN(ANY, "f32 n=1 c=256 h=80 w=80 k=256 r=3 s=3", "conv2d_winograd OUT=4");
     CHOSEN(ANY, "f32 n=1 c=250 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
-    CHOSEN(ANY, "f32 n=1 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd OUT=2");
+    CHOSEN(ANY, "f32 n=1 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_few BLOCK=4");
+    CHOSEN(ANY, "f32 n=2 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_few BLOCK=8");
+    CHOSEN(ANY, "f32 n=3 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd OUT=4");
     CHOSEN(ANY, "f32 n=1 c=1024 h=4 w=4 k=1024 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
     CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3 stride=2", "conv2d_tile TILE_PIXELS=8");
     CHOSEN(ANY, "f16 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
-    CHOSEN(ANY, "f32*f16 n=1 c=256 h=8 w=8 k=512 r=3 s=3", "conv2d_winograd OUT=2");
+    CHOSEN(ANY, "f32*f16 n=1 c=256 h=8 w=8 k=512 r=3 s=3", "conv2d_winograd_few BLOCK=4");
     CHOSEN(ANY, "f32*f16 n=1 c=1024 h=16 w=16 k=1024 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
     CHOSEN(ANY, "f32*q8_0 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
     CHOSEN(EXACT, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile TILE_PIXELS=8");

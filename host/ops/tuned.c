@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static const char first_line[] = "ldm-tuned 1";
-static const double NEAR = 0.7; /* a factor of two in one size, or less in several */
+static const double NEAR = 0.69; /* less than a factor of two in one size, or of less in several: twice the pixels want another cut */
 enum { MOST_BYTES = 16 << 20, NOTES = 3, VERDICT_VERSION = 1 };
 enum { F_IMPL, F_PROBLEM, F_PARAMS, F_US, F_USUAL, F_ERROR, F_TRIED, F_DRIVER, F_COMMIT, F_DATE, FIELDS };
 

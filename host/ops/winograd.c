@@ -120,7 +120,7 @@ bool ldm_winograd_pack(const ldm_problem *p, const int *params, int slot, ldm_pa
  */
 
 typedef struct cut {
-    int64_t group; /* panels of a job */
+    int64_t group; /* panels of a job, as even as they can be */
     int64_t items; /* work-items; each has a slot of scratch and makes every items'th job */
     size_t slot;   /* bytes */
 } cut;
@@ -130,9 +130,8 @@ static int64_t jobs_of(const ldm_problem *p, const int *t) {
 }
 
 static cut cut_of(const ldm_problem *p, const int *t, const ldm_device *d) {
-    const int64_t panels = ldm_ceil_div(p->dim[K], PANEL), jobs = jobs_of(p, t), most = 4 * d->units;
-    cut c = {.group = panels < t[GROUP] ? panels : t[GROUP]};
-    c.items = jobs < most ? jobs : most;
+    const int64_t panels = ldm_ceil_div(p->dim[K], PANEL);
+    cut c = {.group = ldm_ceil_div(panels, ldm_ceil_div(panels, t[GROUP])), .items = winograd_items(jobs_of(p, t), d)};
     c.slot =
         (size_t)(winograd_places(t[OUT]) * (t[BLOCK] * chunk(t[OUT]) + 16 + c.group * t[BLOCK] * PANEL + 16)) * sizeof(float);
     return c;
@@ -179,6 +178,7 @@ const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const 
     if (p->wdtype == LDM_Q8_0) return "its filters are floats, and as little memory as possible is asked for";
     if (p->wdtype != LDM_F32 && winograd_filter_bytes(p, params[OUT]) > 16 << 20)
         return "its filters are floats and would take more than 16 MiB";
+    if (ldm_winograd_few(p, d)) return "few tiles: filters take less time as they are";
     if (ldm_winograd_in_use(p, d)) return "filters turned while they are used take a quarter of the memory";
     if (d->low_memory && !d->once && params[OUT] == 4 && winograd_filter_bytes(p, 4) > WINOGRAD_KEPT)
         return "filters turned for tiles of 2 outputs take less than half the memory";

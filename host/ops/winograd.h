@@ -1,5 +1,5 @@
 /* winograd.h -- 3x3 convolution by Winograd's F(4x4,3x3) and F(2x2,3x3): rows of conv2d for CPUs (winograd.c,
- * winograd_inplace.c) and for GPUs (winograd_gpu.c); internal to host/ops. The functions of a row are the contract's (op.h). */
+ * winograd_inplace.c, winograd_few.c) and for GPUs (winograd_gpu.c); internal to host/ops. The functions of a row are the contract's (op.h). */
 #ifndef LDM_OPS_WINOGRAD_H
 #define LDM_OPS_WINOGRAD_H
 
@@ -17,7 +17,7 @@ void ldm_winograd_reference(const ldm_problem *p, const int *params, const float
                             double *y, double *b);
 ldm_cost ldm_winograd_cost(const ldm_problem *p, const int *params, const ldm_device *d);
 
-/* Tiles are numbered from the top of the map. All three rows have OUT among their tunables, each at its place. */
+/* Tiles are numbered from the top of the map. Rows have OUT among their tunables, each at its place, or are for 4 only. */
 ldm_grain ldm_winograd_grain(const ldm_problem *p, const int *params, const ldm_device *d);
 ldm_grain ldm_winograd_inplace_grain(const ldm_problem *p, const int *params, const ldm_device *d);
 ldm_grain ldm_winograd_gpu_grain(const ldm_problem *p, const int *params, const ldm_device *d);
@@ -33,6 +33,21 @@ bool ldm_winograd_gpu_pack(const ldm_problem *p, const int *params, int slot, ld
 ldm_status ldm_winograd_gpu_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r);
 void ldm_winograd_gpu_reference(const ldm_problem *p, const int *params, const float *const *in,
                                 const ldm_sample *which, double *y, double *b);
+
+/* Whether there are so few tiles that reading turned filters would take longer than turning them again for each. */
+bool ldm_winograd_few(const ldm_problem *p, const ldm_device *d);
+extern const ldm_tunable ldm_winograd_few_tunables[];
+enum { LDM_WINOGRAD_FEW_SAME_BOUND = 1 }; /* BLOCK's bit */
+const char *ldm_winograd_few_supports(const ldm_problem *p, const ldm_device *d);
+const char *ldm_winograd_few_prefers(const ldm_problem *p, const int *params, const ldm_device *d);
+bool ldm_winograd_few_legal(const ldm_problem *p, const int *params, const ldm_device *d);
+size_t ldm_winograd_few_scratch(const ldm_problem *p, const int *params, const ldm_device *d);
+bool ldm_winograd_few_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *k);
+ldm_status ldm_winograd_few_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r);
+ldm_grain ldm_winograd_few_grain(const ldm_problem *p, const int *params, const ldm_device *d);
+void ldm_winograd_few_reference(const ldm_problem *p, const int *params, const float *const *in, const ldm_sample *which,
+                                double *y, double *b);
+ldm_cost ldm_winograd_few_cost(const ldm_problem *p, const int *params, const ldm_device *d);
 
 /* Whether filters had better be turned while they are used than kept turned: the turned tiles must not outweigh them; then
  * where memory counts, or where there are tiles enough that turning costs within a tenth of the time of F(4x4)'s products:
@@ -50,7 +65,7 @@ void ldm_winograd_inplace_reference(const ldm_problem *p, const int *params, con
                            double *y, double *b);
 ldm_cost ldm_winograd_inplace_cost(const ldm_problem *p, const int *params, const ldm_device *d);
 
-/* What all three rows want of a filter, and in words. */
+/* What all rows want of a filter, and in words. */
 static inline bool winograd_filter(const ldm_problem *p) { return p->dim[R] == 3 && p->dim[S] == 3 && p->dim[STRIDE] == 1; }
 #define LDM_WINOGRAD_FILTER "needs a 3x3 filter and stride 1"
 
@@ -58,6 +73,16 @@ static inline bool winograd_filter(const ldm_problem *p) { return p->dim[R] == 3
 static inline int64_t winograd_places(int64_t out) { return (out + 2) * (out + 2); }
 static inline int64_t winograd_tiles(const ldm_problem *p, int64_t out) {
     return p->dim[N] * ldm_ceil_div(out_h(p), out) * ldm_ceil_div(out_w(p), out);
+}
+
+/* Work-items for so many jobs, each with a slot of scratch: at most four a unit, and where it can be all with the same number
+ * of jobs; else those with one more come last, when units that are done take what is left. */
+static inline int64_t winograd_items(int64_t jobs, const ldm_device *d) {
+    const int64_t most = 4 * d->units;
+    if (jobs <= most) return jobs;
+    for (int64_t items = most; items >= 2 * d->units; items -= d->units)
+        if (jobs % items == 0) return items;
+    return most;
 }
 
 /* Bytes of a layer's turned filters, and how many are kept without minding the memory. */

@@ -17,8 +17,7 @@ static int64_t inplace_jobs(const ldm_problem *p, const int *t) {
 }
 
 static int64_t inplace_items(const ldm_problem *p, const int *t, const ldm_device *d) {
-    const int64_t jobs = inplace_jobs(p, t), most = 4 * d->units;
-    return jobs < most ? jobs : most;
+    return winograd_items(inplace_jobs(p, t), d);
 }
 
 /* bytes of V */

@@ -1,0 +1,134 @@
+/* winograd_few.c -- Winograd's algorithm as a row of conv2d on CPUs for maps of few tiles: filters are kept as they are, with the
+ * outputs of a panel side by side, and turned in registers. The kernels are kernels/conv2d_winograd_few_cpu.cl. */
+#include "ops/row.h"
+#include "ops/winograd.h"
+
+enum { SIDE_OUT = 4, PANEL = 32, STRIP = 32, TAPS = 9 }; /* outputs of a tile a side, of a panel; CHUNK of the kernel */
+enum { BLOCK };
+
+const ldm_tunable ldm_winograd_few_tunables[] = {{"BLOCK", "tiles of a job", {8, 4, 16, 32}}, {0}};
+
+static int64_t fours(const ldm_problem *p) { return ldm_round_up(winograd_tiles(p, SIDE_OUT), 4); }
+static int64_t strips(const ldm_problem *p) { return ldm_ceil_div(p->dim[C], STRIP) + ldm_ceil_div(p->dim[C2], STRIP); }
+
+static int64_t few_jobs(const ldm_problem *p, const int *t) {
+    return ldm_ceil_div(fours(p), t[BLOCK]) * ldm_ceil_div(p->dim[K], PANEL);
+}
+
+static int64_t few_items(const ldm_problem *p, const int *t, const ldm_device *d) {
+    return winograd_items(few_jobs(p, t), d);
+}
+
+static size_t turned_bytes(const ldm_problem *p, const ldm_device *d) { /* of V */
+    const int64_t v = winograd_places(SIDE_OUT) * fours(p) * strips(p) * STRIP * (int64_t)sizeof(float);
+    return (size_t)ldm_round_up(v, (int64_t)d->base_align);
+}
+
+size_t ldm_winograd_few_scratch(const ldm_problem *p, const int *t, const ldm_device *d) {
+    const int64_t slot = 4 * 3 * STRIP * PANEL + winograd_places(SIDE_OUT) * (t[BLOCK] * PANEL + 16);
+    return turned_bytes(p, d) + (size_t)(few_items(p, t, d) * slot) * sizeof(float);
+}
+
+bool ldm_winograd_few_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
+    return winograd_tiles(p, SIDE_OUT) <= INT32_MAX / 64 && (t[BLOCK] == 4 || t[BLOCK] < 2 * fours(p)) &&
+           ldm_winograd_few_scratch(p, t, d) <= d->max_alloc;
+}
+
+const char *ldm_winograd_few_supports(const ldm_problem *p, const ldm_device *d) {
+    static const int least[] = {4};
+    if (!winograd_filter(p)) return LDM_WINOGRAD_FILTER;
+    return ldm_winograd_few_legal(p, least, d) ? NULL : "more than 2^25 tiles, or its scratch does not fit one buffer";
+}
+
+/* Time per channel and output: products of two operations, and weights read at about 6.5 operations a byte, as in winograd.c. */
+static double cost(double products, double weights) { return 2 * products + 6.5 * 4 * weights; }
+
+bool ldm_winograd_few(const ldm_problem *p, const ldm_device *d) {
+    enum { MOST = 8, TURNING = 70, MOST_BYTES = 16 << 20 }; /* tiles; what turning a filter takes, in products */
+    const int64_t *dim = p->dim, pixels = dim[N] * out_h(p) * out_w(p), tiles = fours(p);
+    if (ldm_winograd_few_supports(p, d) || d->low_memory || p->wdtype == LDM_Q8_0 || tiles > MOST) return false;
+    /* floats whatever the weights are kept as */
+    if (p->wdtype != LDM_F32 && dim[K] * (dim[C] + dim[C2]) * TAPS * (int64_t)sizeof(float) > MOST_BYTES) return false;
+    if (dim[K] < PANEL || dim[C] < 16) return false;
+    return 1.15 * cost((double)(winograd_places(SIDE_OUT) * tiles + TURNING), TAPS) < cost((double)(TAPS * pixels), TAPS);
+}
+
+const char *ldm_winograd_few_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
+    if (!ldm_winograd_few(p, d)) return "many tiles, or so few that turning takes longer than it saves, or memory counts";
+    return t[BLOCK] > 4 && few_jobs(p, t) < 2 * d->units ? "smaller blocks of tiles keep all units busy" : NULL;
+}
+
+/* ---- filters: [panel][channel of x, then of x2][tap][PANEL], zeros behind the last output ------------------------- */
+
+enum { A_K, A_C };
+
+static void order_filters(const ldm_packing *k, const float *src, void *dst) {
+    const int64_t n = k->arg[A_K], deep = k->arg[A_C] * TAPS;
+#pragma omp parallel for schedule(static)
+    for (int64_t panel = 0; panel < ldm_ceil_div(n, PANEL); panel++)
+        for (int64_t e = 0; e < deep; e++)
+            for (int64_t o = 0; o < PANEL; o++) {
+                const int64_t output = panel * PANEL + o;
+                ((float *)dst)[(panel * deep + e) * PANEL + o] = output < n ? src[output * deep + e] : 0;
+            }
+}
+
+bool ldm_winograd_few_pack(const ldm_problem *p, const int *t, int slot, ldm_packing *k) {
+    if (slot != SLOT_W) return false;
+    const int64_t *d = p->dim;
+    *k = (ldm_packing){.dtype = LDM_F32, .arg = {d[K], d[C] + d[C2]}, .fn = order_filters};
+    k->bytes = (size_t)(ldm_round_up(d[K], PANEL) * (d[C] + d[C2]) * TAPS) * sizeof(float);
+    snprintf(k->key, sizeof k->key, "winograd few");
+    return true;
+}
+
+ldm_status ldm_winograd_few_record(const ldm_problem *p, const int *t, const ldm_device *d, ldm_recipe *r) {
+    const int64_t *dim = p->dim, down = ldm_ceil_div(out_h(p), SIDE_OUT), right = ldm_ceil_div(out_w(p), SIDE_OUT);
+    const int turn[] = {N, H, W, C, C2, UP, PT, PL}, multiply[] = {C, C2, K};
+    ldm_row_kernel(p, r, "conv2d_winograd_few_cpu.cl", "few_turn");
+    ldm_rec_define(r, "LANES", ldm_row_lanes(d));
+    ldm_rec_scratch(r, 0);
+    ldm_rec_slot(r, SLOT_X);
+    ldm_rec_slot(r, SLOT_X2);
+    for (size_t i = 0; i < sizeof turn / sizeof *turn; i++) ldm_rec_int(r, dim[turn[i]]);
+    ldm_rec_int(r, down);
+    ldm_rec_int(r, right);
+    ldm_rec_int(r, fours(p));
+    ldm_rec_range2(r, fours(p), strips(p), 1, 1);
+    ldm_row_kernel(p, r, "conv2d_winograd_few_cpu.cl", "few_multiply");
+    ldm_rec_define(r, "LANES", ldm_row_lanes(d));
+    ldm_rec_slot(r, SLOT_Y);
+    ldm_rec_scratch(r, 0);
+    ldm_rec_scratch(r, turned_bytes(p, d));
+    for (int i = SLOT_W; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+    for (size_t i = 0; i < sizeof multiply / sizeof *multiply; i++) ldm_rec_int(r, dim[multiply[i]]);
+    ldm_rec_int(r, out_h(p));
+    ldm_rec_int(r, out_w(p));
+    ldm_rec_int(r, dim[ACT]);
+    ldm_rec_int(r, down);
+    ldm_rec_int(r, right);
+    ldm_rec_int(r, dim[N]);
+    ldm_rec_int(r, fours(p));
+    ldm_rec_int(r, t[BLOCK]);
+    ldm_rec_int(r, few_items(p, t, d));
+    ldm_rec_range1(r, few_items(p, t, d), 1);
+    return r->status;
+}
+
+ldm_grain ldm_winograd_few_grain(const ldm_problem *p, const int *t, const ldm_device *d) { return (ldm_grain){SIDE_OUT, 0}; }
+
+/* Both passes over a filter round two sums, those over a tile a constant and a product more: 8. */
+void ldm_winograd_few_reference(const ldm_problem *p, const int *t, const float *const *in, const ldm_sample *which, double *y,
+                                double *b) {
+    ldm_winograd_judged(p, SIDE_OUT, 8, in, which, y, b);
+}
+
+/* As ldm_winograd_cost, from filters as they are: 9 + 9 operations a column, then for every 4 tiles as many a row. */
+ldm_cost ldm_winograd_few_cost(const ldm_problem *p, const int *t, const ldm_device *d) {
+    const int out[] = {SIDE_OUT};
+    const double c = (double)(p->dim[C] + p->dim[C2]), blocks = (double)ldm_ceil_div(fours(p), t[BLOCK]);
+    ldm_cost cost = p->op->cost(p);
+    cost.flops = ldm_winograd_cost(p, out, d).flops +
+                 (3 * 10 * blocks + 6 * 10 * (double)fours(p) / 4) * c * (double)p->dim[K];
+    return cost;
+}
