@@ -37,6 +37,10 @@ refused DPMSolverMultistepScheduler '"algorithm_type": "sde-dpmsolver++"' algori
 refused DPMSolverMultistepScheduler '"solver_order": 3' solver_order
 refused DPMSolverMultistepScheduler '"use_lu_lambdas": true' use_lu_lambdas
 
+cp -rL "$fixtures/edits/model" small && cp -rL "$fixtures/edits/schedulers/ddim" small/scheduler && rm -r small/tokenizer
+check "a tokenizer of more tokens than the text encoder knows" 2 "the tokenizer that is built in has a token 49406, the text encoder knows 0 to" "${gen[@]}" -m small -o no.png
+expect "...: no picture" test ! -e no.png
+
 draw() { # draw NAME KEYS
     scheduler sd2/scheduler DDIMScheduler "$2"
     check "$1" 0 "" "${gen[@]}" -m sd2 -W 16 -H 16 -o "$1.png" --save-latent "$1.npy"

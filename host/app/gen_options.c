@@ -55,7 +55,7 @@ struct poptOption app_gen_sampling_table[] = {
     TEXT("sampling-method", 0, sampling_method, "ddim, plms, ddpm, euler, euler_a, heun, dpm2, lms, dpm++2m, lcm, a label or a class name",
          "NAME"),
     TEXT("sampler", 0, sampling_method, "the same", "NAME"),
-    TEXT("scheduler", 0, scheduler, "discrete, karras, exponential, sgm_uniform, sgm, simple or lcm", "NAME"),
+    TEXT("scheduler", 0, scheduler, "discrete, karras, exponential, sgm_uniform, sgm, simple or lcm; of class names leading, trailing or linspace; of ddim and plms quad", "NAME"),
     TEXT("sigmas", 0, sigmas, "the noise levels themselves, from high to low", "S1,S2,..."),
     REAL("eta", eta, "noise in each step: DDIM 0 to 1", "E"),
     FLAG("quantize-x0", 0, quantize_x0, "VQ models: predictions are snapped to the codebook"),

@@ -15,6 +15,11 @@ static ldm_status encode_ids(app_pipeline *p, const int32_t *ids, float **contex
     int64_t count;
     int length = p->s->text.length;
     float *as_float;
+    for (int i = 0; i < length; i++)
+        if (ids[i] < 0 || ids[i] >= p->s->text.vocab)
+            return ldm_fail(LDM_ERR_FORMAT, "%s: %s has a token %d, the text encoder knows 0 to %d; wanted a tokenizer of its own",
+                            p->s->path ? p->s->path : p->s->config.name,
+                            p->s->tokenizer ? p->s->tokenizer : "the tokenizer that is built in", (int)ids[i], p->s->text.vocab - 1);
     ldm_status st = ldm_alloc((size_t)length * sizeof *as_float, (void **)&as_float);
     if (st) return st;
     for (int i = 0; i < length; i++) as_float[i] = (float)ids[i];
