@@ -90,6 +90,9 @@ check "an autoencoder where a UNet is wanted" 2 "no UNet in it" "$ldm" info --di
 check "a full disk" 5 "full.safetensors: cannot be written" bash -c "ulimit -f 100; exec '$ldm' convert '$emoji/model.ckpt' full.safetensors"
 check "a full disk, a folder" 5 "cannot be written" bash -c "ulimit -f 100; exec '$ldm' convert '$emoji/model.ckpt' full --to diffusers"
 check "a folder that is missing" 5 "" "$ldm" convert sd.safetensors none/x.safetensors
+cp "$emoji/model.ckpt" own.ckpt
+for out in own.ckpt x.pth x.bin; do check "a name that says a pickle, $out" 1 "$out: is a name of PyTorch's pickles, wanted .safetensors" "$ldm" convert own.ckpt $out; done
+expect "... what was there is there" cmp -s own.ckpt "$emoji/model.ckpt"
 check "a dtype that is none" 1 "wanted f32, f16 or bf16" "$ldm" convert sd.safetensors x.safetensors --dtype f8
 check "a layout that is none" 1 "wanted compvis or diffusers" "$ldm" convert sd.safetensors x.safetensors --to gguf
 expect "nothing left behind" test -z "$(find . -name '*.tmp*' -o -name '*.part-*' -o -name 'full*' -o -name 'x.safetensors')"

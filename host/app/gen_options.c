@@ -291,7 +291,7 @@ ldm_status app_gen_resolve(app_gen_options *g, const ldm_system *s, ldm_sampler_
     o->steps = g->steps;
     o->quantize = g->quantize_x0 != 0;
     if (o->quantize && s->stage.kind != LDM_STAGE_VQ)
-        return ldm_fail(LDM_ERR_ARG, "--quantize-x0: the first stage %s has no codebook", s->stage.name ? s->stage.name : "");
+        return ldm_fail(LDM_ERR_ARG, "--quantize-x0: the first stage %s has no codebook", s->stage.name ? s->stage.name : "of this model");
     if (g->sigmas) {
         double *list;
         if ((st = parse_sigmas(g->sigmas, &list, &o->sigma_count))) return st;

@@ -472,6 +472,9 @@ ldm_status ldm_convert(ldm_system *s, const ldm_convert_options *o, const char *
     if (f->synthetic) return ldm_fail(LDM_ERR_ARG, "convert: there are no files to convert");
     for (int i = 0; i < LDM_PARTS; i++) parts |= s->has[i] << i;
     const char *dot = strrchr(out, '.'), *slash = strrchr(out, '/');
+    static const char *const pickled[] = {".ckpt", ".pth", ".pt", ".bin"}; /* other programs go by the name */
+    for (size_t i = 0; dot && i < sizeof pickled / sizeof *pickled; i++)
+        if (!strcmp(dot, pickled[i])) TRY(ldm_fail(LDM_ERR_ARG, "%s: is a name of PyTorch's pickles, wanted .safetensors", out));
     snprintf(yaml, sizeof yaml, "%.*s.yaml", dot && (!slash || dot > slash) ? (int)(dot - out) : (int)n, out);
     if (from == to && f->sets == 1 && f->set[0]->count == 1) {
         if (f->said_by && f->said.condition_known) { /* a .yaml, which goes with the file */
