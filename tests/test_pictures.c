@@ -137,6 +137,16 @@ static bytes resized_header(uint16_t w, uint16_t h) {
     return b;
 }
 
+/* A PNG with its header's size changed: signature, length, "IHDR", width, height, five bytes, checksum. */
+static bytes resized_png(uint32_t w, uint32_t h) {
+    bytes b = file(FIXTURE("source.png"));
+    for (int i = 0; i < 4 && b.n > 33; i++)
+        b.d[16 + i] = (uint8_t)(w >> (24 - 8 * i)), b.d[20 + i] = (uint8_t)(h >> (24 - 8 * i));
+    const unsigned long sum = b.n > 33 ? crc32(0, b.d + 12, 17) : 0;
+    for (int i = 0; i < 4 && b.n > 33; i++) b.d[29 + i] = (uint8_t)(sum >> (24 - 8 * i));
+    return b;
+}
+
 static void hostile(void) {
     CASE("pictures that are refused") {
         bytes b = {0};
@@ -146,6 +156,9 @@ static void hostile(void) {
         refuse(PICTURE, "CMYK", file(FIXTURE("cmyk.jpg")), "CMYK");
         refuse(PICTURE, "65000 x 65000", resized_header(65000, 65000), "at most 16384 a side");
         refuse(PICTURE, "8000 x 8000 in two kilobytes", resized_header(8000, 8000), "cannot be packed");
+        refuse(PICTURE, "PNG of 20000 x 20000", resized_png(20000, 20000), "20000 x 20000 pixels, at most 16384 a side");
+        refuse(PICTURE, "PNG of 2^31 - 1", resized_png(INT32_MAX, INT32_MAX), "at most 16384 a side");
+        refuse(PICTURE, "PNG, 8000 x 8000 in a kilobyte", resized_png(8000, 8000), "cannot be packed");
         refuse(PICTURE, "no height", resized_header(48, 0), "JPEG");
         refuse(PICTURE, "too high", resized_header(48, 400), "JPEG");
     }

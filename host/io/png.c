@@ -47,8 +47,9 @@ static void on_read(png_structp png, png_bytep out, size_t n) {
 
 static ldm_status check_size(job *j) {
     uint64_t bits = (uint64_t)png_get_bit_depth(j->png, j->info) * png_get_channels(j->png, j->info);
-    if ((uint64_t)j->w * j->h > LDM_PICTURE_PIXELS)
-        return ldm_fail(LDM_ERR_FORMAT, "%s: %u x %u pixels, at most %d are read", j->name, j->w, j->h, LDM_PICTURE_PIXELS);
+    if (j->w > LDM_PICTURE_SIDE || j->h > LDM_PICTURE_SIDE || (uint64_t)j->w * j->h > LDM_PICTURE_PIXELS)
+        return ldm_fail(LDM_ERR_FORMAT, "%s: %u x %u pixels, at most %d a side and %d in all are read", j->name, j->w, j->h,
+                        LDM_PICTURE_SIDE, LDM_PICTURE_PIXELS);
     if ((uint64_t)j->w * j->h * bits / 8 / DEFLATE_RATIO > (uint64_t)(j->end - j->at))
         return ldm_fail(LDM_ERR_FORMAT, "%s: %u x %u pixels cannot be packed into the %zu bytes that follow", j->name,
                         j->w, j->h, (size_t)(j->end - j->at));
@@ -73,7 +74,7 @@ static void decode(job *j) {
         if (!j->st) j->st = ldm_fail(LDM_ERR_FORMAT, "%s: PNG: %s", j->name, j->error);
         return;
     }
-    png_set_user_limits(j->png, LDM_PICTURE_SIDE, LDM_PICTURE_SIDE);
+    png_set_user_limits(j->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* check_size says more than libpng would */
     /* Everything but IHDR, PLTE, tRNS, IDAT and IEND is skipped unread: libpng takes a chunk's word for its length, and
      * only warns where that is over png_set_chunk_malloc_max. */
     png_set_keep_unknown_chunks(j->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
