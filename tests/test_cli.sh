@@ -63,6 +63,7 @@ check "again" 0 "PSNR" "$ldm" roundtrip --taesd "$data/taef2" -i "$data/photos/a
 expect "same command, same bytes" cmp -s a.png b.png
 check "one thread" 0 "PSNR" env POCL_MAX_PTHREAD_COUNT=1 "$ldm" roundtrip --taesd "$data/taef2" -i "$data/photos/astronaut.png" -o c.png
 expect "one thread, same bytes" cmp -s a.png c.png
+check "a JPEG's name" 0 "a.jpg: is written as PNG" "$ldm" roundtrip --taesd "$data/taef2" -i "$data/photos/chelsea.png" -o a.jpg
 check "odd size" 0 "451 x 300" "$ldm" roundtrip --taesd "$data/taef2" -i "$data/photos/chelsea.png" -o odd.png
 check "encode" 0 "latent \[1, 32, 50, 75\]" "$ldm" encode --taesd "$data/taef2" -i "$data/photos/coffee.png" -o z.npy
 check "decode" 0 "600 x 400" "$ldm" decode --taesd "$data/taef2" -i z.npy -o d.png
@@ -95,6 +96,7 @@ check "save weights" 0 "" "$ldm" run unet --config "$tiny" --synthetic 3 --save-
 check "info" 0 "input_blocks.0.0.weight" "$ldm" info w.safetensors
 check "bind another family" 2 "140 are missing" "$ldm" run decoder --config kl-f8 -m w.safetensors --in z=z.npy -o y.npy
 head -c 1000 w.safetensors >short.safetensors
+check "info of nothing" 1 "usage: ldm info FILE" "$ldm" info
 check "truncated weights" 2 "" "$ldm" info short.safetensors
 cp w.safetensors bad.safetensors && printf '\000\000\300\177' | dd of=bad.safetensors bs=1 seek=$(($(stat -c %s bad.safetensors) - 4)) conv=notrunc 2>/dev/null
 "$ldm" encode --config identity --synthetic 1 -i "$data/photos/coffee.png" -o x.npy -q >/dev/null 2>&1

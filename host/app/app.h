@@ -73,6 +73,9 @@ ldm_status app_open_untested(ldm_cl **out); /* the same without the self-test: f
 /* `ldm info` of a picture: *picture says whether it is a PNG; its size and texts are added to `out`. */
 ldm_status app_picture_info(const char *path, ldm_text *out, bool *picture);
 
+/* A note where a picture, which is written as PNG, is named as another kind. */
+void app_note_name(const char *path);
+
 /* Notes on what of a prompt was cut, and that parentheses are no weights; nothing where neither is so. */
 struct ldm_tokenized;
 void app_prompt_notes(const char *prompt, const struct ldm_tokenized *info);

@@ -59,6 +59,8 @@ APP_COMMAND(info) {
                              .config = text[4],
                              .prediction = text[5],
                              .ema = text[6]};
+    if (!o.model && !o.diffusion_model && !o.vae && !o.taesd && !o.clip_l)
+        TRY(ldm_fail(LDM_ERR_ARG, "what of? usage: ldm info FILE, or a part of a model by its option"));
     if (o.model && !is_folder(o.model)) TRY(app_picture_info(o.model, &out, &picture));
     if (!picture) TRY(describe(&o, &out));
     fputs(out.s ? out.s : "", stdout);

@@ -216,6 +216,7 @@ static ldm_status write_picture(const job *j, int64_t w, int64_t h) {
     TRY(ldm_alloc((size_t)(w * h * 3), (void **)&im.data));
     for (int64_t row = 0; row < h; row++)
         app_map_to_image(&j->stage, j->y + row * j->y_shape.dim[2] * 3, w * 3, im.data + row * w * 3);
+    app_note_name(o.out);
     TRY(ldm_png_write(o.out, &im, NULL));
 done:
     ldm_image_free(&im);

@@ -8,7 +8,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 typedef struct job {
@@ -166,11 +165,6 @@ done:
 }
 
 /* Pictures are PNG files; a name that says something else is a mistake worth a word. */
-static void say_of_name(const char *path) {
-    const char *dot = strrchr(path, '.'), *slash = strrchr(path, '/');
-    if (dot && (!slash || dot > slash) && strcasecmp(dot, ".png") && !ldm_is_stream(path)) ldm_note("%s: is written as PNG, whatever its name says", path);
-}
-
 /* A pipe opened and closed would have ended for who reads it. */
 static ldm_status try_path(const char *path) {
     ldm_outfile o = {0};
@@ -186,7 +180,7 @@ static ldm_status try_output(const job *j) {
     if (j->g->out_dir && (st = ldm_make_dirs(j->g->out_dir))) return st;
     if (!j->pictures) return LDM_OK;
     if ((st = name_of(j, &j->picture[0], path, sizeof path))) return st;
-    say_of_name(path);
+    app_note_name(path);
     st = try_path(path);
     if (!st && j->g->save_latent) st = try_path(j->g->save_latent);
     if (!st && j->preview.kind != APP_PREVIEW_NONE) st = try_path(j->preview.path);

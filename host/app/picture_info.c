@@ -1,7 +1,12 @@
-/* picture_info.c -- what `ldm info` says of a picture: its size and the texts in it. */
+/* picture_info.c -- what is said of a picture: by `ldm info` its size and the texts in it, and that a name is of another kind. */
 #include "app/app.h"
 #include "io/io.h"
 #include <string.h>
+
+void app_note_name(const char *path) {
+    const char *dot = strrchr(path, '.'), *slash = strrchr(path, '/');
+    if (dot && (!slash || dot > slash) && strcasecmp(dot, ".png") && !ldm_is_stream(path)) ldm_note("%s: is written as PNG, whatever its name says", path);
+}
 
 static bool begins_as_png(const char *path) {
     char head[8] = "";
