@@ -113,6 +113,15 @@ check "... and back" 0 "k2.png" "$ldm" gen --from k.png -o k2.png
 expect "... and back: same file" cmp -s k.png k2.png
 
 # ---- what is not said, or said in vain
+printf '\xef\xbb\xbfred apple\r\n\r\ngreen pear' >marked.txt
+check "prompts as editors of other systems write them" 0 '"prompt":"red apple"' "${gen[@]}" --prompts marked.txt --steps 2 -o 'marked-%d.png' --json
+expect "... two of them" test "$(grep -c '"prompt":"green pear"' out.txt) $(wc -l <out.txt)" = "1 2"
+printf 'red\0apple\n' >zero.txt
+check "a byte of value 0 in a prompt" 2 "zero.txt: line 1 is not UTF-8 at byte 3" "${gen[@]}" --prompts zero.txt --steps 2 -o x.png
+printf '\xff\xfer\0e\0d\0' >wide.txt
+check "prompts in UTF-16" 2 "wide.txt: line 1 is not UTF-8 at byte 0" "${gen[@]}" --prompts wide.txt --steps 2 -o x.png
+: >none.txt
+check "no prompts" 2 "none.txt: has no prompt" "${gen[@]}" --prompts none.txt --steps 2 -o x.png
 check "an empty prompt" 0 "n.png" "${gen[@]}" -p "" --steps 2 -o n.png
 check "an empty prompt: --from" 0 "n2.png" "$ldm" gen --from n.png -o n2.png
 expect "an empty prompt: same file" cmp -s n.png n2.png

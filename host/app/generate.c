@@ -47,7 +47,8 @@ static ldm_status read_prompts(job *j) {
     for (size_t i = 0; i < n; i++) lines += j->prompts[i] == '\n';
     TRY(ldm_alloc((size_t)lines * sizeof *j->line, (void **)&j->line));
     int number = 1;
-    for (char *at = j->prompts, *end = at + n; at < end; number++) {
+    const size_t mark = n >= 3 && !memcmp(j->prompts, "\xef\xbb\xbf", 3) ? 3 : 0; /* as editors begin a file of UTF-8 */
+    for (char *at = j->prompts + mark, *end = j->prompts + n; at < end; number++) {
         char *stop = memchr(at, '\n', (size_t)(end - at));
         if (!stop) stop = end;
         *stop = 0;
