@@ -113,6 +113,8 @@ check "... and back" 0 "k2.png" "$ldm" gen --from k.png -o k2.png
 expect "... and back: same file" cmp -s k.png k2.png
 
 # ---- what is not said, or said in vain
+check "a model without its first stage" 2 "model.ckpt: for a picture there is missing a decoder .--taesd." "$ldm" gen -m "$emoji/model.ckpt" -p apple -o x.png
+check "a part without the others" 2 "for a picture there is missing a first stage .--vae or --taesd., a text encoder .--clip_l." "$ldm" gen -m "$tests/fixtures/edits/model/unet" -p apple -o x.png
 printf '\xef\xbb\xbfred apple\r\n\r\ngreen pear' >marked.txt
 check "prompts as editors of other systems write them" 0 '"prompt":"red apple"' "${gen[@]}" --prompts marked.txt --steps 2 -o 'marked-%d.png' --json
 expect "... two of them" test "$(grep -c '"prompt":"green pear"' out.txt) $(wc -l <out.txt)" = "1 2"

@@ -335,6 +335,7 @@ ldm_status app_generate(app_gen_options *g, const ldm_parameters *was) {
     if (!g->output && !(g->output = strdup("output.png"))) TRY(ldm_fail(LDM_ERR_NOMEM, "host memory for a name is not there"));
     if (!*g->output) TRY(ldm_fail(LDM_ERR_ARG, "--output: wanted the name of a picture"));
     TRY(open_system(&j));
+    if (j.system->missing) TRY(ldm_fail(LDM_ERR_FORMAT, "%s: for a picture there is missing %s", j.system->path, j.system->missing));
     TRY(app_inputs_size(g, j.system));
     TRY(app_gen_resolve(g, j.system, &o.sampler, &schedule, &has_schedule));
     TRY(ldm_rng_find(g->rng ? g->rng : "torch-cpu", &o.rng));

@@ -77,7 +77,6 @@ ldm_status app_pipeline_check(const app_pipeline_options *o) {
     const ldm_system *s = o->system;
     ldm_schedule schedule;
     ldm_sampler sampler = {0};
-    if (s->missing) return ldm_fail(LDM_ERR_FORMAT, "%s: %s", s->path ? s->path : "the model", s->missing);
     TRY(check_size(s, o->w, o->h));
     TRY(check_guidance(o));
     TRY(check_windows(o));
