@@ -84,7 +84,7 @@ check "an interval that is none" 1 "wanted 1 or more" "${gen[@]}" --preview proj
 check "a kind that is none" 1 "wanted none, proj, tae or vae" "${gen[@]}" --preview film -o x.png
 check "where nothing can be written" 5 "cannot be written" "${gen[@]}" --preview proj --preview-path no/such/p.png -o x.png
 expect "... is found before anything is made" test ! -e x.png
-check "no memory for it beside the network" 0 "no previews: .*the plan needs" "${gen[@]}" -W 128 -H 128 --preview vae --preview-path big.png --max-memory 39M -o q.png
+check "no memory for it beside the network" 0 "no previews: .*the plan needs" "${gen[@]}" -W 128 -H 128 --preview vae --preview-path big.png --max-memory 34M -o q.png
 expect "... the picture is made" test -s q.png -a ! -e big.png
 
 closing
