@@ -21,7 +21,7 @@
 #include "input_row.clh"
 #include "winograd.clh"
 #include "winograd_cpu.clh"
-#define CHUNK (OUT == 4 ? 128 : 256) /* channels turned at a time: V of 32 tiles is 576 KiB, or 512 */
+#define CHUNK (OUT == 2 ? 256 : 128) /* channels turned at a time: V of 32 tiles is 576 KiB, or 512; of 16 with OUT 6 512 KiB */
 
 #define TILES (LANES == 16 ? 8 : 4) /* of a product; two vectors of sums each */
 

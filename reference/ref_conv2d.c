@@ -22,14 +22,14 @@ static void dot(const float *a, const float *b, int64_t count, double *sum, doub
 /* ---- Winograd: the same sum as A^T [sum_c (G g G^T) . (B^T d B)] A over tiles d of the input, m outputs a side
  * -------- */
 
-enum { MOST = 6 };
+enum { MOST = 8 };
 
 /* |A^T| [m][m+2], |G| [m+2][3], |B^T| [m+2][m+2] of the points p_0 .. p_m and infinity (Cook and Toom: A evaluates an
  * output polynomial's transpose, G the filter divided by prod_{j != i} (p_i - p_j), B^T holds the coefficients of
  * prod_{j != i} (x - p_j), its last row those of the product of all). */
 static void magnitudes(int m, double a[MOST][MOST], double g[MOST][3], double b[MOST][MOST]) {
-    static const double four[] = {0, 0.625, -0.625, 1.5, -1.5}, two[] = {0, 1, -1};
-    const double *p = m == 4 ? four : two;
+    static const double six[] = {0, 0.5, -0.5, 1, -1, 2, -2}, four[] = {0, 0.625, -0.625, 1.5, -1.5}, two[] = {0, 1, -1};
+    const double *p = m == 6 ? six : m == 4 ? four : two;
     for (int i = 0; i <= m + 1; i++) { /* place i; the last is infinity */
         double poly[MOST + 1] = {1}, f = 1;
         int degree = 0;

@@ -33,6 +33,9 @@ static void choices(void) {
     CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd_inplace OUT=4");
     CHOSEN(ANY, "f16*f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd_inplace OUT=4");
     CHOSEN(ANY, "f32 n=1 c=256 h=80 w=80 k=256 r=3 s=3", "conv2d_winograd OUT=4");
+    CHOSEN(ANY, "f32 n=1 c=256 h=128 w=128 k=256 r=3 s=3", "conv2d_winograd OUT=6");
+    CHOSEN(ANY, "f32 n=8 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
+    CHOSEN(ANY, "f32 n=1 c=512 h=128 w=128 k=512 r=3 s=3", "conv2d_winograd OUT=4");
     CHOSEN(ANY, "f32 n=1 c=250 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
     CHOSEN(ANY, "f32 n=1 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_few BLOCK=4");
     CHOSEN(ANY, "f32 n=2 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_few BLOCK=8");

@@ -343,7 +343,8 @@ static const ldm_impl impls[] = {
      .grain = gpu_grain,
      .exact = true},
     {.name = "conv2d_winograd",
-     .idea = "Winograd F(4x4,3x3), a quarter of the products, or F(2x2,3x3), 4/9, for small maps; tiles turned in cache, "
+     .idea = "Winograd F(4x4,3x3), a quarter of the products, F(6x6,3x3), 16/81, for large maps, or F(2x2,3x3), 4/9, for small "
+             "ones; tiles turned in cache, "
              "8 tiles (4 of vectors of 8 or 4) x 2 vectors of outputs in registers",
      .family = LDM_CPU,
      .supports = ldm_winograd_supports,

@@ -1,4 +1,4 @@
-/* winograd.c -- Winograd's F(4x4,3x3) and F(2x2,3x3) as a row of conv2d on CPUs: filters turned at packing, when the
+/* winograd.c -- Winograd's F(6x6,3x3), F(4x4,3x3) and F(2x2,3x3) as a row of conv2d on CPUs: filters turned at packing, when the
  * algorithm pays, how its work is shared out. The kernel is kernels/conv2d_winograd_cpu.cl; the bound of its error is
  * reference/ref_conv2d.c's. */
 #include "ops/winograd.h"
@@ -8,14 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_PLACES = 36, PANEL = 32 };
+enum { MOST_SIDE = 8, MOST_PLACES = 64, PANEL = 32 };
 enum { OUT, BLOCK, GROUP }; /* LDM_WINOGRAD_SAME_BOUND */
 
 const ldm_tunable ldm_winograd_tunables[] = {
-    {"OUT", "outputs of a tile a side", {4, 2}}, {"BLOCK", "tiles of a job", {32, 24, 16, 8}},
+    {"OUT", "outputs of a tile a side", {6, 4, 2}}, {"BLOCK", "tiles of a job", {32, 24, 16, 8}},
     {"GROUP", "panels of 32 outputs of a job", {64, 32, 16, 8, 4, 2}}, {0}};
 
-static int64_t chunk(int out) { return out == 4 ? 128 : 256; } /* channels turned at a time: CHUNK of the kernel */
+static int64_t chunk(int out) { return out == 2 ? 256 : 128; } /* channels turned at a time: CHUNK of the kernel */
 
 /* ---- the filters: U = G g G^T for every output and input channel ------------------------------------------------- */
 
@@ -23,9 +23,9 @@ enum { A_K, A_C, A_C2, A_OUT };
 
 /* G, [out + 2][3]: row i is (1, p, p^2) / prod_{j != i} (p - p_j) for the finite point p = p_i, the last is (0, 0, 1).
  */
-static void filter_matrix(int out, double g[6][3]) {
-    static const double four[] = {0, 0.625, -0.625, 1.5, -1.5}, two[] = {0, 1, -1};
-    const double *point = out == 4 ? four : two;
+static void filter_matrix(int out, double g[MOST_SIDE][3]) {
+    static const double six[] = {0, 0.5, -0.5, 1, -1, 2, -2}, four[] = {0, 0.625, -0.625, 1.5, -1.5}, two[] = {0, 1, -1};
+    const double *point = out == 6 ? six : out == 4 ? four : two;
     for (int i = 0; i <= out; i++) {
         double f = 1;
         for (int j = 0; j <= out; j++)
@@ -36,10 +36,10 @@ static void filter_matrix(int out, double g[6][3]) {
 }
 
 /* U of one channel for PANEL outputs, whose filters begin `step` floats apart, of which `count` are there; zeros elsewhere. */
-LDM_WIDEST static void turn(double g[6][3], int out, const float *src, int64_t step, int64_t count,
+LDM_WIDEST static void turn(double g[MOST_SIDE][3], int out, const float *src, int64_t step, int64_t count,
                  float line[MOST_PLACES][PANEL]) {
     const int side = out + 2;
-    double tap[9][PANEL] = {{0}}, half[6][3][PANEL];
+    double tap[9][PANEL] = {{0}}, half[MOST_SIDE][3][PANEL];
     for (int64_t o = 0; o < PANEL && o < count; o++)
         for (int t = 0; t < 9; t++) tap[t][o] = src[o * step + t];
     for (int i = 0; i < side; i++)
@@ -59,7 +59,7 @@ static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
     const int out = (int)k->arg[A_OUT];
     const int64_t n = k->arg[A_K], c[2] = {k->arg[A_C], k->arg[A_C2]}, all = c[0] + c[1],
                   panels = ldm_ceil_div(n, PANEL);
-    double g[6][3];
+    double g[MOST_SIDE][3];
     float *to = dst;
     filter_matrix(out, g);
     for (int source = 0; source < 2; source++)
@@ -83,7 +83,7 @@ static void turn_filters(const ldm_packing *k, const float *src, void *dst) {
 static void turn_filters_flat(const ldm_packing *k, const float *src, void *dst) {
     const int out = (int)k->arg[A_OUT];
     const int64_t n = k->arg[A_K], all = k->arg[A_C] + k->arg[A_C2];
-    double g[6][3];
+    double g[MOST_SIDE][3];
     filter_matrix(out, g);
 #pragma omp parallel for schedule(static)
     for (int64_t e = 0; e < all; e++)
@@ -154,13 +154,13 @@ const char *ldm_winograd_supports(const ldm_problem *p, const ldm_device *d) {
     return ldm_winograd_legal(p, least, d) ? NULL : "more than 2^25 tiles, or its scratch does not fit one buffer";
 }
 
-/* Tiles turned channel by channel, 36 or 16 products each, sums turned output by output; the operations of a turn are
- * counted in TURN_IN and TURN_OUT of the kernel: 22 a line of six and 16 to four, or 4 and 4. Map in and out, and the
+/* Tiles turned channel by channel, 64, 36 or 16 products each, sums turned output by output; the operations of a turn are
+ * counted in TURN_IN and TURN_OUT of the kernel: 43 a line of eight and 35 to six, 22 of six and 16 to four, or 4 and 4. Map in and out, and the
  * filters as they are packed. */
 ldm_cost ldm_winograd_cost(const ldm_problem *p, const int *params, const ldm_device *d) {
     const int out = params[OUT];
     const double n = (double)winograd_tiles(p, out), c = (double)(p->dim[C] + p->dim[C2]), k = (double)p->dim[K];
-    const double in = out == 4 ? 12 * 22 : 8 * 4, back = out == 4 ? 10 * 16 : 6 * 4;
+    const double in = out == 6 ? 16 * 43 : out == 4 ? 12 * 22 : 8 * 4, back = out == 6 ? 14 * 35 : out == 4 ? 10 * 16 : 6 * 4;
     ldm_cost cost = p->op->cost(p);
     ldm_packing w;
     ldm_winograd_pack(p, params, SLOT_W, &w);
@@ -187,6 +187,16 @@ const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const 
         return "a small map: reading the larger filters costs more than it saves";
     if (ldm_round_up(all, params[BLOCK]) > ldm_round_up(all, 8)) return "smaller blocks of tiles waste less";
     /* all panels a job where there are blocks for every unit: the tiles are turned once for all of them */
+    if (params[OUT] == 6) {
+        enum { FEWEST = 200, PRODUCTS = 64 }; /* tiles; products a number turned, C K / (C + K) */
+        const int64_t c = p->dim[C] + p->dim[C2], k = p->dim[K];
+        if (d->low_memory || all < FEWEST || winograd_filter_bytes(p, 6) > WINOGRAD_KEPT)
+            return "few tiles, or many channels: filters of 6 outputs take more memory or time than they save";
+        if (1.1 * (double)(winograd_places(6) * all) > (double)(winograd_places(4) * winograd_tiles(p, 4)))
+            return "tiles of 6 outputs waste too much at the map's edges";
+        if (c * k < PRODUCTS * (c + k)) return "few channels: turning larger tiles costs more than it saves";
+        if (params[BLOCK] > 16 || params[BLOCK] * params[GROUP] > 128) return "smaller blocks: tiles and sums stay in cache";
+    }
     if (params[BLOCK] * params[GROUP] > 512) return "fewer panels a job: its sums stay in the second-level cache";
     if (params[GROUP] > 4 && jobs_of(p, params) < 2 * d->units) return "fewer panels a job keep all units busy";
     return params[GROUP] < 4 ? "more panels a job: tiles are turned once for all of them" : NULL;
