@@ -214,7 +214,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_row(
                 acc[i][1] = summed(FMA(v, WEIGHTS(wt, e + i, 1), acc[i][1]));
             }
         }
-        for (int e = fours; e < count && MUTANT != 24; e++) {
+        for (int e = fours; e < (MUTANT == 24 ? 0 : count); e++) {
             const lanes v = (lanes)row[e];
             acc[0][0] = FMA(v, WEIGHTS(wt, e, 0), acc[0][0]), acc[0][1] = FMA(v, WEIGHTS(wt, e, 1), acc[0][1]);
         }
