@@ -275,9 +275,9 @@ static void tool(void) {
     CHECK(a.data && b.data && !memcmp(a.data, b.data, (size_t)ldm_shape_count(&a.shape) * sizeof(float)),
           "made again is not what f32 gives");
     ldm_array_free(&a), ldm_array_free(&b);
-    write_files(&infinite); /* the next block squares it: past f32 as well */
+    write_files(&infinite); /* past f32 in the block's own sums, where a row makes more of its weights, else in the next one's squares */
     CHECK(run_tool("--dtype f16", "none.npy") == 4, "NaN in f32 too: another exit status than 4");
-    CHECK(says("output_blocks.0.0 "), "the block is not named");
+    CHECK(says("middle_block.2 ") || says("output_blocks.0.0 "), "the block is not named");
     CHECK(access(in_folder("none.npy"), F_OK) != 0, "a file was written of NaN");
 }
 
