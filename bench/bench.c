@@ -33,6 +33,12 @@ static const char *results_path(const options *o, const char *kind, ldm_cl *cl, 
     return ldm_record_path(n ? o->out : "results", kind, ldm_cl_device(cl), buf, cap);
 }
 
+/* Before what goes there: its folder is made, a file in it could be. Of networks the end of the name follows from them. */
+static ldm_status try_results(ldm_cl *cl, const options *o, const char *kind) {
+    char path[4200];
+    return o->no_results ? LDM_OK : ldm_record_try(results_path(o, kind, cl, path, sizeof path));
+}
+
 /* What both sorts of results files have. */
 static ldm_status write_results(ldm_cl *cl, const options *o, const char *kind, json_t *root, int argc, char **argv) {
     char path[4200];
@@ -72,6 +78,7 @@ static ldm_status bench_suite(ldm_cl *cl, const options *o, const app_network_op
         suite_list(s);
         goto done;
     }
+    TRY(try_results(cl, o, "bench"));
     TRY(ldm_measure_peak(cl, &peak));
     printf("%s: measured peak %.0f GFLOP/s (%s), read %.1f, copy %.1f, triad %.1f GB/s\n", ldm_cl_device(cl)->name,
            peak.gflops, peak.variant, peak.read_gbs, peak.copy_gbs, peak.triad_gbs);
@@ -109,6 +116,7 @@ static ldm_status bench_network(ldm_cl *cl, const options *o, app_network_option
     if (!n.net || (o->grow && o->files[1]))
         TRY(ldm_fail(LDM_ERR_ARG, "--grow %s: wanted one network, as in `ldm bench --grow %s cin-ldm-8`", o->grow,
                      o->grow));
+    TRY(try_results(cl, o, o->grow ? "growth" : "floor"));
     if (o->grow) TRY(bench_grow(cl, o->grow, &n, &root));
     else TRY(bench_floor(cl, &n, o->repetitions ? o->repetitions : 5, &root));
     kind_of(o->grow ? "growth" : "floor", json_string_value(json_object_get(root, "network")), kind, sizeof kind);

@@ -28,6 +28,17 @@ for c in devices info plan encode decode roundtrip run op diff gen sample verify
 done
 check "a number where one is wanted" 1 "invalid numeric value" "$ldm" sample cin-ldm-32 --steps many -o x.png
 
+# ---- an output that cannot be written is found before the work
+before() { # before NAME COMMAND...
+    check "$1: output found unwritable" 5 "cannot be (written|made)" "$ldm" "${@:2}"
+    expect "$1: before the work" test ! -s out.txt
+}
+before ablate ablate --f 32 --steps 1 --repeat 1 -o /proc/none/x.json
+before verify verify cin-ldm-32 --save /proc/none/x
+before run run unet --config "$tiny" --synthetic 1 --in x=missing.npy --repeat 2 --out /proc/none/y.npy
+before op op "gemm:f32 m=4 n=4 k=4" --out /proc/none/y.npy
+before roundtrip roundtrip --taesd "$data/taef2" -i "$data/photos/coffee.png" -o /proc/none/y.png
+
 # ---- devices
 check "devices" 0 "compute units" "$ldm" devices
 check "why" 0 "chosen" "$ldm" devices --why 'conv2d:f16 n=1 c=64 h=16 w=16 k=64 r=3 s=3 pt=1 pb=1 pl=1 pr=1'

@@ -236,7 +236,7 @@ static void report(const options *o, const row *rows, int n, const ldm_peak *pea
 }
 
 APP_COMMAND(ablate) {
-    char *f_list = NULL, *family = NULL, *out = NULL, name[64];
+    char *f_list = NULL, *family = NULL, *out = NULL, name[64], path[4300] = "";
     options o = {.size = 256, .batch = 1, .steps = 50, .repeat = 3};
     int full = 0;
     struct poptOption table[] = {
@@ -275,6 +275,14 @@ APP_COMMAND(ablate) {
         TRY(ldm_fail(LDM_ERR_ARG, "--repeat %d: wanted 1 to %d", o.repeat, MAX_REPEAT));
     app_device.profile = true;
     TRY(app_open_device(&cl));
+    if (out) {
+        char kind[64];
+        size_t len = strlen(out);
+        snprintf(kind, sizeof kind, "ablation-%s%s", o.family, ldm_cl_device(cl)->exact ? "-exact" : "");
+        if (len && out[len - 1] == '/') ldm_record_path(out, kind, ldm_cl_device(cl), path, sizeof path);
+        else snprintf(path, sizeof path, "%s", out);
+        TRY(ldm_record_try(path));
+    }
     TRY(ldm_measure_peak(cl, &peak));
     for (int i = 0; i < MAX_F; i++) {
         if (!wanted[i]) continue;
@@ -291,11 +299,6 @@ APP_COMMAND(ablate) {
     ldm_build_stats b = ldm_cl_build_stats(cl);
     printf("%d programs, %d of them compiled, %.1f s\n", b.programs, b.compiled, b.seconds);
     if (out) {
-        char path[4300], kind[64];
-        size_t len = strlen(out);
-        snprintf(kind, sizeof kind, "ablation-%s%s", o.family, ldm_cl_device(cl)->exact ? "-exact" : "");
-        if (len && out[len - 1] == '/') ldm_record_path(out, kind, ldm_cl_device(cl), path, sizeof path);
-        else snprintf(path, sizeof path, "%s", out);
         root = json_pack("{s:o,s:O,s:O,s:{s:i,s:i,s:f}}", "header",
                          ldm_record_header(ldm_cl_device(cl), &peak, argc, (char **)(uintptr_t)argv), "rows", json,
                          "kinds", kinds, "build", "programs", b.programs, "compiled", b.compiled, "seconds", b.seconds);

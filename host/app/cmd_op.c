@@ -62,6 +62,7 @@ APP_COMMAND(op) {
         TRY(ldm_fail(LDM_ERR_ARG, "--fill %s: wanted zeromean, positive, offset, spiky or integer", fill));
     TRY(ldm_problem_parse(words[0], &p));
     TRY(p.op->infer(&p, slot));
+    if (out) TRY(ldm_try_file(out));
     TRY(ldm_make_inputs(&p, (ldm_fill)how, (uint64_t)seed, in));
     for (char **a = ins; a && *a; a++) TRY(read_slot(&p, slot, *a, in));
     app_device.profile = true;

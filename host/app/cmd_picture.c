@@ -68,7 +68,7 @@ static ldm_status check_options(void) {
     if (!!o.model + !!o.taesd + (o.synthetic >= 0) > 1)
         return ldm_fail(LDM_ERR_ARG, "%s and %s exclude each other", o.model ? "-m" : "--taesd",
                         o.model && o.taesd ? "--taesd" : "--synthetic");
-    return LDM_OK;
+    return ldm_try_file(o.out);
 }
 
 /* One half of the first stage, planned as `n` says, on one input map; *y is allocated with its shape. */

@@ -313,6 +313,10 @@ APP_COMMAND(run) {
     if (repeat < 1) TRY(ldm_fail(LDM_ERR_ARG, "--repeat %d: wanted 1 or more", repeat));
     app_network_options o = {.net = words[0], .config = config, .model = model, .synthetic = synthetic, .skip = skip};
     TRY(app_storage(&o.dtype, &o.wdtype));
+    for (int i = 0; i < 3; i++) {
+        const char *path = (const char *[]){out, profile, save}[i];
+        if (path) TRY(ldm_try_file(path));
+    }
     TRY(app_network_find(&o, &probe)); /* which part decides what the inputs are */
     app_part part = probe.part;
     if (!save || ins) {

@@ -109,6 +109,7 @@ static ldm_status verify_network(const app_network_options *o, ldm_cl *cl, const
     ldm_exec *e = NULL;
     verifier v = {.first_bad = -1};
     size_t size;
+    if (save) TRY(ldm_try_file(save));
     TRY(app_network_plan(o, &net));
     TRY(app_network_weights(o, &net));
     TRY(app_network_exec(&net, cl, impl, &e));

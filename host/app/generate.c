@@ -165,15 +165,6 @@ done:
     return st;
 }
 
-/* Pictures are PNG files; a name that says something else is a mistake worth a word. */
-/* A pipe opened and closed would have ended for who reads it. */
-static ldm_status try_path(const char *path) {
-    ldm_outfile o = {0};
-    ldm_status st = ldm_is_stream(path) ? LDM_OK : ldm_outfile_open(path, &o);
-    ldm_outfile_abandon(&o);
-    return st;
-}
-
 /* What could not be written is found before it is made. */
 static ldm_status try_output(const job *j) {
     char path[4400];
@@ -182,9 +173,9 @@ static ldm_status try_output(const job *j) {
     if (!j->pictures) return LDM_OK;
     if ((st = name_of(j, &j->picture[0], path, sizeof path))) return st;
     app_note_name(path);
-    st = try_path(path);
-    if (!st && j->g->save_latent) st = try_path(j->g->save_latent);
-    if (!st && j->preview.kind != APP_PREVIEW_NONE) st = try_path(j->preview.path);
+    st = ldm_try_file(path);
+    if (!st && j->g->save_latent) st = ldm_try_file(j->g->save_latent);
+    if (!st && j->preview.kind != APP_PREVIEW_NONE) st = ldm_try_file(j->preview.path);
     return st;
 }
 

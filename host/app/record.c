@@ -96,21 +96,29 @@ const char *ldm_record_path(const char *dir, const char *kind, const ldm_device 
     return buf;
 }
 
-ldm_status ldm_record_write(const char *path, const json_t *root) {
+static ldm_status make_place(const char *path) {
     const char *slash = strrchr(path, '/');
-    if (slash && slash != path) {
-        char dir[4096];
-        snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path);
-        ldm_status st = ldm_make_dirs(dir);
-        if (st) return st;
-    }
+    char dir[4096];
+    if (!slash || slash == path) return LDM_OK;
+    snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path);
+    return ldm_make_dirs(dir);
+}
+
+ldm_status ldm_record_try(const char *path) {
+    ldm_status st = make_place(path);
+    return st ? st : ldm_try_file(path);
+}
+
+ldm_status ldm_record_write(const char *path, const json_t *root) {
+    ldm_status st = make_place(path);
+    if (st) return st;
     char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
     if (!text) return ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", path);
     ldm_text t = {0};
     ldm_text_add(&t, "%s\n", text);
     free(text);
-    ldm_status st = t.s ? ldm_write_file(path, t.s, t.len)
-                        : ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", path);
+    st = t.s ? ldm_write_file(path, t.s, t.len)
+             : ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", path);
     ldm_text_free(&t);
     return st;
 }

@@ -204,6 +204,7 @@ typedef struct ldm_outfile {
 } ldm_outfile;
 bool ldm_is_stream(const char *path); /* it is there, and is a device or a pipe */
 ldm_status ldm_outfile_open(const char *path, ldm_outfile *out);
+ldm_status ldm_try_file(const char *path); /* before long work: whether a file could be made there; nothing is left */
 ldm_status ldm_outfile_commit(ldm_outfile *out); /* closes; on failure the temporary is gone and the target untouched */
 void ldm_outfile_abandon(ldm_outfile *out);      /* accepts {0}, and does nothing after a commit */
 void ldm_outfile_unlink_all(void); /* temporaries of all that are open, where a signal ends the process; nothing else may follow */

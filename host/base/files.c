@@ -174,6 +174,14 @@ void ldm_outfile_abandon(ldm_outfile *out) {
     *out = (ldm_outfile){0};
 }
 
+/* A pipe opened and closed would have ended for who reads it. */
+ldm_status ldm_try_file(const char *path) {
+    ldm_outfile o = {0};
+    ldm_status st = ldm_is_stream(path) ? LDM_OK : ldm_outfile_open(path, &o);
+    ldm_outfile_abandon(&o);
+    return st;
+}
+
 ldm_status ldm_write_file(const char *path, const void *data, size_t size) {
     ldm_outfile o = {0};
     ldm_status st = ldm_outfile_open(path, &o);

@@ -7,10 +7,11 @@ of 512 x 512, its decoding. Takes minutes and 16 GB; not part of the test suite.
     .venv/bin/python tests/oracle/full_size.py --times --only sd15 --folder DIR      (later, on a quiet machine)
 
 A result passes if its largest error against PyTorch's f64 evaluation is at most twice that of PyTorch's f32 evaluation,
-plus 1e-6 of the peak, with --exact (no Winograd). As the tool runs by itself, it may be `winograd_growth` times as much: a
-Winograd tile's products are larger than the sum that they cancel to, and their roundings with them. Roundings are independent, so
-their squares add up, and the growth is that of one layer's error; a network of such layers multiplies no further, since what
-reaches the output of each layer's error is the same as without Winograd. f16 storage is reported, not judged.
+plus 1e-6 of the peak, with --exact (no Winograd). As the tool runs by itself, it may be `winograd_growth` times as much, of
+the largest tiles that its plan has: a Winograd tile's products are larger than the sum that they cancel to, and their
+roundings with them. Roundings are independent, so their squares add up, and the growth is that of one layer's error; a network
+of such layers multiplies no further, since what reaches the output of each layer's error is the same as without Winograd.
+f16 storage is reported, not judged.
 
 --times adds, to results that are there, the time of one evaluation in f32 (the better of two) and the most memory that was
 resident meanwhile (mapped files are in that), of the tool and of PyTorch in a process of its own, in turns.
@@ -47,19 +48,22 @@ STAGES = {
 SEED = 20
 
 
-def winograd_growth():
-    """Of F(4x4, 3x3) on the tool's points, at a tile's output that has the largest: the deviation of what its roundings come to, against the
-    same roundings of the direct sum, for filters g and tiles d of independent elements of deviation 1. A place's product
+POINTS = {2: [0, 1, -1], 4: [0, 5 / 8, -5 / 8, 3 / 2, -3 / 2], 6: [0, 1 / 2, -1 / 2, 1, -1, 2, -2]}  # and infinity, of m outputs a side
+
+
+def winograd_growth(m):
+    """Of F(m x m, 3x3) on the tool's points, at a tile's output that has the largest: the deviation of what its roundings come to, against
+    the same roundings of the direct sum, for filters g and tiles d of independent elements of deviation 1. A place's product
     (G g G^T)(B^T d B) then has the deviation |G_i||G_j||B_i||B_j|, of rows, and counts A_pi A_qj times in output (p, q); a direct
     product has 1, and there are 9. (Roundings in products and transforms; of those in long sums over channels a third.)"""
-    points = [0, 5 / 8, -5 / 8, 3 / 2, -3 / 2]  # and infinity
+    points = POINTS[m]
     every, square = np.polynomial.polynomial.polyfromroots(points), lambda row: float(np.sum(np.square(row)))
-    growth = np.zeros(4)
+    growth = np.zeros(m)
     for p in points:
         others = [q for q in points if q != p]
         b, scale = np.polynomial.polynomial.polyfromroots(others), np.prod([p - q for q in others])
-        growth += [p ** (2 * k) * square([1 / scale, p / scale, p * p / scale]) * square(b) for k in range(4)]
-    growth[3] += square(every)  # infinity: the last output, the filter's last element
+        growth += [p ** (2 * k) * square([1 / scale, p / scale, p * p / scale]) * square(b) for k in range(m)]
+    growth[-1] += square(every)  # infinity: the last output, the filter's last element
     return float(growth.max() / 3)  # rows and columns each give the root of it, over the root of 9
 
 
@@ -124,7 +128,8 @@ class Judge:
         plain = (t32 - t64).abs().max().item()
         error, exact = (y["f32"] - t64).abs(), (y["exact"] - t64).abs()
         bound = 2 * plain + 1e-6 * peak
-        growth = winograd_growth()
+        tiles = re.findall(r"winograd\w* +OUT=(\d)", subprocess.run([self.tool, "plan", f"{config}:{part}"], stdout=subprocess.PIPE, text=True).stdout)
+        growth = winograd_growth(max(map(int, tiles))) if tiles else 1.0
         passed = exact.max().item() <= bound and error.max().item() <= growth * bound
         r = {
             "network": name, "config": config, "part": part, "output_shape": list(t64.shape), "peak": peak,
