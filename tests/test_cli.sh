@@ -21,6 +21,8 @@ END
 check "help" 0 "usage: ldm COMMAND" "$ldm" --help
 "$ldm" >out.txt 2>err.txt
 expect "no command: usage on stderr, status 1" test $? -eq 1 -a -s err.txt -a ! -s out.txt
+"$ldm" --help >/dev/full 2>err.txt
+expect "help that cannot be written: status 5" test $? -eq 5 -a -s err.txt
 check "unknown command" 1 "no command 'frobnicate'" "$ldm" frobnicate
 for c in devices info plan encode decode roundtrip run op diff gen sample verify selftest ablate tune eval sheet tokenize; do
     check "$c --help" 0 "(-q, --quiet|--quiet)" "$ldm" $c --help

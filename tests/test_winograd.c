@@ -1,6 +1,6 @@
 /* test_winograd.c -- what the rows that lose accuracy do to pictures, against the same runs with exact rows only: a
- * 20-step trajectory in pixels from a photograph, and a photograph through a trained autoencoder; and when such rows
- * are chosen. */
+ * 20-step trajectory in pixels from a photograph, a photograph through a trained autoencoder, and a decode whose maps are large
+ * enough for the largest tiles; and when such rows are chosen. */
 #include "io/io.h"
 #include "sample/loop.h"
 #include "test.h"
@@ -72,6 +72,16 @@ static ldm_status photograph(int64_t side, float **x) {
 done:
     ldm_image_free(&im);
     return st;
+}
+
+/* Steps whose tiles have six outputs a side. */
+static int sixes(const ldm_exec *e) {
+    int n = 0;
+    for (int i = 0; i < ldm_exec_plan(e)->steps; i++) {
+        const ldm_choice *c = ldm_exec_choice(e, i);
+        n += !strcmp(c->impl->name, "conv2d_winograd") && c->params[0] == 6;
+    }
+    return n;
 }
 
 /* Share of values that differ by more than one level of 255. */
@@ -165,6 +175,47 @@ done:
     return st;
 }
 
+enum { LATENT = 16 * 16 * 4, DECODED = 128 * 128 * 3 };
+
+/* kl-f8's decoder with untrained weights, 128 x 128. */
+static ldm_status untrained(int which, const float *z, float *out, int *large, int *rows) {
+    static uint64_t seed = 12;
+    ldm_status st = LDM_OK;
+    ldm_plan *p = NULL;
+    ldm_exec *e = NULL;
+    ldm_source w = ldm_source_synthetic(&seed);
+    const ldm_device *d = ldm_cl_device(cl[which]);
+    TRY(ldm_plan_create(LDM_F32, LDM_F32, &p));
+    ldm_tensor x = ldm_plan_input(p, "z", LDM_F32, ldm_shape_of(4, (int64_t)1, (int64_t)16, (int64_t)16, (int64_t)4));
+    ldm_tensor y = ldm_stage_emit_decoder(p, ldm_stage_find("kl-f8"), x);
+    ldm_plan_output(p, y, "y");
+    TRY(ldm_plan_finish(p, d->max_alloc, d->base_align));
+    TRY(ldm_exec_create(cl[which], p, &w, NULL, &e));
+    *large = sixes(e), *rows = inexact(e);
+    TRY(ldm_exec_write(e, x, z));
+    TRY(ldm_exec_run(e, 0));
+    TRY(ldm_exec_read(e, y, out));
+done:
+    ldm_exec_destroy(e);
+    ldm_plan_destroy(p);
+    return st;
+}
+
+static void check_decode(void) {
+    float *z = calloc(LATENT, sizeof *z), *out = calloc(2 * DECODED, sizeof *out);
+    int large[2] = {0, 0}, rows[2] = {0, 0};
+    ldm_rng *r = NULL;
+    CHECK_OK(ldm_rng_create((ldm_rng_kind){0}, 5, &r));
+    if (r) ldm_rng_fill(r, z, LATENT);
+    for (int i = 0; i < 2; i++) CHECK_OK(untrained(i, z, out + i * DECODED, &large[i], &rows[i]));
+    CHECK(large[ANY] >= 5 && rows[EXACT] == 0, "%d rows with tiles of 6 x 6, wanted 5 or more; %d that lose accuracy, wanted none",
+          large[ANY], rows[EXACT]);
+    check_levels(out, out + DECODED, DECODED, 2.0 / 255);
+    ldm_rng_destroy(r);
+    free(z);
+    free(out);
+}
+
 static void check_trajectory(void) {
     float *picture = NULL, *out = calloc(2 * PIXELS, sizeof *out);
     int rows[2] = {0, 0};
@@ -207,6 +258,7 @@ int main(int argc, char **argv) {
         CASE("choice") choices();
         CASE("20 steps in pixels") check_trajectory();
         CASE("a photograph through TAEF2") check_roundtrip();
+        CASE("a decode with the largest tiles") check_decode();
     }
     ldm_cl_close(cl[ANY]);
     ldm_cl_close(cl[EXACT]);

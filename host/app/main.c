@@ -40,24 +40,27 @@ static void usage(FILE *f) {
                "130/143 interrupted\n");
 }
 
+/* The status of a command whose output is all written. */
+static int end(const char *name, ldm_status st) {
+    if (!st && (fflush(stdout) || ferror(stdout))) st = ldm_fail(LDM_ERR_IO, "standard output: %s", strerror(errno));
+    if (st) fprintf(stderr, "ldm %s: %s\n", name, ldm_message());
+    return ldm_exit_status(st);
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc < 2) return usage(stderr), 1;
     const char *name = argv[1];
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "-?") || !strcmp(name, "help"))
-        return usage(stdout), 0;
-    if (!strcmp(name, "--version")) return printf("ldm %s\n", LDM_VERSION), 0;
+        return usage(stdout), end("--help", LDM_OK);
+    if (!strcmp(name, "--version")) return printf("ldm %s\n", LDM_VERSION), end(name, LDM_OK);
     for (int i = 0; i < COMMANDS; i++) {
         if (strcmp(commands[i].name, name)) continue;
         char title[64];
         snprintf(title, sizeof title, "ldm %s", name);
         argv[1] = title;
         ldm_catch_signals();
-        ldm_status st = commands[i].run(&commands[i], argc - 1, (const char **)argv + 1);
-        if (!st && (fflush(stdout) || ferror(stdout)))
-            st = ldm_fail(LDM_ERR_IO, "standard output: %s", strerror(errno));
-        if (st) fprintf(stderr, "ldm %s: %s\n", name, ldm_message());
-        return ldm_exit_status(st);
+        return end(name, commands[i].run(&commands[i], argc - 1, (const char **)argv + 1));
     }
     fprintf(stderr, "ldm: no command '%s'; `ldm --help` lists them\n", name);
     return 1;
