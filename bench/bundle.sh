@@ -5,7 +5,7 @@
 # The trained model and the fixtures of whole pipelines are 50 MiB more: tests that need them stay at home.
 set -e
 build=$1 out=$2
-home_tests="conditioners layouts nonfinite pipelines system trained"
+home_tests="conditioners layouts nonfinite pipelines shapes system trained"
 home_data="data/emoji-ldm fixtures/edits fixtures/layouts fixtures/pipeline_* fixtures/rescaler fixtures/text_* fixtures/trained"
 rm -rf "$out" "$out.tar.gz"
 mkdir -p "$out/bin" "$out/libexec" "$out/lib/compiler" "$out/lib/glibc" "$out/bench" "$out/tests"

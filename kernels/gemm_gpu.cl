@@ -15,7 +15,7 @@
  *   5 residual missing, 6 activation dropped, 7 local tail left as it was, 8 last part dropped, 9 neighbour's bias,
  *   10 stored as f16 cut short, 11 two products swapped, 12 batch element 0 of w always,
  *   13 vec missing, 14 vec of the first of the batch, 15 value and gate exchanged,
- *   16 gate's bias missing, 17 scales of the panel's first columns for all (WREAL q8),
+ *   16 geglu gate's bias missing, 17 scales of the panel's first columns for all (WREAL q8),
  *   18 sign of a number lost (WREAL q8). */
 #if ACT == ACT_GEGLU
 /* For gpu_tile.clh: columns col.. are value, gate, value, gate. y is at the first pair of the tile. */

@@ -15,6 +15,6 @@ here="$dir/moved here/bundle"
 alone=(env -i -C / PATH=/usr/bin:/bin HOME="$dir" LDM_CACHE_DIR="${LDM_CACHE_DIR:-$HOME/.cache/ldm}" ${OCL_ICD_VENDORS:+OCL_ICD_VENDORS="$OCL_ICD_VENDORS"})
 check "the tool, by its own kernels" 0 'self-test passed' "${alone[@]}" "$here/bin/ldm" selftest
 check "a picture" 0 'PSNR' "${alone[@]}" "$here/bin/ldm" roundtrip --taesd "$here/tests/data/taef2" -i "$here/tests/data/photos/coffee.png" -o "$dir/y.png"
-check "a test" 0 '^shapes: [0-9]+ passed, 0 failed' "${alone[@]}" env -C "$here" bin/test_shapes
+check "a test" 0 '^sample: [0-9]+ passed, 0 failed' "${alone[@]}" env -C "$here" bin/test_sample
 check "the bench" 0 'group_norm' "${alone[@]}" "$here/bin/ldm-bench" --list --op group_norm
 closing

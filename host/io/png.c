@@ -48,7 +48,7 @@ static void on_read(png_structp png, png_bytep out, size_t n) {
 static ldm_status check_size(job *j) {
     uint64_t bits = (uint64_t)png_get_bit_depth(j->png, j->info) * png_get_channels(j->png, j->info);
     if (j->w > LDM_PICTURE_SIDE || j->h > LDM_PICTURE_SIDE || (uint64_t)j->w * j->h > LDM_PICTURE_PIXELS)
-        return ldm_fail(LDM_ERR_FORMAT, "%s: %u x %u pixels, at most %d a side and %d in all are read", j->name, j->w, j->h,
+        return ldm_fail(LDM_ERR_FORMAT, "%s: a PNG of %u x %u pixels, at most %d a side and %d in all are read", j->name, j->w, j->h,
                         LDM_PICTURE_SIDE, LDM_PICTURE_PIXELS);
     if ((uint64_t)j->w * j->h * bits / 8 / DEFLATE_RATIO > (uint64_t)(j->end - j->at))
         return ldm_fail(LDM_ERR_FORMAT, "%s: %u x %u pixels cannot be packed into the %zu bytes that follow", j->name,
