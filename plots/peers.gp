@@ -7,7 +7,8 @@ set title "Our speed over the best of oneDNN, OpenBLAS and CLBlast on the same p
 set lmargin 36
 set rmargin 4
 set yrange [-0.7:count + 2.6]
-set xrange [0:*]
+stats data using 2 nooutput
+set xrange [0:STATS_max + 0.5] # room for the longest bar's peer
 set xlabel "times as fast as the best peer (1: as fast)"
 set grid noytics
 set arrow 1 from 1, graph 0 to 1, graph 1 nohead lc rgb 0x222222 lw 1.5 front
