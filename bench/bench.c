@@ -28,9 +28,7 @@ static const app_command self = {
 
 /* Where results go: -o, else a name of their own in results/. */
 static const char *results_path(const options *o, const char *kind, ldm_cl *cl, char *buf, size_t cap) {
-    size_t n = o->out ? strlen(o->out) : 0;
-    if (n && o->out[n - 1] != '/') return snprintf(buf, cap, "%s", o->out), buf;
-    return ldm_record_path(n ? o->out : "results", kind, ldm_cl_device(cl), buf, cap);
+    return ldm_record_place(o->out && *o->out ? o->out : "results/", kind, ldm_cl_device(cl), buf, cap);
 }
 
 /* Before what goes there: its folder is made, a file in it could be. Of networks the end of the name follows from them. */

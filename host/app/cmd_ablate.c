@@ -277,11 +277,8 @@ APP_COMMAND(ablate) {
     TRY(app_open_device(&cl));
     if (out) {
         char kind[64];
-        size_t len = strlen(out);
         snprintf(kind, sizeof kind, "ablation-%s%s", o.family, ldm_cl_device(cl)->exact ? "-exact" : "");
-        if (len && out[len - 1] == '/') ldm_record_path(out, kind, ldm_cl_device(cl), path, sizeof path);
-        else snprintf(path, sizeof path, "%s", out);
-        TRY(ldm_record_try(path));
+        TRY(ldm_record_try(ldm_record_place(out, kind, ldm_cl_device(cl), path, sizeof path)));
     }
     TRY(ldm_measure_peak(cl, &peak));
     for (int i = 0; i < MAX_F; i++) {

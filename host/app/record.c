@@ -96,6 +96,12 @@ const char *ldm_record_path(const char *dir, const char *kind, const ldm_device 
     return buf;
 }
 
+const char *ldm_record_place(const char *out, const char *kind, const ldm_device *d, char *buf, size_t cap) {
+    const size_t n = strlen(out);
+    if (n && out[n - 1] == '/') return ldm_record_path(out, kind, d, buf, cap);
+    return snprintf(buf, cap, "%s", out), buf;
+}
+
 static ldm_status make_place(const char *path) {
     const char *slash = strrchr(path, '/');
     char dir[4096];

@@ -14,6 +14,9 @@ json_t *ldm_record_header(const ldm_device *d, const ldm_peak *peak, int argc, c
 /* "<dir>/<kind>-<device name as a file name>-<date>.json"; dir may end in a slash. */
 const char *ldm_record_path(const char *dir, const char *kind, const ldm_device *d, char *buf, size_t cap);
 
+/* What -o says: a file, or a folder (it ends in a slash) in which the name is as above. */
+const char *ldm_record_place(const char *out, const char *kind, const ldm_device *d, char *buf, size_t cap);
+
 /* Before what it will record: whether it could be written. Makes the directory. */
 ldm_status ldm_record_try(const char *path);
 
