@@ -126,7 +126,7 @@ inplace_multiply(__global real *restrict y, __global const float *restrict v, __
         }
         for (int r = 0; r < rows && first + r < all; r++) {
             const int at = first + r;
-            turn_out(y, bias, vec, residual, m + r * 32, m_plane, at / (down * right), at / right % down * OUT, at % right * OUT,
+            turn_out(y, bias, vec, residual, m + r * 32, m_plane, 32, at / (down * right), at / right % down * OUT, at % right * OUT,
                      panel * 32, k, p, q, act);
         }
     }

@@ -98,7 +98,7 @@ conv2d_winograd(__global real *restrict y, __global float *restrict scratch, __g
         for (int t = 0; t < tiles; t++) {
             const int at = first + t, in = at / (down * right), py = at / right % down * OUT, px = at % right * OUT;
             for (int j = 0; j < wide; j++)
-                turn_out(y, bias, vec, residual, m + (j * block + t) * 32, m_plane, in, py, px, (panel + j) * 32, k, p, q, act);
+                turn_out(y, bias, vec, residual, m + (j * block + t) * 32, m_plane, 32, in, py, px, (panel + j) * 32, k, p, q, act);
         }
     }
 }

@@ -1,21 +1,22 @@
 /* conv2d_winograd_few_cpu.cl -- Winograd's F(4x4,3x3) for CPUs (see conv2d_winograd_cpu.cl) where tiles are few, and reading
  * turned filters would take longer than using them: they are kept as they are and turned in registers while they are used
- *   tensors as in conv2d_cpu.cl; w [ceil(k/32)][c + c2][3][3][32]
- *   scratch    V [chunk][ceil(tiles/4)][place][4][CHUNK], then a slot for each work-item of the second
+ *   tensors as in conv2d_cpu.cl; w [ceil(k/16)][c + c2][3][3][16]
+ *   scratch    V [chunk][tiles/4][place][4][CHUNK], then a slot for each work-item of the second
  *   reference  reference/ref_conv2d.c (value and the bound of this algorithm)     host  host/ops/winograd_few.c
  *
  *   few_turn      V of all tiles; a work-item: one tile, one chunk of CHUNK channels (of x, or of x2). G's rows are (1, p, p^2)
  *                 and (0, 0, 1) here; what they are to be divided by is in V.
- *   few_multiply  a work-item makes every items'th job; a job is `block` tiles x 32 outputs. For each chunk it turns the
- *                 columns of the filters (H, in cache). Then it makes the U of a channel in registers, of half a row of places
- *                 for 8 tiles (points 0, 5/8 and -5/8, or infinity, 3/2 and -3/2) or of a row for 4, multiplies and adds to M,
- *                 which is turned into pixels at the end. The next filters are asked for meanwhile, evenly.
+ *   few_multiply  a work-item makes every items'th job; a job is `block` tiles x `group` vectors of outputs. Chunk by chunk it
+ *                 makes the U of a channel in registers, multiplies and adds to M, which is turned into pixels at the end:
+ *                 of a row of places for 4 tiles, straight from the filters, or of half a row (points 0, 5/8 and -5/8, or
+ *                 infinity, 3/2 and -3/2) for 8, from columns turned before (H, in cache). The next filters are asked for
+ *                 meanwhile, evenly.
  *
  * MUTANTS: 1 last channel of a chunk dropped, 2 one place of a tile left out, 3 halo off by one in y, 4 halo off by one in x,
  *   5 first chunk only, 6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 tile turned over,
  *   11 last rows of a tile swapped, 12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped,
- *   16 activation dropped, 17 last tile of a product repeats its neighbour, 18 sums kept in f16, 19 panel is its first
- *   vector again, 20 tail of channels dropped, 21 last row of outputs unwritten, 22 neighbour's panel, 23 filter turned over */
+ *   16 activation dropped, 17 last tile of a product repeats its neighbour, 18 sums kept in f16, 19 filter turned over,
+ *   20 tail of channels dropped, 21 last row of outputs unwritten, 22 neighbour's panel */
 #if MUTANT == 18
 #define HALF_SUMS
 #endif
@@ -28,10 +29,13 @@
 #include "winograd_cpu.clh"
 #define CHUNK 32
 #define GROUP (4 * CHUNK) /* floats of a place of 4 tiles */
-#define TAPS (9 * 32)     /* floats of a channel of a panel */
-#define H_ROW (CHUNK * 3 * 32)
+#define PANEL 16
+#define TAPS (9 * PANEL)  /* floats of a channel of a panel */
+#define H_ROW (CHUNK * 3 * PANEL)
 #define MANY (LANES == 16 ? 8 : 4) /* tiles of half a row */
 
+#define PUT(v, p) (*(__global lanes *)(p) = (v)) /* vstore16 is four stores on PoCL */
+#define TAP(i) VLOAD(g + (MUTANT == 19 ? 8 - (i) : (i)) * PANEL)
 /* (1, p, p^2) and (1, -p, p^2) times (a, b, c) */
 #define PAIR(p, plus, minus)                                                                                           \
     const lanes plus##even = FMA((lanes)(p * p), c, a), plus##odd = p * b, plus = plus##even + plus##odd,              \
@@ -52,20 +56,15 @@ few_turn(__global float *restrict v, __global const real *restrict x, __global c
     turn_in(row, count, v + ((long)get_global_id(1) * tiles + t / 4 * 4) * PLACES * CHUNK + t % 4 * CHUNK, GROUP);
 }
 
-/* H [4 rows of places][channel][3][32], those of the points that are neither 0 nor infinity, of `count` channels' filters at
- * w; asks for the first third of the lines at `next`. */
-static void turn_columns(__global const float *w, __global const float *next, int count, __global float *h) {
-    for (int e = 0; e < count; e++) {
+/* H [2][channel][3][PANEL], the columns of `count` channels' filters at g, turned for the points p and -p. */
+static void turn_columns(__global const float *g, float p, int count, __global float *h) {
+    for (int e = 0; e < count; e++, g += TAPS, h += 3 * PANEL) {
 #pragma unroll
-        for (int i = 0; i < 6; i++) SOON(next + (e * 6 + i) * 16, 0);
-#pragma unroll
-        for (int j = 0; j < 96; j += LANES) {
-            __global const float *g = w + e * TAPS + j;
-            __global float *to = h + e * 96 + j;
-            const lanes a = VLOAD(g + (MUTANT == 23 ? 192 : 0)), b = VLOAD(g + 96), c = VLOAD(g + (MUTANT == 23 ? 0 : 192));
-            PAIR(PA, ap, am)
-            PAIR(PB, bp, bm)
-            VSTORE(ap, to), VSTORE(am, to + H_ROW), VSTORE(bp, to + 2 * H_ROW), VSTORE(bm, to + 3 * H_ROW);
+        for (int j = 0; j < 3; j++) {
+            const lanes a = TAP(j), b = TAP(3 + j), c = TAP(6 + j);
+            PAIR(p, plus, minus)
+            PUT(plus, h + j * PANEL);
+            PUT(minus, h + H_ROW + j * PANEL);
         }
     }
 }
@@ -76,19 +75,19 @@ static void turn_columns(__global const float *w, __global const float *next, in
 
 /* The sums of T tiles in a place of M. */
 #define ADD(m, acc, T)                                                                                                 \
-    _Pragma("unroll") for (int i = 0; i < T; i++) VSTORE(more ? VLOAD(m + i * 32) + acc[i] : acc[i], m + i * 32);
+    _Pragma("unroll") for (int i = 0; i < T; i++) PUT(more ? VLOAD(m + i * LANES) + acc[i] : acc[i], m + i * LANES);
 
-/* Three places of a row: the edge's, at v0 and m0, and those of p and -p, at vp and mp: M (+)= V U, made of h [count][3][32],
- * channels `step` apart. `edge`: 0 or 64, for the point 0 or infinity. Asks for 16 lines at `next`. */
+/* Three places of a row: the edge's, at v0 and m0, and those of p and -p, at vp and mp: M (+)= V U, made of h [count][3][PANEL],
+ * channels `step` apart. `edge`: 0 or 2 PANEL, for the point 0 or infinity. Asks for the line at `next` and every `ask` floats on. */
 static void half_row(__global float *m0, __global float *mp, int plane, __global const float *v0, __global const float *vp,
-                     __global const float *h, int step, int edge, float p, __global const float *next, int count, int more) {
+                     __global const float *h, int step, int edge, float p, __global const float *next, int ask, int count, int more) {
     lanes zero[MANY], plus[MANY], minus[MANY];
 #pragma unroll
     for (int i = 0; i < MANY; i++) zero[i] = plus[i] = minus[i] = (lanes)0.0f;
-    for (int e = 0; e < count; e++, h += step) {
-        const lanes a = VLOAD(h), b = VLOAD(h + 32), c = VLOAD(h + 64), u = VLOAD(h + edge);
+    for (int e = 0; e < count; e++, h += step, next += ask) {
+        const lanes a = VLOAD(h), b = VLOAD(h + PANEL), c = VLOAD(h + 2 * PANEL), u = VLOAD(h + edge);
         PAIR(p, up, um)
-        SOON(next + e * 8, 0);
+        SOON(next, 0);
 #pragma unroll
         for (int i = 0; i < MANY; i++) {
             zero[i] = summed(FMA((lanes)v0[TILE(i, MANY) + e], u, zero[i]));
@@ -101,78 +100,100 @@ static void half_row(__global float *m0, __global float *mp, int plane, __global
     ADD((mp + plane), minus, MANY)
 }
 
-/* The six places of a row for 4 tiles, `plane` apart in M; asks for 32 lines. */
-static void whole_row(__global float *m, int plane, __global const float *v, __global const float *h, int step,
-                      __global const float *next, int count, int more) {
-    lanes acc[6][4];
-#pragma unroll
-    for (int i = 0; i < 24; i++) acc[i / 4][i % 4] = (lanes)0.0f;
-    for (int e = 0; e < count; e++, h += step) {
-        const lanes a = VLOAD(h), b = VLOAD(h + 32), c = VLOAD(h + 64);
-        PAIR(PA, ap, am)
-        PAIR(PB, bp, bm)
-        SOON(next + e * 16, 0);
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            __global const float *vi = v + TILE(i, 4) + e;
-            acc[0][i] = summed(FMA((lanes)vi[0], a, acc[0][i]));
-            acc[1][i] = summed(FMA((lanes)vi[GROUP], ap, acc[1][i]));
-            acc[2][i] = summed(FMA((lanes)vi[2 * GROUP], am, acc[2][i]));
-            acc[3][i] = summed(FMA((lanes)vi[3 * GROUP], bp, acc[3][i]));
-            acc[4][i] = summed(FMA((lanes)vi[4 * GROUP], bm, acc[4][i]));
-            acc[5][i] = summed(FMA((lanes)vi[5 * GROUP], c, acc[5][i]));
-        }
+/* The six places of a row for 4 tiles, `plane` apart in M, from filters at g: column j of the row is COLUMN(j). Asks for as
+ * many lines as a sixth of the filters. */
+#define WHOLE_ROW(NAME, COLUMN)                                                                                        \
+    static void NAME(__global float *m, int plane, __global const float *v, __global const float *g, float p,          \
+                     __global const float *next, int count, int more) {                                                \
+        lanes acc[6][4];                                                                                               \
+        const float p2 = p * p;                                                                                        \
+        _Pragma("unroll") for (int i = 0; i < 24; i++) acc[i / 4][i % 4] = (lanes)0.0f;                                \
+        for (int e = 0; e < count; e++, g += TAPS, next += TAPS / 6) {                                                 \
+            const lanes a = COLUMN(0), b = COLUMN(1), c = COLUMN(2);                                                   \
+            PAIR(PA, ap, am)                                                                                           \
+            PAIR(PB, bp, bm)                                                                                           \
+            SOON(next, 0);                                                                                             \
+            SOON(next + 16, 0);                                                                                        \
+            _Pragma("unroll") for (int i = 0; i < 4; i++) {                                                            \
+                __global const float *vi = v + TILE(i, 4) + e;                                                         \
+                acc[0][i] = summed(FMA((lanes)vi[0], a, acc[0][i]));                                                   \
+                acc[1][i] = summed(FMA((lanes)vi[GROUP], ap, acc[1][i]));                                              \
+                acc[2][i] = summed(FMA((lanes)vi[2 * GROUP], am, acc[2][i]));                                          \
+                acc[3][i] = summed(FMA((lanes)vi[3 * GROUP], bp, acc[3][i]));                                          \
+                acc[4][i] = summed(FMA((lanes)vi[4 * GROUP], bm, acc[4][i]));                                          \
+                acc[5][i] = summed(FMA((lanes)vi[5 * GROUP], c, acc[5][i]));                                           \
+            }                                                                                                          \
+        }                                                                                                              \
+        _Pragma("unroll") for (int j = 0; j < 6; j++) ADD((m + j * plane), acc[j], 4)                                  \
     }
-#pragma unroll
-    for (int j = 0; j < 6; j++) ADD((m + j * plane), acc[j], 4)
+#define ONE_ROW(j) TAP(j)
+#define ALL_ROWS(j) FMA((lanes)p2, TAP(6 + j), TAP(j)) + p * TAP(3 + j)
+WHOLE_ROW(edge_row, ONE_ROW)
+WHOLE_ROW(inner_row, ALL_ROWS)
+
+/* M of 4 tiles: rows of the points 0, p and -p, and infinity, one after the other. */
+static void four_tiles(__global float *m, int plane, __global const float *v, __global const float *g,
+                       __global const float *next, int count, int more) {
+    const int row = SIDE * GROUP, part = CHUNK * TAPS / 6;
+    edge_row(m, plane, v, g, 0, next, count, more);
+    for (int i = 1; i < 5; i++)
+        inner_row(m + i * SIDE * plane, plane, v + i * row, g, i == 1 ? PA : i == 2 ? -PA : i == 3 ? PB : -PB, next + i * part,
+                  count, more);
+    edge_row(m + 5 * SIDE * plane, plane, v + 5 * row, g + 6 * PANEL, 0, next + 5 * part, count, more);
 }
 
-/* block: a multiple of 4; tiles: all, rounded up to 4. What lies behind the last tile is multiplied but never turned. */
+/* M of `rows` tiles, a multiple of MANY: the rows of 0 and infinity from the filters, those of p and -p from their columns. */
+static void many_tiles(__global float *m, int plane, __global const float *v, __global const float *g, __global float *h,
+                       __global const float *next, int rows, int count, int more) {
+    const int ask = max(1, 3 * PANEL * MANY / (4 * rows));
+    for (int pair = 0; pair < 3; pair++) {
+        if (pair) turn_columns(g, pair == 1 ? PA : PB, count, h);
+        for (int r = 0; r < rows; r += MANY)
+            for (int j = 0; j < 2; j++, next += 2 * ask * CHUNK) {
+                const int i = pair ? 2 * pair - 1 + j : 5 * j, step = pair ? 3 * PANEL : TAPS;
+                __global const float *vi = v + (r / 4 * PLACES + i * SIDE) * GROUP, *hi = pair ? h + j * H_ROW : g + j * 6 * PANEL;
+                __global float *mi = m + i * SIDE * plane + r * LANES;
+                half_row(mi, mi + plane, plane, vi, vi + GROUP, hi, step, 0, PA, next, ask, count, more);
+                half_row(mi + 5 * plane, mi + 3 * plane, plane, vi + 5 * GROUP, vi + 3 * GROUP, hi, step, 2 * PANEL, PB,
+                         next + ask * CHUNK, ask, count, more);
+            }
+    }
+}
+
+/* Where the filters of vector i of the outputs start. */
+#define OF_VECTOR(i) ((i) * LANES / PANEL * deep + (i) * LANES % PANEL)
+
+/* block: 4, or a multiple of 8; tiles: all, rounded up to 4 or a multiple of 8. What lies behind the last tile is multiplied but
+ * never turned. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 few_multiply(__global real *restrict y, __global const float *restrict v, __global float *restrict slots,
              __global const float *restrict w, __global const float *restrict bias, __global const real *restrict vec,
              __global const real *restrict residual, int c, int c2, int k, int p, int q, int act, int down, int right, int n,
-             int tiles, int block, int items) {
-    const int all = n * down * right, blocks = (tiles + block - 1) / block, plane = block * 32 + 16;
-    const int jobs = blocks * ((k + 31) / 32);
+             int tiles, int block, int group, int items) {
+    const int all = n * down * right, blocks = (tiles + block - 1) / block, plane = block * LANES + 16;
+    const int vectors = (k + LANES - 1) / LANES, jobs = blocks * ((vectors + group - 1) / group);
     const long deep = (long)(c + c2) * TAPS;
-    __global float *h = slots + (long)get_global_id(0) * (4 * H_ROW + PLACES * plane), *m = h + 4 * H_ROW;
+    __global float *h = slots + (long)get_global_id(0) * (2 * H_ROW + group * PLACES * plane), *m = h + 2 * H_ROW;
 
     for (int job = items - 1 - (int)get_global_id(0); job < jobs; job += items) {
-        const int panel = job / blocks, first = job % blocks * block, rows = min(block, tiles - first);
-        __global const float *wt = w + (MUTANT == 22 && panel ? panel - 1 : panel) * deep, *vt = v + (long)first * PLACES * CHUNK;
-        for (int from = 0, count; from < (MUTANT == 15 ? c : MUTANT == 5 ? min(c, CHUNK) : c + c2); from += count) {
+        const int set = job / blocks * group, first = job % blocks * block, rows = min(block, tiles - first);
+        const int after = (job + items) / blocks * group, used = min(group, vectors - set);
+        for (int from = 0, chunk = 0, count; from < (MUTANT == 15 ? c : MUTANT == 5 ? min(c, CHUNK) : c + c2); from += count, chunk++) {
+            __global const float *vt = v + ((long)chunk * tiles + first) * PLACES * CHUNK;
             count = min(CHUNK, (from < c ? c : c + c2) - from);
-            __global const float *next = from + count < c + c2 ? wt + count * TAPS : w + min(job + items, jobs - 1) / blocks * deep;
-            turn_columns(wt, next, count, h);
-            next += CHUNK * TAPS / 3;
-            for (int i = 0; i < SIDE; i++) {
-                const int edge = i == 0 || i == SIDE - 1, step = edge ? TAPS : 96;
-                __global const float *hi = i == 0 ? wt : edge ? wt + 192 : h + (i - 1) * H_ROW;
-                const int used = MUTANT == 1 ? count - 1 : count;
-                for (int o = 0; o < 32; o += LANES) {
-                    __global const float *ho = hi + (MUTANT == 19 ? 0 : o), *soon = next + (i * 32 + o) * 32;
-                    for (int r = 0; r < rows; soon = h) {
-                        __global const float *vi = vt + (r / 4 * PLACES + i * SIDE) * GROUP;
-                        __global float *mi = m + i * SIDE * plane + r * 32 + o;
-                        if (r + MANY > rows) {
-                            whole_row(mi, plane, vi, ho, step, soon, used, from > 0);
-                            r += 4;
-                        } else {
-                            half_row(mi, mi + plane, plane, vi, vi + GROUP, ho, step, 0, PA, soon, used, from > 0);
-                            half_row(mi + 5 * plane, mi + 3 * plane, plane, vi + 5 * GROUP, vi + 3 * GROUP, ho, step, 64, PB,
-                                     soon + 16 * 16, used, from > 0);
-                            r += MANY;
-                        }
-                    }
-                }
+            for (int o = 0; o < used; o++) {
+                __global const float *g = w + OF_VECTOR(MUTANT == 22 && set + o ? set + o - 1 : set + o) + (long)from * TAPS;
+                __global const float *next = from + count < c + c2 ? g + count * TAPS : w + OF_VECTOR(min(after + o, vectors - 1));
+                __global float *mo = m + o * PLACES * plane;
+                if (LANES == 16 && rows == 4) four_tiles(mo, plane, vt, g, next, MUTANT == 1 ? count - 1 : count, from > 0);
+                else many_tiles(mo, plane, vt, g, h, next, rows, MUTANT == 1 ? count - 1 : count, from > 0);
             }
-            wt += count * TAPS, vt += (long)tiles * PLACES * CHUNK;
         }
-        for (int r = 0; r < rows && first + r < all; r++) {
-            const int at = first + r;
-            turn_out(y, bias, vec, residual, m + r * 32, plane, at / (down * right), at / right % down * OUT, at % right * OUT,
-                     panel * 32, k, p, q, act);
-        }
+        for (int o = 0; o < used; o++)
+            for (int r = 0; r < rows && first + r < all; r++) {
+                const int at = first + r;
+                turn_out(y, bias, vec, residual, m + o * PLACES * plane + r * LANES, plane, LANES, at / (down * right),
+                         at / right % down * OUT, at % right * OUT, (set + o) * LANES, k, p, q, act);
+            }
     }
 }

@@ -30,8 +30,12 @@ static const char *chosen(const char *problem, int which) {
           problem, chosen("conv2d:" problem " pt=1 pb=1 pl=1 pr=1", which), row)
 
 static void choices(void) {
-    CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd_inplace OUT=4");
-    CHOSEN(ANY, "f16*f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd_inplace OUT=4");
+    CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
+    CHOSEN(ANY, "f16*f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
+    CHOSEN(ANY, "f32 n=1 c=768 h=32 w=32 k=768 r=3 s=3", "conv2d_winograd_inplace OUT=4");
+    CHOSEN(ANY, "f32 n=1 c=512 h=64 w=64 k=512 r=3 s=3", "conv2d_winograd_inplace OUT=4");
+    CHOSEN(ANY, "f32 n=1 c=2048 h=16 w=16 k=1024 r=3 s=3", "conv2d_winograd_inplace OUT=4");
+    CHOSEN(ANY, "f32 n=1 c=512 h=16 w=16 k=512 r=3 s=3", "conv2d_winograd_few BLOCK=16");
     CHOSEN(ANY, "f32 n=1 c=256 h=80 w=80 k=256 r=3 s=3", "conv2d_winograd OUT=4");
     CHOSEN(ANY, "f32 n=1 c=256 h=128 w=128 k=256 r=3 s=3", "conv2d_winograd OUT=6");
     CHOSEN(ANY, "f32 n=8 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
@@ -39,7 +43,8 @@ static void choices(void) {
     CHOSEN(ANY, "f32 n=1 c=250 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
     CHOSEN(ANY, "f32 n=1 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_few BLOCK=4");
     CHOSEN(ANY, "f32 n=2 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_few BLOCK=8");
-    CHOSEN(ANY, "f32 n=3 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd OUT=4");
+    CHOSEN(ANY, "f32 n=3 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_few BLOCK=16");
+    CHOSEN(ANY, "f32 n=8 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_inplace OUT=4");
     CHOSEN(ANY, "f32 n=1 c=1024 h=4 w=4 k=1024 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
     CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3 stride=2", "conv2d_tile TILE_PIXELS=8");
     CHOSEN(ANY, "f16 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");

@@ -180,7 +180,7 @@ const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const 
         return "its filters are floats and would take more than 16 MiB";
     if (ldm_winograd_few(p, d)) return "few tiles: filters take less time as they are";
     if (ldm_winograd_in_use(p, d)) return "filters turned while they are used take a quarter of the memory";
-    if (d->low_memory && !d->once && params[OUT] == 4 && winograd_filter_bytes(p, 4) > WINOGRAD_KEPT)
+    if (d->low_memory && !d->once && params[OUT] == 4 && winograd_filter_bytes(p, 4) > WINOGRAD_LARGE)
         return "filters turned for tiles of 2 outputs take less than half the memory";
     if (p->dim[K] < 32 || p->dim[C] < 16) return "few channels: turning the tiles costs more than it saves";
     if (1.15 * cost(winograd_places(params[OUT]) * ldm_round_up(all, 8), winograd_places(params[OUT])) >= cost(9 * pixels, 9))
@@ -190,7 +190,7 @@ const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const 
     if (params[OUT] == 6) {
         enum { FEWEST = 200, PRODUCTS = 64 }; /* tiles; products a number turned, C K / (C + K) */
         const int64_t c = p->dim[C] + p->dim[C2], k = p->dim[K];
-        if (d->low_memory || all < FEWEST || winograd_filter_bytes(p, 6) > WINOGRAD_KEPT)
+        if (d->low_memory || all < FEWEST || winograd_filter_bytes(p, 6) > WINOGRAD_LARGE)
             return "few tiles, or many channels: filters of 6 outputs take more memory or time than they save";
         if (1.1 * (double)(winograd_places(6) * all) > (double)(winograd_places(4) * winograd_tiles(p, 4)))
             return "tiles of 6 outputs waste too much at the map's edges";

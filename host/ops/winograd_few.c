@@ -1,36 +1,44 @@
-/* winograd_few.c -- Winograd's algorithm as a row of conv2d on CPUs for maps of few tiles: filters are kept as they are, with the
- * outputs of a panel side by side, and turned in registers. The kernels are kernels/conv2d_winograd_few_cpu.cl. */
+/* winograd_few.c -- Winograd's algorithm as a row of conv2d on CPUs for maps of few tiles: filters are kept as they are, with 16
+ * outputs side by side, and turned in registers. The kernels are kernels/conv2d_winograd_few_cpu.cl. */
 #include "ops/row.h"
 #include "ops/winograd.h"
 
-enum { SIDE_OUT = 4, PANEL = 32, STRIP = 32, TAPS = 9 }; /* outputs of a tile a side, of a panel; CHUNK of the kernel */
+enum { SIDE_OUT = 4, PANEL = 16, STRIP = 32, TAPS = 9 }; /* outputs of a tile a side, of a panel; CHUNK of the kernel */
 enum { BLOCK };
 
-const ldm_tunable ldm_winograd_few_tunables[] = {{"BLOCK", "tiles of a job", {8, 4, 16, 32}}, {0}};
+const ldm_tunable ldm_winograd_few_tunables[] = {{"BLOCK", "tiles of a job", {16, 8, 4, 32}}, {0}};
 
-static int64_t fours(const ldm_problem *p) { return ldm_round_up(winograd_tiles(p, SIDE_OUT), 4); }
+/* Tiles with what makes them whole products. */
+static int64_t whole(const ldm_problem *p) {
+    const int64_t tiles = winograd_tiles(p, SIDE_OUT);
+    return tiles <= 4 ? 4 : ldm_round_up(tiles, 8);
+}
 static int64_t strips(const ldm_problem *p) { return ldm_ceil_div(p->dim[C], STRIP) + ldm_ceil_div(p->dim[C2], STRIP); }
 
-static int64_t few_jobs(const ldm_problem *p, const int *t) {
-    return ldm_ceil_div(fours(p), t[BLOCK]) * ldm_ceil_div(p->dim[K], PANEL);
+/* Vectors of outputs of a job: with more than 4 tiles its second finds V in cache. */
+static int group(const int *t) { return t[BLOCK] == 4 ? 1 : 2; }
+
+static int64_t few_jobs(const ldm_problem *p, const int *t, const ldm_device *d) {
+    return ldm_ceil_div(whole(p), t[BLOCK]) * ldm_ceil_div(ldm_ceil_div(p->dim[K], ldm_row_lanes(d)), group(t));
 }
 
 static int64_t few_items(const ldm_problem *p, const int *t, const ldm_device *d) {
-    return winograd_items(few_jobs(p, t), d);
+    return winograd_items(few_jobs(p, t, d), d);
 }
 
 static size_t turned_bytes(const ldm_problem *p, const ldm_device *d) { /* of V */
-    const int64_t v = winograd_places(SIDE_OUT) * fours(p) * strips(p) * STRIP * (int64_t)sizeof(float);
+    const int64_t v = winograd_places(SIDE_OUT) * whole(p) * strips(p) * STRIP * (int64_t)sizeof(float);
     return (size_t)ldm_round_up(v, (int64_t)d->base_align);
 }
 
 size_t ldm_winograd_few_scratch(const ldm_problem *p, const int *t, const ldm_device *d) {
-    const int64_t slot = 4 * 3 * STRIP * PANEL + winograd_places(SIDE_OUT) * (t[BLOCK] * PANEL + 16);
+    const int64_t lanes = ldm_row_lanes(d);
+    const int64_t slot = 2 * 3 * STRIP * PANEL + group(t) * winograd_places(SIDE_OUT) * (t[BLOCK] * lanes + 16);
     return turned_bytes(p, d) + (size_t)(few_items(p, t, d) * slot) * sizeof(float);
 }
 
 bool ldm_winograd_few_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
-    return winograd_tiles(p, SIDE_OUT) <= INT32_MAX / 64 && (t[BLOCK] == 4 || t[BLOCK] < 2 * fours(p)) &&
+    return winograd_tiles(p, SIDE_OUT) <= INT32_MAX / 64 && (t[BLOCK] == 4 || t[BLOCK] <= whole(p)) &&
            ldm_winograd_few_scratch(p, t, d) <= d->max_alloc;
 }
 
@@ -44,18 +52,19 @@ const char *ldm_winograd_few_supports(const ldm_problem *p, const ldm_device *d)
 static double cost(double products, double weights) { return 2 * products + 6.5 * 4 * weights; }
 
 bool ldm_winograd_few(const ldm_problem *p, const ldm_device *d) {
-    enum { MOST = 8, TURNING = 70, MOST_BYTES = 16 << 20 }; /* tiles; what turning a filter takes, in products */
-    const int64_t *dim = p->dim, pixels = dim[N] * out_h(p) * out_w(p), tiles = fours(p);
+    enum { MOST = 16, TURNING = 70, MOST_BYTES = 16 << 20 }; /* tiles; what turning a filter takes, in products */
+    const int64_t *dim = p->dim, pixels = dim[N] * out_h(p) * out_w(p), tiles = whole(p);
+    const int64_t bytes = dim[K] * (dim[C] + dim[C2]) * TAPS * (int64_t)sizeof(float);
     if (ldm_winograd_few_supports(p, d) || d->low_memory || p->wdtype == LDM_Q8_0 || tiles > MOST) return false;
-    /* floats whatever the weights are kept as */
-    if (p->wdtype != LDM_F32 && dim[K] * (dim[C] + dim[C2]) * TAPS * (int64_t)sizeof(float) > MOST_BYTES) return false;
-    if (dim[K] < PANEL || dim[C] < 16) return false;
+    if (p->wdtype != LDM_F32 && bytes > MOST_BYTES) return false; /* floats whatever the weights are kept as */
+    if (tiles > 8 && (d->once || bytes > WINOGRAD_KEPT)) return false; /* in place costs a little more and no copy */
+    if (dim[K] < 32 || dim[C] < 16) return false;
     return 1.15 * cost((double)(winograd_places(SIDE_OUT) * tiles + TURNING), TAPS) < cost((double)(TAPS * pixels), TAPS);
 }
 
 const char *ldm_winograd_few_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
     if (!ldm_winograd_few(p, d)) return "many tiles, or so few that turning takes longer than it saves, or memory counts";
-    return t[BLOCK] > 4 && few_jobs(p, t) < 2 * d->units ? "smaller blocks of tiles keep all units busy" : NULL;
+    return t[BLOCK] > 4 && few_jobs(p, t, d) < 2 * d->units ? "smaller blocks of tiles keep all units busy" : NULL;
 }
 
 /* ---- filters: [panel][channel of x, then of x2][tap][PANEL], zeros behind the last output ------------------------- */
@@ -93,8 +102,8 @@ ldm_status ldm_winograd_few_record(const ldm_problem *p, const int *t, const ldm
     for (size_t i = 0; i < sizeof turn / sizeof *turn; i++) ldm_rec_int(r, dim[turn[i]]);
     ldm_rec_int(r, down);
     ldm_rec_int(r, right);
-    ldm_rec_int(r, fours(p));
-    ldm_rec_range2(r, fours(p), strips(p), 1, 1);
+    ldm_rec_int(r, whole(p));
+    ldm_rec_range2(r, whole(p), strips(p), 1, 1);
     ldm_row_kernel(p, r, "conv2d_winograd_few_cpu.cl", "few_multiply");
     ldm_rec_define(r, "LANES", ldm_row_lanes(d));
     ldm_rec_slot(r, SLOT_Y);
@@ -108,8 +117,9 @@ ldm_status ldm_winograd_few_record(const ldm_problem *p, const int *t, const ldm
     ldm_rec_int(r, down);
     ldm_rec_int(r, right);
     ldm_rec_int(r, dim[N]);
-    ldm_rec_int(r, fours(p));
+    ldm_rec_int(r, whole(p));
     ldm_rec_int(r, t[BLOCK]);
+    ldm_rec_int(r, group(t));
     ldm_rec_int(r, few_items(p, t, d));
     ldm_rec_range1(r, few_items(p, t, d), 1);
     return r->status;
@@ -123,12 +133,13 @@ void ldm_winograd_few_reference(const ldm_problem *p, const int *t, const float 
     ldm_winograd_judged(p, SIDE_OUT, 8, in, which, y, b);
 }
 
-/* As ldm_winograd_cost, from filters as they are: 9 + 9 operations a column, then for every 4 tiles as many a row. */
+/* As ldm_winograd_cost, from filters as they are. For every 4 tiles three columns of four rows at 4 operations and six rows at 10;
+ * or three columns for two pairs of points a block, at 5, and for every 8 tiles twelve half rows at 5. */
 ldm_cost ldm_winograd_few_cost(const ldm_problem *p, const int *t, const ldm_device *d) {
     const int out[] = {SIDE_OUT};
-    const double c = (double)(p->dim[C] + p->dim[C2]), blocks = (double)ldm_ceil_div(fours(p), t[BLOCK]);
+    const double blocks = (double)ldm_ceil_div(whole(p), t[BLOCK]), tiles = (double)whole(p);
+    const double turning = t[BLOCK] == 4 ? (4 * 3 * 4 + 6 * 10) * tiles / 4 : 3 * 2 * 5 * blocks + 12 * 5 * tiles / 8;
     ldm_cost cost = p->op->cost(p);
-    cost.flops = ldm_winograd_cost(p, out, d).flops +
-                 (3 * 10 * blocks + 6 * 10 * (double)fours(p) / 4) * c * (double)p->dim[K];
+    cost.flops = ldm_winograd_cost(p, out, d).flops + turning * (double)((p->dim[C] + p->dim[C2]) * p->dim[K]);
     return cost;
 }

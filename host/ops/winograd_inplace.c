@@ -48,7 +48,8 @@ bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d) {
     enum { MANY = 128 };
     const int64_t all = winograd_tiles(p, 4);
     if (ldm_winograd_inplace_supports(p, d) || all > p->dim[K]) return false;
-    return d->low_memory || (all >= 16 && (all < MANY || winograd_filter_bytes(p, 4) > WINOGRAD_KEPT));
+    return d->low_memory || (d->once && all >= 16 && all < MANY) ||
+           (all >= 16 && winograd_filter_bytes(p, 4) > (all <= MANY ? WINOGRAD_KEPT : WINOGRAD_LARGE));
 }
 
 const char *ldm_winograd_inplace_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
