@@ -7,6 +7,7 @@
  *                     For each CHUNK of channels it turns its tiles (V, in the second-level cache), then multiplies
  *                     TILES tiles x 2 LANES outputs at a time, place by place, and adds to M; at the end M is turned into pixels.
  *                     V and M lie in the work-item's slot of `scratch`, whose planes are a line apart from a power of two.
+ *                     Large maps (OUT 6) come from memory while products are made: the next job's pixels and this job's outputs.
  *
  * MUTANTS: 1 last channel of a chunk dropped, 2 one place of a tile left out, 3 halo off by one in y, 4 halo off by one in x,
  *   5 first chunk only, 6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 tile turned over,
@@ -21,7 +22,7 @@
 #include "input_row.clh"
 #include "winograd.clh"
 #include "winograd_cpu.clh"
-#define CHUNK (OUT == 2 ? 256 : 128) /* channels turned at a time: V of 32 tiles is 576 KiB, or 512; of 16 with OUT 6 512 KiB */
+#define CHUNK (OUT == 2 ? 256 : OUT == 4 ? 128 : 64) /* channels turned at a time: V of 32 tiles is 512 or 576 KiB, of 16 with OUT 6 256 */
 
 #define TILES (LANES == 16 ? 8 : 4) /* of a product; two vectors of sums each */
 
@@ -50,6 +51,14 @@ static void multiply(__global float *m, __global const float *v, __global const 
     }
 }
 
+/* Asks for piece number `piece` of the `pieces` of `len` elements at `run`. */
+static void soon_piece(__global const real *run, int len, int piece, int pieces, int write) {
+    const int line = 64 / sizeof(real), each = len / pieces;
+    for (int e = each * piece; e < each * (piece + 1) + line; e += line)
+        if (write) SOON(run + e, 1);
+        else SOON(run + e, 0);
+}
+
 /* block: a multiple of 8. Tiles are numbered through the samples, down, right. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 conv2d_winograd(__global real *restrict y, __global float *restrict scratch, __global const real *restrict x,
@@ -65,6 +74,8 @@ conv2d_winograd(__global real *restrict y, __global float *restrict scratch, __g
     for (int job = items - 1 - (int)get_global_id(0); job < blocks * groups; job += items) {
         const int first = job % blocks * block, panel = job / blocks * group, wide = min(group, panels - panel);
         const int tiles = min(block, all - first), rows = (tiles + 7) / 8 * 8;
+        const int oy = first / right % down * OUT, ox = first % right * OUT; /* first output, and first input of the next job */
+        const int then = (job + items) % blocks * block, iy = then / right % down * OUT - pt, ix = max(then % right * OUT - pl, 0) / up;
         __global const float *wt = w;
         int more = 0;
         for (int source = 0; source < (MUTANT != 15 && c2 ? 2 : 1); source++) {
@@ -86,6 +97,18 @@ conv2d_winograd(__global real *restrict y, __global float *restrict scratch, __g
                 for (int i = 0; i < PLACES; i++)
                     for (int j = 0; j < wide; j++) {
                         __global const float *wj = wt + (long)(i * panels + panel + j - (MUTANT == 22 && panel + j)) * count * 32;
+                        if (OUT == 6 && job + items < blocks * groups) {
+                            const int parts = PLACES * wide / SIDE, part = (i * wide + j) / SIDE + from / CHUNK * parts;
+                            const int line = min(max(iy + (i * wide + j) % SIDE, 0) / up, h - 1);
+                            soon_piece(xs + (((long)(then / (down * right)) * h + line) * wd + ix) * cs, min(block * OUT / up, wd - ix) * cs,
+                                       part, (cs + CHUNK - 1) / CHUNK * parts, 0);
+                        }
+                        if (OUT == 6 && groups == 1 && (source || !c2) && from + CHUNK >= cs) {
+                            const int parts = PLACES * wide / OUT, part = (i * wide + j) / OUT, len = min(block * OUT, q - ox) * k;
+                            const long at = (((long)(first / (down * right)) * p + min(oy + (i * wide + j) % OUT, p - 1)) * q + ox) * k;
+                            soon_piece(y + at, len, part, parts, 1);
+                            if (residual) soon_piece(residual + at, len, part, parts, 0);
+                        }
                         __global const float *next = wj + (long)(j + 1 < wide ? 1 : panels - wide + 1) * count * 32;
                         for (int o = 0; o < 32; o += 2 * LANES)
                             for (int t = 0; t < rows; t += TILES)
