@@ -7,7 +7,8 @@
  *   conv2d_tile    any shape. A work-item makes `block` tiles of TILE_PIXELS pixels (consecutive in n,p,q order) x a panel of 2 LANES
  *                  outputs. w: panels [k/32][K][32], then a row of zeros. One tap of the panel (c x 32 weights) is
  *                  used for all tiles of the block before the next, so it comes from the second-level cache whatever K is;
- *                  the sums wait in `part`.
+ *                  the sums wait in `part`. Meanwhile it asks for its outputs' lines, and for 1x1 filters for its share of
+ *                  the next group's pixels.
  * Both: local size 1; input and weights kept as anything but floats go through strips of them: cpu_tile.clh. K = x's taps and channels, then x2's. Pixels outside the map read the row of zeros; up = 2 reads the
  * input at half the coordinates.
  *
@@ -153,6 +154,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
         merges += merged[t];
     }
 
+    const long of_group = (long)group * TP * block * c, share = r * s == 1 && stride == 1 ? of_group / (group * panels * tiles) : 0;
+    __global const real *soon = x + (set + 1) * of_group + (id - set * group * panels) * tiles * share, *end = x + (long)n * h * wd * c;
     long k0 = 0; /* products before this tap */
     for (int source = 0; source < (MUTANT != 15 && c2 ? 2 : 1); source++) {
         __global const real *xs = source ? x2 : x;
@@ -182,6 +185,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
 #else
 #define INPUT(i, e) row[i][e]
 #endif
+                    if (k0 == 0 && from == 0)
+                        for (long e = 0; e < share && soon + t * share + e < end; e += 64 / sizeof(real)) SOON(soon + t * share + e, 0);
+                    if (k0 + from + count == deep)
+                        for (int i = 0; i < min(TP, pixels - first - t * TP); i++)
+                            for (int o = 0; o < PANEL; o += 16) SOON(y + (long)(first + t * TP + i) * k + panel * PANEL + o, 1);
                     if (MUTANT == 1 && k0 + from + count == deep) count--;
                     for (int e = 0; e < count; e++) {
                         const lanes w0 = WEIGHTS(wt, e, 0), w1 = WEIGHTS(wt, e, MUTANT != 19);
