@@ -8,8 +8,9 @@
 enum { MOST_RUNNERS = 4, FIRST_TIMES = 3, TURNS = 5, LAST_TURNS = 15 };
 enum { CACHES = 3, ITEMS_A_UNIT = 16, GROUP = 64 }; /* before a run so many times the caches' bytes are read, by every unit */
 static const size_t LEAST_READ = 64u << 20, MOST_READ = 512u << 20;
+static const double MAPS_ONLY = 64 << 10; /* bytes of weights that make no difference: norms, attention, moves */
 static const double HOPELESS = 1.4;   /* times the best: not timed again */
-static const double GAIN = 0.99;      /* of the default's time: less of a gain is none */
+static const double GAIN = 0.97;      /* of the default's time: less of a gain is none */
 static const double LARGER = 1.5;     /* times the weights' bytes: then the gain must be */
 static const double LARGE_GAIN = 0.9; /* such, since memory is wanted too */
 static const double SEARCH = 0.75;    /* of the budget; the rest is for timing the best again */
@@ -99,7 +100,7 @@ typedef struct runner {
 typedef struct race {
     ldm_cl *cl;
     ldm_buffer *read, *sums; /* what empties the caches */
-    ldm_step *empty;
+    ldm_step *empty;        /* NULL: what the problem reads is warm in a network too */
     runner by[MOST_RUNNERS + 1]; /* fastest first; the default stays, whatever its place */
     int count;
 } race;
@@ -133,8 +134,10 @@ done:
 static ldm_status time_once(race *r, runner *x) {
     ldm_status st = LDM_OK;
     TRY(ldm_check_interrupt());
-    TRY(ldm_step_enqueue(r->empty));
-    TRY(ldm_cl_finish(r->cl));
+    if (r->empty) {
+        TRY(ldm_step_enqueue(r->empty));
+        TRY(ldm_cl_finish(r->cl));
+    }
     const double start = ldm_now();
     TRY(ldm_oprun_enqueue(x->run));
     TRY(ldm_cl_finish(r->cl));
@@ -226,7 +229,7 @@ ldm_status ldm_tune_problem(ldm_cl *cl, const ldm_problem *p, const ldm_tune_opt
     if (count < 2)
         TRY(ldm_fail(LDM_ERR_UNSUPPORTED, "%s: nothing to choose from", ldm_problem_text(p, text, sizeof text)));
     TRY(ldm_trial_create(p, &trial));
-    TRY(make_empty(&r));
+    if (weight_bytes(p, NULL) > MAPS_ONLY) TRY(make_empty(&r));
     for (; tried < count; tried++) {
         if (o->budget > 0 && !o->full && tried >= 2 && ldm_now() - start > SEARCH * o->budget) break;
         if (o->each) o->each(o->user, &list[tried], tried, count);

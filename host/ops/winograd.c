@@ -198,7 +198,8 @@ const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const 
         if (params[BLOCK] > 16 || params[BLOCK] * params[GROUP] > 128) return "smaller blocks: tiles and sums stay in cache";
     }
     if (params[BLOCK] * params[GROUP] > 512) return "fewer panels a job: its sums stay in the second-level cache";
-    if (params[GROUP] > 4 && jobs_of(p, params) < 2 * d->units) return "fewer panels a job keep all units busy";
+    if (params[GROUP] > 4 && jobs_of(p, params) < 2 * d->units && jobs_of(p, params) != d->units)
+        return "fewer panels a job keep all units busy";
     return params[GROUP] < 4 ? "more panels a job: tiles are turned once for all of them" : NULL;
 }
 
