@@ -84,7 +84,7 @@ int main(int argc, char **argv) {
             chosen(8, "gemm m=64 n=64 k=64", "gemm_tile TILE_ROWS=6 LANES=8");
             chosen(8, "gemm m=4 n=64 k=64", "gemm_tile TILE_ROWS=4 LANES=8");
             chosen(4, "conv2d n=1 c=64 h=8 w=8 k=64 r=3 s=3 stride=2 pt=1 pb=1 pl=1 pr=1", "conv2d_tile TILE_PIXELS=6 LANES=4");
-            chosen(8, "conv2d n=1 c=250 h=32 w=32 k=256 r=3 s=3 pt=1 pb=1 pl=1 pr=1", "conv2d_winograd OUT=4 BLOCK=32 GROUP=4");
+            chosen(8, "conv2d n=1 c=250 h=32 w=32 k=64 r=3 s=3 pt=1 pb=1 pl=1 pr=1", "conv2d_winograd OUT=4 BLOCK=32 GROUP=4");
             chosen(4, "conv2d n=1 c=768 h=32 w=32 k=768 r=3 s=3 pt=1 pb=1 pl=1 pr=1", "conv2d_winograd_inplace OUT=4 BLOCK=64");
         }
     }
