@@ -153,9 +153,12 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
                     if (residual) SOON(residual + at, 0);
                     if (residual) SOON(residual + at + LANES, 0);
                 }
+            const int ask = tiles > 1 && (from + count < k || place == set * group + in_set - 1) ? PANEL / tiles : 0; /* if wanted next */
+            __global const wreal *ahead = wt + count * PANEL + t * count * ask;
             for (int e = 0; e < count - (MUTANT == 1 && from + count == k); e++) {
                 const lanes w0 = WEIGHTS(wt, e, 0), w1 = WEIGHTS(wt, e, MUTANT != 13);
                 NEXT(wt, e, count);
+                LATER(ahead + e * ask);
                 EACH_ROW(i) {
                     lanes v = (lanes)(INPUT(i, MUTANT == 8 ? min(e ^ 1, count - 1) : e));
                     if (MUTANT == 2 && from + e == 0) v *= 2;
