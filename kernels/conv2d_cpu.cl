@@ -191,8 +191,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
                         for (int i = 0; i < min(TP, pixels - first - t * TP); i++)
                             for (int o = 0; o < PANEL; o += 16) SOON(y + (long)(first + t * TP + i) * k + panel * PANEL + o, 1);
                     if (MUTANT == 1 && k0 + from + count == deep) count--;
-                    const int ask = tiles > 1 && (k0 + from + count < deep || place == set * group + in_set - 1) ? PANEL / tiles : 0;
-                    __global const wreal *ahead = wt + count * PANEL + t * count * ask;
+                    const int ask = tiles == 1 || k0 + from + count < deep || place == set * group + in_set - 1 ? PANEL / tiles : 0;
+                    __global const wreal *ahead = wt + (tiles == 1 ? AHEAD : count) * PANEL + t * count * ask;
                     for (int e = 0; e < count; e++) {
                         const lanes w0 = WEIGHTS(wt, e, 0), w1 = WEIGHTS(wt, e, MUTANT != 19);
                         NEXT(wt, e, count);

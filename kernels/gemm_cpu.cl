@@ -153,8 +153,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
                     if (residual) SOON(residual + at, 0);
                     if (residual) SOON(residual + at + LANES, 0);
                 }
-            const int ask = tiles > 1 && (from + count < k || place == set * group + in_set - 1) ? PANEL / tiles : 0; /* if wanted next */
-            __global const wreal *ahead = wt + count * PANEL + t * count * ask;
+            const int ask = tiles == 1 || from + count < k || place == set * group + in_set - 1 ? PANEL / tiles : 0; /* if wanted next */
+            __global const wreal *ahead = wt + (tiles == 1 ? AHEAD : count) * PANEL + t * count * ask;
             for (int e = 0; e < count - (MUTANT == 1 && from + count == k); e++) {
                 const lanes w0 = WEIGHTS(wt, e, 0), w1 = WEIGHTS(wt, e, MUTANT != 13);
                 NEXT(wt, e, count);
@@ -213,6 +213,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_row(
             for (int i = 0; i < CHAINS; i++) {
                 const lanes v = (lanes)row[MUTANT == 26 ? e + (i ^ 1) : e + i];
                 NEXT(wt, e + i, count);
+                LATER(wt + (e + i + AHEAD) * PANEL);
                 acc[i][0] = summed(FMA(v, WEIGHTS(wt, e + i, 0), acc[i][0]));
                 acc[i][1] = summed(FMA(v, WEIGHTS(wt, e + i, 1), acc[i][1]));
             }
