@@ -144,6 +144,7 @@ kernel void group_norm_apply_rows(global real *y, global const real *x, global c
 }
 
 #define CHAIN 32     /* rows summed before they are added to the others */
+#define SOON_ROWS 24 /* ahead: rows are too far apart for a processor to guess */
 #define MOST_SPAN 16 /* vectors of a span, at most */
 
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
@@ -163,6 +164,7 @@ group_norm_whole(global real *y, global const real *x, global const float *gamma
                 float16 part = 0;
                 for (int p = from; p < min(from + CHAIN, hw - (MUTANT == 9 && !pass && hw > 1)); p++) {
                     const float16 v = LOAD16(x, (size_t)p * c + k);
+                    if (!pass) SOON(x + (size_t)(p + SOON_ROWS) * c + k, 0);
                     part = pass ? FMA(AWAY(v, mean), AWAY(v, mean), part) : part + v;
                 }
                 all += part;
@@ -195,6 +197,7 @@ group_norm_whole(global real *y, global const real *x, global const float *gamma
         const float16 mean = sum16[k >> 4], factor = a16[k >> 4], shift = b16[k >> 4];
         for (int p = 0; p < hw; p++) {
             float16 v = FMA(LOAD16(x, (size_t)p * c + k) - mean, factor, shift);
+            SOON(y + (size_t)(p + SOON_ROWS) * c + k, 1);
             if (silu_too) v = silu16(v);
             STORE16(MUTANT == 7 && REAL_IS_HALF ? CUT16(v) : v, y, (size_t)p * c + k);
         }
