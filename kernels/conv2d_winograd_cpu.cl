@@ -22,7 +22,7 @@
 #include "input_row.clh"
 #include "winograd.clh"
 #include "winograd_cpu.clh"
-#define CHUNK (OUT == 2 ? 256 : OUT == 4 ? 128 : 64) /* channels turned at a time: V of 32 tiles is 512 or 576 KiB, of 16 with OUT 6 256 */
+#define CHUNK (OUT == 2 ? 256 : 64) /* channels turned at a time: V of 32 tiles is 512 KiB with OUT 2, else 288 or 512 */
 
 #define TILES (LANES == 16 ? 8 : 4) /* of a product; two vectors of sums each */
 

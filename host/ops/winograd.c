@@ -15,7 +15,7 @@ const ldm_tunable ldm_winograd_tunables[] = {
     {"OUT", "outputs of a tile a side", {6, 4, 2}}, {"BLOCK", "tiles of a job", {32, 24, 16, 8}},
     {"GROUP", "panels of 32 outputs of a job", {64, 32, 16, 8, 4, 2}}, {0}};
 
-static int64_t chunk(int out) { return out == 2 ? 256 : out == 4 ? 128 : 64; } /* channels turned at a time: CHUNK of the kernel */
+static int64_t chunk(int out) { return out == 2 ? 256 : 64; } /* channels turned at a time: CHUNK of the kernel */
 
 /* ---- the filters: U = G g G^T for every output and input channel ------------------------------------------------- */
 

@@ -52,12 +52,13 @@ const char *ldm_winograd_few_supports(const ldm_problem *p, const ldm_device *d)
 static double cost(double products, double weights) { return 2 * products + 6.5 * 4 * weights; }
 
 bool ldm_winograd_few(const ldm_problem *p, const ldm_device *d) {
-    enum { MOST = 16, TURNING = 70, MOST_BYTES = 16 << 20 }; /* tiles; what turning a filter takes, in products */
+    enum { MOST = 16, TURNING = 70, MOST_BYTES = 16 << 20, LEAST_BYTES = 4 << 20 }; /* tiles; what turning a filter takes, in products */
     const int64_t *dim = p->dim, pixels = dim[N] * out_h(p) * out_w(p), tiles = whole(p);
     const int64_t bytes = dim[K] * (dim[C] + dim[C2]) * TAPS * (int64_t)sizeof(float);
     if (ldm_winograd_few_supports(p, d) || d->low_memory || p->wdtype == LDM_Q8_0 || tiles > MOST) return false;
     if (p->wdtype != LDM_F32 && bytes > MOST_BYTES) return false; /* floats whatever the weights are kept as */
     if (tiles > 8 && (d->once || bytes > WINOGRAD_KEPT)) return false; /* in place costs a little more and no copy */
+    if (tiles > 8 && winograd_filter_bytes(p, SIDE_OUT) < LEAST_BYTES) return false; /* turned ones come from cache */
     if (dim[K] < 32 || dim[C] < 16) return false;
     return 1.15 * cost((double)(winograd_places(SIDE_OUT) * tiles + TURNING), TAPS) < cost((double)(TAPS * pixels), TAPS);
 }
