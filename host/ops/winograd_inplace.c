@@ -45,12 +45,12 @@ const char *ldm_winograd_inplace_supports(const ldm_problem *p, const ldm_device
 }
 
 bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d) {
-    enum { MANY = 128 };
+    enum { MANY = 128, FEW = 32 };
     const int64_t all = winograd_tiles(p, 4), k = p->dim[K];
     if (ldm_winograd_inplace_supports(p, d)) return false;
     if (d->low_memory) return all <= k;
     if (d->once && all >= 16 && all < MANY) return all <= k;
-    return all >= 16 && 2 * all <= k && winograd_filter_bytes(p, 4) > (all <= MANY ? WINOGRAD_KEPT : WINOGRAD_LARGE);
+    return all >= 16 && 2 * all <= k && winograd_filter_bytes(p, 4) > (all <= FEW ? WINOGRAD_KEPT : WINOGRAD_LARGE);
 }
 
 const char *ldm_winograd_inplace_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
