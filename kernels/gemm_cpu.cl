@@ -9,6 +9,7 @@
  *   gemm_tile     any shape. A work-item makes `block` tiles of TILE_ROWS rows x a panel, CHUNK products of all tiles before
  *                 the next, so that the panel comes from the second-level cache whatever k is; the sums wait in `part`.
  *                 A tile's outputs are written behind its last product, so that they leave while the next tile is computed.
+ *   gemm_strassen many rows: seven products of tiles for eight
  *   gemm_row      m = batch = 1: a work-item makes a part of a panel's sums, reading each weight once, in order, at the speed of
  *                 memory; gemm_row_merge adds the parts in order, where there is more than one: few outputs of long sums
  * All: local size 1. x and w kept as anything but floats go through strips of them: cpu_tile.clh.
@@ -19,7 +20,9 @@
  *   half), 15 last row of a tile repeats its neighbour, 16 vec missing, 17 vec of the first of the batch,
  *   18 value and gate exchanged, 19 gate's bias missing, 20 scales of the panel's second half are the first's (WREAL q8),
  *   21 sign of a number lost (WREAL q8), 22 scales of the block before (WREAL q8), 23 last part of a sum missing, 24 products behind the last CHAINS
- *   missing, 25 neighbour's panel, 26 products of neighbouring chains exchanged */
+ *   missing, 25 neighbour's panel, 26 products of neighbouring chains exchanged, 27 a left factor
+ *   not summed, 28 a left factor added where subtracted, 29 last product of a half missing, 30 second block of a product left out,
+ *   31 sign of a product lost, 32 second piece replaces the first */
 #ifndef TILE_ROWS
 #define TILE_ROWS 8 /* rows of a tile, 1..14; 2 vectors of sums each, so at most 6 where there are 16 registers */
 #endif
@@ -176,6 +179,104 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
             for (int i = 0; i < TR && first + t * TR + i < m; i++) {
                 lanes *sum = part[t][MUTANT == 15 && act != ACT_GEGLU && i == TR - 1 ? max(i - 1, 0) : i];
                 finish(y, bias, vec, residual, sum[0], sum[1], yb + first + t * TR + i, per, n, act, panel);
+            }
+        }
+    }
+}
+
+/* One level of Strassen's algorithm (Numer. Math. 13, 1969): rows first .. first + 2 TR of x in an upper and a lower half, panels
+ * in pairs, products in a first and a second half make blocks a11 a12 a21 a22 of x and b11 .. b22 of w, and seven products
+ * make the four blocks of y:
+ *   m1 (a11+a22)(b11+b22)  m2 (a21+a22)b11  m3 a11(b12-b22)  m4 a22(b21-b11)  m5 (a11+a12)b22  m6 (a21-a11)(b11+b12)
+ *   m7 (a12-a22)(b21+b22)     c11 m1+m4-m5+m7   c12 m3+m5   c21 m2+m4   c22 m1-m2+m3+m6
+ * w holds for each pair of panels the seven right factors [7][k/2][PANEL]. A job: `block` pairs of tiles of rows, `group` pairs
+ * of panels, in pieces of PIECE products: the left factors are made in the second-level cache, then each pair of panels is
+ * multiplied with all of them, and what the products go to waits in `part`. Rows beyond the last are the last again.
+ * scratch: each work-item block * 7 * TR * PIECE floats of left factors, then block * group * 4 * TR * PANEL of sums. */
+#define PIECE 256
+#define FACTOR (TR * PIECE) /* floats of a left factor */
+#define SUMS (TR * 2)       /* vectors of a block of y */
+/* Where a product goes, c11 c12 c21 c22 or nowhere, and whether it is added. */
+__constant int TARGET[7][2] = {{0, 3}, {2, 3}, {1, 3}, {0, 2}, {0, 1}, {3, -1}, {0, -1}};
+__constant float SIGN[7][2] = {{1, 1}, {1, -1}, {1, 1}, {1, 1}, {-1, 1}, {1, 0}, {1, 0}};
+
+/* The seven left factors of 2 TR rows from `first` on, `count` products from `from` on. */
+static void left_factors(__global lanes *restrict to, __global const real *restrict x, int first, int m, int k, int from, int count) {
+    for (int i = 0; i < TR; i++, to += PIECE / LANES) {
+        __global const real *upper = x + (long)min(first + i, m - 1) * k + from;
+        __global const real *lower = x + (long)min(first + TR + i, m - 1) * k + from;
+        for (int e = 0; e < count; e += LANES) {
+            const lanes a11 = LOADV(upper, e), a12 = LOADV(upper, k / 2 + e), a21 = LOADV(lower, e), a22 = LOADV(lower, k / 2 + e);
+            __global lanes *factor = to + e / LANES;
+            factor[0] = a11 + a22;
+            factor[FACTOR / LANES] = MUTANT == 27 ? a21 : a21 + a22;
+            factor[2 * FACTOR / LANES] = a11;
+            factor[3 * FACTOR / LANES] = a22;
+            factor[4 * FACTOR / LANES] = a11 + a12;
+            factor[5 * FACTOR / LANES] = MUTANT == 28 ? a21 + a11 : a21 - a11;
+            factor[6 * FACTOR / LANES] = a12 - a22;
+        }
+    }
+}
+
+/* The products of `tiles` sets of left factors with the seven right ones from w on, [7][deep][PANEL], added to the tiles' sums
+ * (`first`: begin them); `soon` is the same for what is multiplied next. */
+static void seven_products(__global lanes *restrict sums, __global const float *restrict factors, __global const float *restrict w,
+                           __global const float *restrict soon, int tiles, int count, int deep, int first, int last) {
+    const int ask = PANEL / tiles;
+    for (int product = 0; product < 7; product++, w += (long)deep * PANEL, soon += (long)deep * PANEL)
+        for (int t = 0; t < tiles; t++) {
+            __global const float *left = factors + (t * 7 + product) * FACTOR, *ahead = soon + t * count * ask;
+            lanes acc[TR][2];
+            EACH_ROW(i) acc[i][0] = acc[i][1] = (lanes)0.0f;
+            for (int e = 0; e < count - (MUTANT == 29 && last); e++) {
+                const lanes w0 = VLOAD(w + e * PANEL), w1 = VLOAD(w + e * PANEL + LANES);
+                SOON(ahead + e * ask, 0);
+                EACH_ROW(i) {
+                    const lanes v = (lanes)left[i * PIECE + e];
+                    acc[i][0] = summed(FMA(v, w0, acc[i][0]));
+                    acc[i][1] = summed(FMA(v, w1, acc[i][1]));
+                }
+            }
+            for (int i = 0; i < 2 - (MUTANT == 30 && product == 3) && TARGET[product][i] >= 0; i++) {
+                const lanes sign = (lanes)(MUTANT == 31 ? 1.0f : SIGN[product][i]);
+                __global lanes *c = sums + (t * 4 + TARGET[product][i]) * SUMS;
+                if ((MUTANT == 32 || first) && product < 3 && (i == 0 || product == 0)) { /* nothing is there yet */
+                    EACH_ROW(r) c[2 * r] = acc[r][0], c[2 * r + 1] = acc[r][1];
+                } else {
+                    EACH_ROW(r) c[2 * r] = FMA(sign, acc[r][0], c[2 * r]), c[2 * r + 1] = FMA(sign, acc[r][1], c[2 * r + 1]);
+                }
+            }
+        }
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_strassen(
+    __global real *restrict y, __global const real *restrict x, __global const float *restrict w,
+    __global const float *restrict bias, __global const real *restrict vec, __global const real *restrict residual,
+    __global float *restrict scratch, int m, int per, int n, int k, int act, int block, int group, int jobs) {
+    const int pairs = (n + 2 * PANEL - 1) / (2 * PANEL), blocks = (m + 2 * TR * block - 1) / (2 * TR * block), deep = k / 2;
+    const int items = get_global_size(0);
+    const long step = (long)7 * deep * PANEL; /* of w, from one pair of panels to the next */
+    __global float *factors = scratch + (long)get_global_id(0) * block * (7 * FACTOR + group * 4 * SUMS * LANES);
+    __global lanes *sums = (__global lanes *)(factors + block * 7 * FACTOR);
+    MUTATE
+    for (int job = get_global_id(0); job < jobs; job += items) {
+        const int first = job % blocks * block * 2 * TR, tiles = min(block, (m - first + 2 * TR - 1) / (2 * TR));
+        const int pair = job / blocks * group, end = min(pair + group, pairs);
+        for (int from = 0; from < deep; from += PIECE) {
+            const int count = min(PIECE, deep - from), last = from + count == deep;
+            for (int t = 0; t < tiles; t++)
+                left_factors((__global lanes *)factors + t * 7 * FACTOR / LANES, x, first + t * 2 * TR, m, k, from, count);
+            for (int p = pair; p < end; p++) {
+                __global lanes *c = sums + (p - pair) * block * 4 * SUMS;
+                __global const float *soon = w + (p + 1) * step + (long)from * PANEL; /* the next pair; the first's next piece; the next job */
+                if (p + 1 == end) soon = last ? w + (job + items < jobs ? (job + items) / blocks * group : 0) * step : w + pair * step + (long)(from + count) * PANEL;
+                seven_products(c, factors, w + p * step + (long)from * PANEL, soon, tiles, count, deep, from == 0, last);
+                for (int r = 0; last && r < tiles * 2 * TR && first + r < m; r++)
+                    for (int v = 0; v < 2; v++) {
+                        __global const lanes *sum = c + (r / TR * 2 + v) * SUMS + r % TR * 2;
+                        finish(y, bias, vec, residual, sum[0], sum[1], first + r, per, n, act, 2 * p + v);
+                    }
             }
         }
     }

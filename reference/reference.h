@@ -49,6 +49,13 @@ typedef struct ref_gemm_dims {
 } ref_gemm_dims;
 void ref_gemm(ref_out o, const ref_gemm_dims *d, const float *x, const float *w, const float *bias, const float *vec,
               const float *residual);
+/* The same value with the bound of one level of Strassen's algorithm: which rows and columns make the halves of its blocks
+ * (ref_gemm.c). k even, no wbatch. */
+typedef struct ref_strassen {
+    int64_t rows, columns;
+} ref_strassen;
+void ref_gemm_strassen(ref_out o, const ref_gemm_dims *d, const ref_strassen *s, const float *x, const float *w, const float *bias,
+                       const float *vec, const float *residual);
 
 /* Group norm over [n, hw, c]: z = (x - mean)/sqrt(var + eps) per sample and group (biased variance), y = z gamma + beta,
  * then y (1 + scale) + shift if ss (ss[n] = c scales, then c shifts), then act (NONE or SILU). gamma, beta [c]; ss [n,2c] [opt].

@@ -76,6 +76,33 @@ static void gated_panels(const ldm_packing *p, const float *src, void *dst) {
     }
 }
 
+/* The panels of a pair where the first four factors will be, b11 b21 b12 b22; then all seven of each element. */
+static void strassen(const ldm_packing *p, const float *src, void *dst) {
+    const int64_t n = p->arg[A_N], c = p->arg[A_C], run = p->arg[A_RUN], width = p->arg[A_WIDTH], half = c / 2 * width;
+    const int64_t panels = ldm_ceil_div(n, width);
+    memset(dst, 0, p->bytes);
+#pragma omp parallel for schedule(static)
+    for (int64_t pair = 0; pair < ldm_ceil_div(panels, 2); pair++) {
+        float *f = (float *)dst + pair * 7 * half;
+        for (int64_t panel = 2 * pair; panel < panels && panel < 2 * pair + 2; panel++) {
+            const int64_t at = (panel - 2 * pair) * 2 * half;
+            if (run) {
+                const int64_t from = panel * run, to = from + run < n / 2 ? from + run : n / 2;
+                fill(p, src, f, from, to, 0, c, at, width, 1);
+                fill(p, src, f, n / 2 + from, n / 2 + to, 0, c, at + run, width, 1);
+            } else {
+                const int64_t from = panel * width;
+                fill(p, src, f, from, from + width < n ? from + width : n, 0, c, at, width, 1);
+            }
+        }
+        for (int64_t i = 0; i < half; i++) {
+            const float b11 = f[i], b21 = f[half + i], b12 = f[2 * half + i], b22 = f[3 * half + i];
+            const float factor[] = {b11 + b22, b11, b12 - b22, b21 - b11, b22, b11 + b12, b21 + b22};
+            for (int j = 0; j < 7; j++) f[j * half + i] = factor[j];
+        }
+    }
+}
+
 static void rows(const ldm_packing *p, const float *src, void *dst) {
     const int64_t n = p->arg[A_N], c = p->arg[A_C], c2 = p->arg[A_C2], taps = p->arg[A_TAPS];
     memset(dst, 0, p->bytes);
@@ -102,6 +129,13 @@ bool ldm_pack_panels(ldm_dtype dtype, int64_t width, int64_t n, int64_t c, int64
 bool ldm_pack_gated_panels(ldm_dtype dtype, int64_t width, int64_t n, int64_t c, bool kn, int64_t run,
                            ldm_packing *out) {
     describe(run == 1 ? "gates" : "gated", width, width, gated_panels, dtype, n, c, 0, 1, kn, 0, out);
+    out->arg[A_RUN] = run;
+    return true;
+}
+
+bool ldm_pack_strassen(int64_t width, int64_t n, int64_t c, bool kn, int64_t run, ldm_packing *out) {
+    describe(run ? "strassen gated" : "strassen", width, 2 * width, strassen, LDM_F32, n, c, 0, 1, kn, 0, out);
+    out->bytes = out->bytes / 4 * 7;
     out->arg[A_RUN] = run;
     return true;
 }

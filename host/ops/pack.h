@@ -17,6 +17,9 @@ bool ldm_pack_panels(ldm_dtype dtype, int64_t width, int64_t n, int64_t c, int64
 /* The same of [n][c] whose outputs come in pairs o and o + n/2 (a value and its gate): panels of width / 2 pairs, `run`
  * values, then their gates, and so on. */
 bool ldm_pack_gated_panels(ldm_dtype dtype, int64_t width, int64_t n, int64_t c, bool kn, int64_t run, ldm_packing *out);
+/* Panels in pairs, each as the right factors of Strassen's algorithm (kernels/gemm_cpu.cl), [pair][7][c/2][width], f32; run: 0, or
+ * of gated panels. */
+bool ldm_pack_strassen(int64_t width, int64_t n, int64_t c, bool kn, int64_t run, ldm_packing *out);
 /* [n rounded up to 4][K], rows beyond n zero: the CPU kernel for few outputs, and the plain kernels of q8_0. */
 bool ldm_pack_rows(ldm_dtype dtype, int64_t n, int64_t c, int64_t c2, int64_t taps, int64_t zeros, ldm_packing *out);
 
