@@ -200,33 +200,47 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
 __constant int TARGET[7][2] = {{0, 3}, {2, 3}, {1, 3}, {0, 2}, {0, 1}, {3, -1}, {0, -1}};
 __constant float SIGN[7][2] = {{1, 1}, {1, -1}, {1, 1}, {1, 1}, {-1, 1}, {1, 0}, {1, 0}};
 
-/* The seven left factors of 2 TR rows from `first` on, `count` products from `from` on. */
-static void left_factors(__global lanes *restrict to, __global const real *restrict x, int first, int m, int k, int from, int count) {
-    for (int i = 0; i < TR; i++, to += PIECE / LANES) {
-        __global const real *upper = x + (long)min(first + i, m - 1) * k + from;
-        __global const real *lower = x + (long)min(first + TR + i, m - 1) * k + from;
-        for (int e = 0; e < count; e += LANES) {
-            const lanes a11 = LOADV(upper, e), a12 = LOADV(upper, k / 2 + e), a21 = LOADV(lower, e), a22 = LOADV(lower, k / 2 + e);
-            __global lanes *factor = to + e / LANES;
-            factor[0] = a11 + a22;
-            factor[FACTOR / LANES] = MUTANT == 27 ? a21 : a21 + a22;
-            factor[2 * FACTOR / LANES] = a11;
-            factor[3 * FACTOR / LANES] = a22;
-            factor[4 * FACTOR / LANES] = a11 + a12;
-            factor[5 * FACTOR / LANES] = MUTANT == 28 ? a21 + a11 : a21 - a11;
-            factor[6 * FACTOR / LANES] = a12 - a22;
+/* Where input e of row r is, of x's c inputs and then x2's c2. */
+static __global const real *input_at(__global const real *x, __global const real *x2, int c, int c2, int r, int e) {
+    return e < c ? x + (long)r * c + e : x2 + (long)r * c2 + (e - c);
+}
+
+/* The seven left factors of 2 TR rows from `first` on, `count` products from `from` on, in stretches that either half has of one
+ * input. */
+static void left_factors(__global lanes *restrict to, __global const real *restrict x, __global const real *restrict x2, int first, int m,
+                         int c, int c2, int from, int count) {
+    const int later = from + (c + c2) / 2;
+    for (int begin = 0, end; begin < count; begin = end) {
+        end = from + begin < c ? min(count, c - from) : count;
+        if (later + begin < c) end = min(end, c - later);
+        for (int i = 0; i < TR; i++) {
+            const int r = min(first + i, m - 1), s = min(first + TR + i, m - 1);
+            __global const real *p11 = input_at(x, x2, c, c2, r, from + begin), *p12 = input_at(x, x2, c, c2, r, later + begin);
+            __global const real *p21 = input_at(x, x2, c, c2, s, from + begin), *p22 = input_at(x, x2, c, c2, s, later + begin);
+            __global lanes *factor = to + (i * PIECE + begin) / LANES;
+            for (int e = 0; e < end - begin; e += LANES, factor++) {
+                const lanes a11 = LOADV(p11, e), a12 = LOADV(p12, e), a21 = LOADV(p21, e), a22 = LOADV(p22, e);
+                factor[0] = a11 + a22;
+                factor[FACTOR / LANES] = MUTANT == 27 ? a21 : a21 + a22;
+                factor[2 * FACTOR / LANES] = a11;
+                factor[3 * FACTOR / LANES] = a22;
+                factor[4 * FACTOR / LANES] = a11 + a12;
+                factor[5 * FACTOR / LANES] = MUTANT == 28 ? a21 + a11 : a21 - a11;
+                factor[6 * FACTOR / LANES] = a12 - a22;
+            }
         }
     }
 }
 
 /* The products of `tiles` sets of left factors with the seven right ones from w on, [7][deep][PANEL], added to the tiles' sums
- * (`first`: begin them); `soon` is the same for what is multiplied next. */
+ * (`first`: begin them); what is multiplied next, in the end what lies at `soon`, is asked for. */
 static void seven_products(__global lanes *restrict sums, __global const float *restrict factors, __global const float *restrict w,
                            __global const float *restrict soon, int tiles, int count, int deep, int first, int last) {
     const int ask = PANEL / tiles;
-    for (int product = 0; product < 7; product++, w += (long)deep * PANEL, soon += (long)deep * PANEL)
+    for (int product = 0; product < 7; product++, w += (long)deep * PANEL) {
+        __global const float *next = product < 6 ? w + (long)deep * PANEL : soon;
         for (int t = 0; t < tiles; t++) {
-            __global const float *left = factors + (t * 7 + product) * FACTOR, *ahead = soon + t * count * ask;
+            __global const float *left = factors + (t * 7 + product) * FACTOR, *ahead = next + t * count * ask;
             lanes acc[TR][2];
             EACH_ROW(i) acc[i][0] = acc[i][1] = (lanes)0.0f;
             for (int e = 0; e < count - (MUTANT == 29 && last); e++) {
@@ -248,13 +262,14 @@ static void seven_products(__global lanes *restrict sums, __global const float *
                 }
             }
         }
+    }
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_strassen(
-    __global real *restrict y, __global const real *restrict x, __global const float *restrict w,
+    __global real *restrict y, __global const real *restrict x, __global const real *restrict x2, __global const float *restrict w,
     __global const float *restrict bias, __global const real *restrict vec, __global const real *restrict residual,
-    __global float *restrict scratch, int m, int per, int n, int k, int act, int block, int group, int jobs) {
-    const int pairs = (n + 2 * PANEL - 1) / (2 * PANEL), blocks = (m + 2 * TR * block - 1) / (2 * TR * block), deep = k / 2;
+    __global float *restrict scratch, int m, int per, int n, int c, int c2, int act, int block, int group, int jobs) {
+    const int pairs = (n + 2 * PANEL - 1) / (2 * PANEL), blocks = (m + 2 * TR * block - 1) / (2 * TR * block), deep = (c + c2) / 2;
     const int items = get_global_size(0);
     const long step = (long)7 * deep * PANEL; /* of w, from one pair of panels to the next */
     __global float *factors = scratch + (long)get_global_id(0) * block * (7 * FACTOR + group * 4 * SUMS * LANES);
@@ -266,15 +281,15 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_strassen(
         for (int from = 0; from < deep; from += PIECE) {
             const int count = min(PIECE, deep - from), last = from + count == deep;
             for (int t = 0; t < tiles; t++)
-                left_factors((__global lanes *)factors + t * 7 * FACTOR / LANES, x, first + t * 2 * TR, m, k, from, count);
+                left_factors((__global lanes *)factors + t * 7 * FACTOR / LANES, x, x2, first + t * 2 * TR, m, c, c2, from, count);
             for (int p = pair; p < end; p++) {
-                __global lanes *c = sums + (p - pair) * block * 4 * SUMS;
+                __global lanes *part = sums + (p - pair) * block * 4 * SUMS;
                 __global const float *soon = w + (p + 1) * step + (long)from * PANEL; /* the next pair; the first's next piece; the next job */
                 if (p + 1 == end) soon = last ? w + (job + items < jobs ? (job + items) / blocks * group : 0) * step : w + pair * step + (long)(from + count) * PANEL;
-                seven_products(c, factors, w + p * step + (long)from * PANEL, soon, tiles, count, deep, from == 0, last);
+                seven_products(part, factors, w + p * step + (long)from * PANEL, soon, tiles, count, deep, from == 0, last);
                 for (int r = 0; last && r < tiles * 2 * TR && first + r < m; r++)
                     for (int v = 0; v < 2; v++) {
-                        __global const lanes *sum = c + (r / TR * 2 + v) * SUMS + r % TR * 2;
+                        __global const lanes *sum = part + (r / TR * 2 + v) * SUMS + r % TR * 2;
                         finish(y, bias, vec, residual, sum[0], sum[1], first + r, per, n, act, 2 * p + v);
                     }
             }

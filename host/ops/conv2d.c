@@ -3,8 +3,8 @@
 #include "ops/clblast.h"
 #include "ops/conv2d.h"
 #include "ops/gpu_tile.h"
-#include "ops/inplace.h"
 #include "ops/pack.h"
+#include "ops/product.h"
 #include "ops/row.h"
 #include "ops/winograd.h"
 
@@ -257,29 +257,14 @@ static bool is_product(const ldm_problem *p) {
 }
 
 /* The same with a second input. */
-static ldm_inplace inplace(const ldm_problem *p) {
+bool ldm_conv2d_product(const ldm_problem *p, ldm_product *out) {
     const int64_t *d = p->dim;
-    return (ldm_inplace){.m = pixels(p), .per = out_h(p) * out_w(p), .n = d[K], .c = d[C], .c2 = d[C2],
-                         .act = (int)d[ACT], .x = SLOT_X, .x2 = SLOT_X2, .w = SLOT_W, .bias = SLOT_BIAS,
-                         .vec = SLOT_VEC, .residual = SLOT_RESIDUAL, .y = SLOT_Y};
-}
-
-static const char *inplace_supports(const ldm_problem *p, const ldm_device *d) {
-    const ldm_inplace q = inplace(p);
     ldm_problem one = *p;
     one.dim[C2] = 0;
-    if (!is_product(&one)) return "needs a 1x1 filter, stride 1 and no padding";
-    return ldm_inplace_product_supports(p, &q);
-}
-
-static bool inplace_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    const ldm_inplace q = inplace(p);
-    return ldm_inplace_product_legal(&q, params, d);
-}
-
-static ldm_status inplace_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
-    const ldm_inplace q = inplace(p);
-    return ldm_inplace_product_record(p, &q, params, d, r);
+    *out = (ldm_product){.m = pixels(p), .per = out_h(p) * out_w(p), .n = d[K], .c = d[C], .c2 = d[C2],
+                         .act = (int)d[ACT], .x = SLOT_X, .x2 = SLOT_X2, .w = SLOT_W, .bias = SLOT_BIAS,
+                         .vec = SLOT_VEC, .residual = SLOT_RESIDUAL, .y = SLOT_Y};
+    return is_product(&one);
 }
 
 static size_t clblast_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
@@ -388,11 +373,26 @@ static const ldm_impl impls[] = {
     {.name = "conv2d_inplace",
      .idea = "1x1: gemm_inplace's kernel, weights as the checkpoint has them",
      .family = LDM_CPU,
-     .supports = inplace_supports,
-     .prefers = ldm_inplace_product_prefers,
-     .tunables = ldm_inplace_product_tunables,
-     .legal = inplace_legal,
-     .record = inplace_record,
+     .supports = ldm_inplace_supports,
+     .prefers = ldm_inplace_prefers,
+     .tunables = ldm_inplace_tunables,
+     .legal = ldm_inplace_legal,
+     .record = ldm_inplace_record,
+     .exact = true},
+    {.name = "conv2d_strassen",
+     .idea = "1x1: gemm_strassen's kernel, 7 products of tiles for 8",
+     .family = LDM_CPU,
+     .supports = ldm_strassen_supports,
+     .prefers = ldm_strassen_prefers,
+     .tunables = ldm_strassen_tunables,
+     .legal = ldm_strassen_legal,
+     .scratch = ldm_strassen_scratch,
+     .pack = ldm_strassen_pack,
+     .record = ldm_strassen_record,
+     .reference = ldm_strassen_reference,
+     .cost = ldm_strassen_cost,
+     .grain = ldm_strassen_grain,
+     .same_bound = LDM_STRASSEN_SAME_BOUND,
      .exact = true},
     {.name = "conv2d_narrow",
      .idea = "few outputs: lanes are channels, 4 pixels x 4 outputs in registers",

@@ -2,8 +2,8 @@
  * it. The kernels are in kernels/gemm*.cl, the reference in reference/ref_gemm.c, weight layouts in pack.c. */
 #include "ops/clblast.h"
 #include "ops/gpu_tile.h"
-#include "ops/inplace.h"
 #include "ops/pack.h"
+#include "ops/product.h"
 #include "ops/row.h"
 
 enum { M, N, K, BATCH, ACT };
@@ -50,9 +50,7 @@ static ldm_cost cost(const ldm_problem *p) {
                                         (double)ldm_dtype_bytes(p->wdtype, LDM_Q8_BLOCK) / LDM_Q8_BLOCK * w};
 }
 
-/* s NULL: the sum as it stands. */
-static void judged(const ldm_problem *p, const ref_strassen *s, const float *const *in, const ldm_sample *which, double *y,
-                   double *bound) {
+static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
     const int64_t *d = p->dim;
     ref_gemm_dims r = {.batch = d[BATCH],
                        .m = d[M],
@@ -62,12 +60,8 @@ static void judged(const ldm_problem *p, const ref_strassen *s, const float *con
                        .wbatch = (p->flags & WBATCH) != 0,
                        .act = d[ACT] == GEGLU ? REF_NONE : (ref_act)d[ACT],
                        .geglu = d[ACT] == GEGLU};
-    ref_gemm_strassen(ldm_row_out(which, d[BATCH] * d[M] * columns(p), p->dtype, y, bound), &r, s, in[SLOT_X], in[SLOT_W],
-                      in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
-}
-
-static void reference(const ldm_problem *p, const float *const *in, const ldm_sample *which, double *y, double *bound) {
-    judged(p, NULL, in, which, y, bound);
+    ref_gemm(ldm_row_out(which, d[BATCH] * d[M] * columns(p), p->dtype, y, bound), &r, in[SLOT_X], in[SLOT_W],
+             in[SLOT_BIAS], in[SLOT_VEC], in[SLOT_RESIDUAL]);
 }
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
@@ -158,92 +152,6 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-/* ---- Strassen: pairs of tiles, of panels and of halves of the products ---- */
-
-enum { BLOCK = LDM_TILE_LANES + 1, GROUP, PIECE = 256 }; /* tunables behind a tile's; as the kernel */
-static const ldm_tunable strassen_tunables[] = {{"TILE_ROWS", "rows of a tile", {8, 6}},
-                                                {"LANES", "floats of a vector, as many as a register holds", {16, 8, 4}},
-                                                {"BLOCK", "pairs of tiles of a job", {4, 2, 8, 1}},
-                                                {"GROUP", "pairs of panels of a job", {8, 4, 2, 1}},
-                                                {0}};
-
-static int64_t strassen_pairs(const ldm_problem *p, const int *t) { return ldm_ceil_div(p->dim[N], 4 * t[LDM_TILE_LANES]); }
-static int64_t strassen_blocks(const ldm_problem *p, const int *t) {
-    return ldm_ceil_div(rows(p), 2 * t[LDM_TILE_ROWS] * t[BLOCK]);
-}
-static int64_t strassen_jobs(const ldm_problem *p, const int *t) {
-    return strassen_blocks(p, t) * ldm_ceil_div(strassen_pairs(p, t), t[GROUP]);
-}
-static int64_t strassen_items(const ldm_problem *p, const int *t, const ldm_device *d) {
-    const int64_t jobs = strassen_jobs(p, t), most = 2 * d->units;
-    return jobs < most ? jobs : most;
-}
-
-static size_t strassen_scratch(const ldm_problem *p, const int *t, const ldm_device *d) {
-    const int64_t tile = t[LDM_TILE_ROWS], factors = 7 * tile * PIECE, sums = 4 * tile * 2 * t[LDM_TILE_LANES];
-    return (size_t)(strassen_items(p, t, d) * t[BLOCK] * (factors + t[GROUP] * sums)) * sizeof(float);
-}
-
-static const char *strassen_supports(const ldm_problem *p, const ldm_device *d) {
-    if (p->wdtype != LDM_F32 || p->flags & WBATCH) return "needs weights kept as f32";
-    if (p->dim[K] % (2 * ldm_row_lanes(d))) return "needs whole vectors of products in each half";
-    return cpu_supports(p, d);
-}
-
-static bool strassen_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
-    return ldm_tile_legal(t, rows(p), d) && (t[BLOCK] == 1 || t[BLOCK] / 2 * 2 * t[LDM_TILE_ROWS] < rows(p)) &&
-           (t[GROUP] == 1 || t[GROUP] / 2 < strassen_pairs(p, t));
-}
-
-static const char *strassen_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
-    if (d->low_memory || d->once) return "its weights take 7/4 of the room and of the time to make";
-    if (rows(p) < 64 || p->dim[K] < 256 || rows(p) * p->dim[N] * p->dim[K] < 1 << 24) return "small: sums cost more than a product saves";
-    const bool even = rows(p) % (2 * t[LDM_TILE_ROWS] * t[BLOCK]) == 0 && strassen_pairs(p, t) % t[GROUP] == 0;
-    return strassen_jobs(p, t) < (even ? 2 : 6) * d->units ? "smaller jobs keep all units busy" : NULL;
-}
-
-static ldm_grain strassen_grain(const ldm_problem *p, const int *t, const ldm_device *d) {
-    return (ldm_grain){2 * t[LDM_TILE_ROWS], 0};
-}
-
-static bool strassen_pack(const ldm_problem *p, const int *t, int slot, ldm_packing *out) {
-    const int64_t lanes = t[LDM_TILE_LANES];
-    return slot == SLOT_W && ldm_pack_strassen(2 * lanes, p->dim[N], p->dim[K], (p->flags & WKN) != 0, p->dim[ACT] == GEGLU ? lanes : 0, out);
-}
-
-static void strassen_reference(const ldm_problem *p, const int *t, const float *const *in, const ldm_sample *which, double *y,
-                               double *bound) {
-    const int64_t lanes = t[LDM_TILE_LANES];
-    judged(p, &(ref_strassen){t[LDM_TILE_ROWS], p->dim[ACT] == GEGLU ? lanes : 2 * lanes}, in, which, y, bound);
-}
-
-/* Seven products of a quarter each for eight, of weights of 7/4 the size. Sums of rows and columns stay in cache. */
-static ldm_cost strassen_cost(const ldm_problem *p, const int *t, const ldm_device *d) {
-    ldm_cost c = cost(p);
-    c.flops *= 7.0 / 8;
-    c.bytes += 0.75 * (double)sizeof(float) * (double)p->dim[N] * (double)p->dim[K];
-    return c;
-}
-
-static ldm_status strassen_record(const ldm_problem *p, const int *t, const ldm_device *dev, ldm_recipe *r) {
-    const int64_t *d = p->dim, items = strassen_items(p, t, dev);
-    ldm_row_kernel(p, r, "gemm_cpu.cl", "gemm_strassen");
-    ldm_tile_defines("TILE_ROWS", t, r);
-    ldm_rec_slot(r, SLOT_Y);
-    for (int i = SLOT_X; i < SLOT_Y; i++) ldm_rec_slot(r, i);
-    ldm_rec_scratch(r, 0);
-    ldm_rec_int(r, rows(p));
-    ldm_rec_int(r, d[M]);
-    ldm_rec_int(r, d[N]);
-    ldm_rec_int(r, d[K]);
-    ldm_rec_int(r, d[ACT]);
-    ldm_rec_int(r, t[BLOCK]);
-    ldm_rec_int(r, t[GROUP]);
-    ldm_rec_int(r, strassen_jobs(p, t));
-    ldm_rec_range1(r, items, 1);
-    return r->status;
-}
-
 enum { ROW_PARTS, ROW_LANES }; /* tunables of gemm_row; the second is LDM_TILE_LANES, for cpu_pack */
 static const ldm_tunable row_tunables[] = {
     {"PARTS", "parts of a sum", {1, 2, 4, 8, 16}}, {"LANES", "floats of a vector, as many as a register holds", {16, 8, 4}}, {0}};
@@ -288,26 +196,12 @@ static ldm_status row_record(const ldm_problem *p, const int *t, const ldm_devic
     return r->status;
 }
 
-static ldm_inplace inplace(const ldm_problem *p) {
-    return (ldm_inplace){.m = rows(p), .per = p->dim[M], .n = p->dim[N], .c = p->dim[K], .act = (int)p->dim[ACT],
+bool ldm_gemm_product(const ldm_problem *p, ldm_product *out) {
+    const bool gated = p->dim[ACT] == GEGLU;
+    *out = (ldm_product){.m = rows(p), .per = p->dim[M], .n = p->dim[N], .c = p->dim[K], .act = (int)p->dim[ACT],
                          .x = SLOT_X, .x2 = LDM_NO_SLOT, .w = SLOT_W, .bias = SLOT_BIAS, .vec = SLOT_VEC,
-                         .residual = SLOT_RESIDUAL, .y = SLOT_Y};
-}
-
-static const char *inplace_supports(const ldm_problem *p, const ldm_device *d) {
-    const ldm_inplace q = inplace(p);
-    if (p->flags & (WBATCH | WKN)) return "needs weights of the file, [n, k]";
-    return ldm_inplace_product_supports(p, &q);
-}
-
-static bool inplace_legal(const ldm_problem *p, const int *params, const ldm_device *d) {
-    const ldm_inplace q = inplace(p);
-    return ldm_inplace_product_legal(&q, params, d);
-}
-
-static ldm_status inplace_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
-    const ldm_inplace q = inplace(p);
-    return ldm_inplace_product_record(p, &q, params, d, r);
+                         .residual = SLOT_RESIDUAL, .y = SLOT_Y, .kn = (p->flags & WKN) != 0, .gated = gated};
+    return !(p->flags & WBATCH);
 }
 
 /* GPU: without wbatch the weights are packed in panels of 32, gates beside their values, else they are read as they lie. */
@@ -384,11 +278,11 @@ static const ldm_impl impls[] = {
      .idea = "8 rows (6 of vectors of 8 or 4) x 2 vectors of outputs in registers, weights as the checkpoint has them, turned in cache "
              "strip by strip",
      .family = LDM_CPU,
-     .supports = inplace_supports,
-     .prefers = ldm_inplace_product_prefers,
-     .tunables = ldm_inplace_product_tunables,
-     .legal = inplace_legal,
-     .record = inplace_record,
+     .supports = ldm_inplace_supports,
+     .prefers = ldm_inplace_prefers,
+     .tunables = ldm_inplace_tunables,
+     .legal = ldm_inplace_legal,
+     .record = ldm_inplace_record,
      .exact = true},
     {.name = "gemm_row",
      .idea = "one row: a panel's sums, or a part of them, in four chains; packed weights read once",
@@ -404,17 +298,17 @@ static const ldm_impl impls[] = {
     {.name = "gemm_strassen",
      .idea = "one level of Strassen's algorithm on pairs of tiles, panels and halves of the products: 7 products of tiles for 8",
      .family = LDM_CPU,
-     .supports = strassen_supports,
-     .prefers = strassen_prefers,
-     .tunables = strassen_tunables,
-     .legal = strassen_legal,
-     .scratch = strassen_scratch,
-     .pack = strassen_pack,
-     .record = strassen_record,
-     .reference = strassen_reference,
-     .cost = strassen_cost,
-     .grain = strassen_grain,
-     .same_bound = 1u << BLOCK | 1u << GROUP,
+     .supports = ldm_strassen_supports,
+     .prefers = ldm_strassen_prefers,
+     .tunables = ldm_strassen_tunables,
+     .legal = ldm_strassen_legal,
+     .scratch = ldm_strassen_scratch,
+     .pack = ldm_strassen_pack,
+     .record = ldm_strassen_record,
+     .reference = ldm_strassen_reference,
+     .cost = ldm_strassen_cost,
+     .grain = ldm_strassen_grain,
+     .same_bound = LDM_STRASSEN_SAME_BOUND,
      .exact = true},
     {.name = "gemm_tile",
      .idea = "8 rows (6 of vectors of 8 or 4) x 2 vectors of outputs in registers, packed weights",
