@@ -95,6 +95,9 @@ ldm_status ldm_alloc(size_t bytes, void **out);
 /* A hint that all of this is about to be written: its pages come by one call instead of a fault each. */
 void ldm_will_write(void *start, size_t bytes);
 
+/* At least so many bytes in huge pages, as far as the system has them; to be freed. NULL where it knows none. */
+void *ldm_huge_pages(size_t bytes);
+
 /* ---- dtypes and shapes ------------------------------------------------------------------------------------------- */
 
 typedef enum ldm_dtype {

@@ -48,6 +48,17 @@ void ldm_will_write(void *start, size_t bytes) {
 #endif
 }
 
+void *ldm_huge_pages(size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    const size_t page = (size_t)2 << 20, size = (bytes + page - 1) / page * page;
+    void *p = aligned_alloc(page, size);
+    if (p) madvise(p, size, MADV_HUGEPAGE);
+    return p;
+#else
+    return NULL;
+#endif
+}
+
 /* The finaliser of splitmix64 (Steele, Lea, Flood 2014) over a Weyl sequence per stream. */
 static uint64_t mix(uint64_t z) {
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;

@@ -2,19 +2,19 @@
 #include "cl/cl_internal.h"
 #include <stdlib.h>
 
-ldm_status ldm_buffer_create(ldm_cl *cl, size_t bytes, ldm_buffer **out) {
+/* In `host`, if there is one, which is the buffer's from now on. */
+static ldm_status create(ldm_cl *cl, size_t bytes, void *host, ldm_buffer **out) {
+    const cl_mem_flags where = host ? CL_MEM_USE_HOST_PTR : cl->facts.unified ? CL_MEM_ALLOC_HOST_PTR : 0;
     ldm_buffer *b = NULL;
     cl_int e;
-    if (bytes == 0) bytes = 4;
-    if (bytes > cl->facts.max_alloc)
-        return ldm_fail(LDM_ERR_NOMEM, "a buffer of %.1f MiB: device %s allows %.1f MiB at most",
-                        (double)bytes / 0x1p20, cl->facts.name, (double)cl->facts.max_alloc / 0x1p20);
     ldm_status st = ldm_alloc(sizeof *b, (void **)&b);
-    if (st) return st;
-    *b = (ldm_buffer){.cl = cl, .bytes = bytes};
-    b->mem = clCreateBuffer(cl->context, CL_MEM_READ_WRITE | (cl->facts.unified ? CL_MEM_ALLOC_HOST_PTR : 0), bytes,
-                            NULL, &e);
-    if ((st = ldm_cl_check(e, "device %s: a buffer of %.1f MiB", cl->facts.name, (double)bytes / 0x1p20))) {
+    if (!st) {
+        *b = (ldm_buffer){.cl = cl, .bytes = bytes, .host = host};
+        b->mem = clCreateBuffer(cl->context, CL_MEM_READ_WRITE | where, bytes, host, &e);
+        st = ldm_cl_check(e, "device %s: a buffer of %.1f MiB", cl->facts.name, (double)bytes / 0x1p20);
+    }
+    if (st) {
+        free(host);
         free(b);
         return st;
     }
@@ -22,6 +22,24 @@ ldm_status ldm_buffer_create(ldm_cl *cl, size_t bytes, ldm_buffer **out) {
     if (cl->bytes > cl->peak) cl->peak = cl->bytes;
     *out = b;
     return LDM_OK;
+}
+
+static ldm_status check_size(const ldm_cl *cl, size_t bytes) {
+    if (bytes <= cl->facts.max_alloc) return LDM_OK;
+    return ldm_fail(LDM_ERR_NOMEM, "a buffer of %.1f MiB: device %s allows %.1f MiB at most", (double)bytes / 0x1p20,
+                    cl->facts.name, (double)cl->facts.max_alloc / 0x1p20);
+}
+
+ldm_status ldm_buffer_create(ldm_cl *cl, size_t bytes, ldm_buffer **out) {
+    ldm_status st = check_size(cl, bytes);
+    return st ? st : create(cl, bytes ? bytes : 4, NULL, out);
+}
+
+ldm_status ldm_buffer_create_busy(ldm_cl *cl, size_t bytes, ldm_buffer **out) {
+    enum { LEAST = 256 << 10, MOST = 64 << 20 }; /* larger ones have no place in cache, and huge pages may take long to be found */
+    ldm_status st = check_size(cl, bytes);
+    const bool huge = cl->facts.type == LDM_DEVICE_CPU && bytes >= LEAST && bytes <= MOST;
+    return st ? st : create(cl, bytes ? bytes : 4, huge ? ldm_huge_pages(bytes) : NULL, out);
 }
 
 ldm_status ldm_buffer_window(ldm_buffer *parent, size_t offset, size_t bytes, ldm_buffer **out) {
@@ -59,6 +77,7 @@ ldm_status ldm_buffer_borrow(ldm_cl *cl, const void *data, size_t bytes, ldm_buf
 void ldm_buffer_destroy(ldm_buffer *b) {
     if (!b) return;
     clReleaseMemObject(b->mem);
+    free(b->host);
     if (!b->window) b->cl->bytes -= b->bytes;
     free(b);
 }

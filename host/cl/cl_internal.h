@@ -30,6 +30,7 @@ struct ldm_buffer {
     cl_mem mem;
     size_t bytes;
     bool window; /* owns no memory: a window or borrowed */
+    void *host;  /* the memory it is in, where that is not the driver's: freed with it */
 };
 
 /* LDM_ERR_CL (or LDM_ERR_NOMEM for the out-of-memory codes) with "<what>: <CL_NAME>"; LDM_OK for CL_SUCCESS. */

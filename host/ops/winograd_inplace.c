@@ -50,7 +50,7 @@ bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d) {
     if (ldm_winograd_inplace_supports(p, d)) return false;
     if (d->low_memory) return all <= k;
     if (d->once && all >= 16 && all < MANY) return all <= k;
-    return all >= 16 && 2 * all <= k && winograd_filter_bytes(p, 4) > (all <= FEW ? WINOGRAD_KEPT : WINOGRAD_LARGE);
+    return all >= 16 && 2 * all <= k && winograd_filter_bytes(p, 4) > (all <= FEW * p->dim[N] ? WINOGRAD_KEPT : WINOGRAD_LARGE);
 }
 
 const char *ldm_winograd_inplace_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {

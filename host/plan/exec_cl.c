@@ -491,9 +491,9 @@ ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, c
     TRY(ldm_alloc((size_t)(p->chunks + 1) * sizeof *e->arena, (void **)&e->arena));
     TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *e->job, (void **)&e->job));
     TRY(ldm_alloc((size_t)(p->tensors + 1) * sizeof *e->host, (void **)&e->host));
-    for (int i = 0; i < p->chunks; i++) TRY(ldm_buffer_create(cl, p->chunk_bytes[i], &e->arena[i]));
+    for (int i = 0; i < p->chunks; i++) TRY(ldm_buffer_create_busy(cl, p->chunk_bytes[i], &e->arena[i]));
     if (e->l.pool) TRY(ldm_buffer_create(cl, e->l.pool, &e->pool));
-    if (e->l.scratch) TRY(ldm_buffer_create(cl, e->l.scratch, &e->scratch));
+    if (e->l.scratch) TRY(ldm_buffer_create_busy(cl, e->l.scratch, &e->scratch));
     TRY(load_weights(e));
     TRY(ldm_alloc(sizeof *recipe, (void **)&recipe));
     ldm_progress_begin(&bar, "building kernels", "steps", p->steps);
