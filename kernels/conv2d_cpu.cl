@@ -174,9 +174,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
                     int count = merged[t] ? s * cs : min(CHUNK, cs - from);
                     __global const real *row[TP];
                     lanes acc[TP][2];
+                    int inside = 0; /* any pixel */
                     EACH_PIXEL(i) {
                         row[i] = from + input_row(xs, zeros, map[t][i], py[t][i] + ry, px[t][i] + sx, h, wd, cs, up);
                         acc[i][0] = acc[i][1] = (lanes)0.0f;
+                        inside |= row[i] != zeros + from;
                     }
 #if REAL_IS_HALF
                     float strip[TP][CHUNK];
@@ -193,7 +195,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS
                     if (MUTANT == 1 && k0 + from + count == deep) count--;
                     const int ask = tiles == 1 || k0 + from + count < deep || place == set * group + in_set - 1 ? PANEL / tiles : 0;
                     __global const wreal *ahead = wt + (tiles == 1 ? AHEAD : count) * PANEL + t * count * ask;
-                    for (int e = 0; e < count; e++) {
+                    for (int e = 0; !inside && e < count; e++) {
+                        NEXT(wt, e, count);
+                        LATER(ahead + e * ask);
+                    }
+                    for (int e = 0; inside && e < count; e++) {
                         const lanes w0 = WEIGHTS(wt, e, 0), w1 = WEIGHTS(wt, e, MUTANT != 19);
                         NEXT(wt, e, count);
                         LATER(ahead + e * ask);

@@ -129,6 +129,14 @@ static bool cpu_legal(const ldm_problem *p, const int *params, const ldm_device 
     return ldm_tile_legal(params, p->dim[N] * out_h(p) * out_w(p), d);
 }
 
+/* Tiles that are rows of the map pass over what the filter has above and below it: a sixth where there are four rows. */
+static const char *tile_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
+    enum { ROW = 4, MOST = 64 }; /* pixels of a row, of all maps: with more, larger tiles make better use of the registers */
+    const bool rows = params[LDM_TILE_LANES] == 16 && p->dim[R] == 3 && p->dim[STRIDE] == 1 && p->dim[PT] && p->dim[PB] &&
+                      out_h(p) == ROW && out_w(p) == ROW && p->dim[N] * ROW * ROW <= MOST;
+    return rows && params[LDM_TILE_ROWS] != ROW ? "tiles that are rows of so small a map pass over what is outside" : NULL;
+}
+
 enum { THIN_TILES = 4, THIN_STRIP = 4096, THIN_DEPTH = 128 }; /* TILES and STRIP of the kernel; longest sum */
 
 static const char *thin_supports(const ldm_problem *p, const ldm_device *d) {
@@ -414,6 +422,7 @@ static const ldm_impl impls[] = {
      .idea = "implicit GEMM, 8 pixels (6 of vectors of 8 or 4) x 2 vectors of outputs in registers, packed weights",
      .family = LDM_CPU,
      .supports = cpu_supports,
+     .prefers = tile_prefers,
      .tunables = cpu_tunables,
      .legal = cpu_legal,
      .pack = cpu_pack,
