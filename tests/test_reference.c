@@ -147,6 +147,26 @@ static void gemm(void) {
         double ev = 2 * sqrt(3) * U * 4, eg = 2 * sqrt(3) * U * 4; /* |1| + |-3|; |2| + |2| */
         expect_bound("geglu", 0, U * 2 * h + ev * h + 2 * (eg * slope + 20 * U * 4) + U * 2 * h);
     }
+    CASE("gemm: Strassen's products") {
+        /* (1 2; 3 4)(5 6; 7 8): m1 65, m2 35, m3 -2, m4 8, m5 24, m6 22, m7 -30, and which of them a block is made of */
+        float a[4] = {1, 2, 3, 4}, w[4] = {5, 7, 6, 8}, tail[2] = {1, 2}, w1[2] = {5, 7};
+        ref_gemm_dims d = {.batch = 1, .m = 2, .n = 2, .k = 2};
+        const ref_strassen halves = {1, 1};
+        ref_gemm_strassen(all_f32(), &d, &halves, a, w, NULL, NULL, NULL);
+        EXPECT("strassen", 0, 19, 22, 43, 50);
+        const double reach[] = {65 + 8 + 24 + 30, 2 + 24, 35 + 8, 65 + 35 + 2 + 22};
+        for (int i = 0; i < 4; i++) expect_bound("strassen", i, U * y[i] + 2 * sqrt(7) * U * reach[i]);
+        d.wkn = true;
+        float across[4] = {5, 6, 7, 8};
+        ref_gemm_strassen(all_f32(), &d, &halves, a, across, NULL, NULL, NULL);
+        EXPECT("strassen wkn", 0, 19, 22, 43, 50);
+        for (int i = 0; i < 4; i++) expect_bound("strassen wkn", i, U * y[i] + 2 * sqrt(7) * U * reach[i]);
+        /* one row is both halves, the column that is missing zeros: m1 3 * 5, m4 2 * 2, m5 0, m7 0 */
+        d = (ref_gemm_dims){.batch = 1, .m = 1, .n = 1, .k = 2};
+        ref_gemm_strassen(all_f32(), &d, &halves, tail, w1, NULL, NULL, NULL);
+        EXPECT("strassen tails", 0, 19);
+        expect_bound("strassen tails", 0, U * 19 + 2 * sqrt(7) * U * (15 + 4 + 0 + 0));
+    }
 }
 
 static void norms(void) {

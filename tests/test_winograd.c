@@ -25,9 +25,9 @@ static const char *chosen(const char *problem, int which) {
     return text;
 }
 
-#define CHOSEN(which, problem, row)                                                                                    \
-    CHECK(!strcmp(chosen("conv2d:" problem " pt=1 pb=1 pl=1 pr=1", which), row), "%s: chosen is %s, wanted %s",        \
-          problem, chosen("conv2d:" problem " pt=1 pb=1 pl=1 pr=1", which), row)
+#define PRODUCT(which, problem, row)                                                                                   \
+    CHECK(!strcmp(chosen(problem, which), row), "%s: chosen is %s, wanted %s", problem, chosen(problem, which), row)
+#define CHOSEN(which, problem, row) PRODUCT(which, "conv2d:" problem " pt=1 pb=1 pl=1 pr=1", row)
 
 static void choices(void) {
     CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
@@ -45,13 +45,21 @@ static void choices(void) {
     CHOSEN(ANY, "f32 n=2 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_few BLOCK=8");
     CHOSEN(ANY, "f32 n=3 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_few BLOCK=16");
     CHOSEN(ANY, "f32 n=8 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_inplace OUT=4");
-    CHOSEN(ANY, "f32 n=1 c=1024 h=4 w=4 k=1024 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
+    CHOSEN(ANY, "f32 n=1 c=1024 h=4 w=4 k=1024 r=3 s=3", "conv2d_tile TILE_PIXELS=4");
+    CHOSEN(ANY, "f32 n=1 c=1024 h=4 w=4 k=1024 r=3 s=3 stride=2", "conv2d_tile TILE_PIXELS=4");
     CHOSEN(ANY, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3 stride=2", "conv2d_tile TILE_PIXELS=8");
     CHOSEN(ANY, "f16 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd OUT=4");
     CHOSEN(ANY, "f32*f16 n=1 c=256 h=8 w=8 k=512 r=3 s=3", "conv2d_winograd_few BLOCK=4");
     CHOSEN(ANY, "f32*f16 n=1 c=1024 h=16 w=16 k=1024 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
     CHOSEN(ANY, "f32*q8_0 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
     CHOSEN(EXACT, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
+    PRODUCT(ANY, "gemm:f32 m=4096 n=2048 k=1024", "gemm_strassen TILE_ROWS=8");
+    PRODUCT(ANY, "gemm:f32 m=4096 n=2048 k=1024 act=geglu", "gemm_strassen TILE_ROWS=8");
+    PRODUCT(ANY, "gemm:f32 m=32 n=2048 k=1024", "gemm_tile TILE_ROWS=8");
+    PRODUCT(ANY, "gemm:f32 m=4096 n=2048 k=1000", "gemm_tile TILE_ROWS=8");
+    PRODUCT(ANY, "gemm:f32*f16 m=4096 n=2048 k=1024", "gemm_tile TILE_ROWS=8");
+    PRODUCT(ANY, "conv2d:f32 n=1 c=512 c2=256 h=64 w=64 k=512", "conv2d_strassen TILE_ROWS=8");
+    PRODUCT(EXACT, "gemm:f32 m=4096 n=2048 k=1024", "gemm_tile TILE_ROWS=8");
 }
 
 /* ---- runs ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ struct poptOption app_device_table[] = {
      "0, 1:0, cpu, gpu or part of a name (else $LDM_DEVICE, else the first GPU, else the first device)", "DEVICE"},
     {"max-memory", 0, POPT_ARG_STRING, &app_device.max_memory, 0, "device memory to use at most, e.g. 6G", "SIZE"},
     {"cores", 0, POPT_ARG_INT, &app_device.cores, 0, "compute units to use of a device that can be divided, as CPUs can (default: all)", "N"},
-    {"exact", 0, POPT_ARG_NONE, &app_device.exact, 0, "only algorithms that lose no accuracy: no Winograd", NULL},
+    {"exact", 0, POPT_ARG_NONE, &app_device.exact, 0, "only algorithms that lose no accuracy: no Winograd, no Strassen", NULL},
     {"low-memory", 0, POPT_ARG_NONE, &app_device.low_memory, 0,
      "read weights where a file of f32 has them instead of from faster copies", NULL},
     {"no-tuned", 0, POPT_ARG_NONE, &app_device.no_tuned, 0, "defaults instead of what `ldm tune` found (or $LDM_NO_TUNED=1)",
