@@ -195,8 +195,9 @@ ldm_status ldm_exec_memory(const ldm_plan *p, const ldm_device *d, const ldm_sou
 }
 
 /* One weight packed to dst, from where the source has it or else through *data, made when first needed: `most`
- * elements. */
+ * elements, and not kept when a large one has gone through. */
 static ldm_status pack_weight(exec_cl *e, const packed *w, int64_t most, float **data, void *dst) {
+    enum { LARGE = 4 << 20 }; /* floats */
     const ldm_source *s = &e->base.source;
     const ldm_tensor_info *t = &e->base.plan->tensor[w->tensor];
     const bool other = w->layout.dtype != t->dtype; /* Winograd's: made of what the weights are kept as */
@@ -210,6 +211,7 @@ static ldm_status pack_weight(exec_cl *e, const packed *w, int64_t most, float *
     if (!src) src = *data;
     if (w->layout.fn) w->layout.fn(&w->layout, src, dst);
     else ldm_from_f32(w->layout.dtype, src, (size_t)ldm_shape_count(&t->shape), dst);
+    if (src == *data && ldm_shape_count(&t->shape) > LARGE) free(*data), *data = NULL;
     return LDM_OK;
 }
 
