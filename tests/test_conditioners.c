@@ -2,13 +2,14 @@
  * authors' BERT and SpatialRescaler, transformers' CLIP, OpenCLIP's layers), on the references and on the device, f32
  * and f16, as written and fused, held to witness.h's bar; each encoder also with one thing wrong about it, which must
  * fail that bar. And the small trained model: prompts through our tokenizer and its text encoder against what the
- * authors' code made of them, within 1e-5. */
+ * authors' code made of them, within 1e-5 (by rows that lose accuracy: as much more as their bound is larger). */
 #include "model/model.h"
 #include "model/text_encoder.h"
 #include "text/text.h"
 #include "witness.h"
 
-static ldm_cl *cl; /* NULL: no device */
+static ldm_cl *cl;       /* NULL: no device */
+static ldm_cl *exact_cl; /* the same, only rows that lose no accuracy */
 
 typedef struct encoder {
     ldm_plan *plan;
@@ -209,12 +210,18 @@ static void trained(void) {
                                       NULL));
                 for (int j = 0; j < c.length; j++) ((float *)ids.data)[k * c.length + j] = (float)id[j];
             }
-            for (int device = 0; device <= (cl != NULL); device++) {
-                CHECK_OK(encode(&c, weights, &ids, 1, device, true, LDM_F32, y));
+            /* Strassen's bound is 2.4 times the sum's on such data: a block of y is made of products of magnitude 2, 2, sqrt 2 and
+             * sqrt 2 where the sum has two of 1, in sums half as long */
+            static const double allowed[] = {1e-5, 1e-5, 2.4e-5};
+            ldm_cl *const usual = cl;
+            for (int run = 0; run <= (cl ? 2 : 0); run++) {
+                if (run == 1) cl = exact_cl;
+                CHECK_OK(encode(&c, weights, &ids, 1, run > 0, true, LDM_F32, y));
+                cl = usual;
                 difference d = compare(y, want.data, count);
-                printf("%s: %s: largest error %.2g of peak %.2g\n", test_case_name, device ? "device" : "reference",
-                       d.max, d.peak);
-                CHECK(d.max <= 1e-5, "error %.3g of peak %.3g, allowed 1e-5", d.max, d.peak);
+                printf("%s: %s: largest error %.2g of peak %.2g\n", test_case_name,
+                       run == 0 ? "reference" : run == 1 ? "device, exact" : "device", d.max, d.peak);
+                CHECK(d.max <= allowed[run], "error %.3g of peak %.3g, allowed %g", d.max, d.peak, allowed[run]);
             }
             free(y), free(ids.data);
             ldm_array_free(&want);
@@ -228,9 +235,11 @@ int main(int argc, char **argv) {
     test_begin(argc, argv, "conditioners");
     if (getenv("LDM_TEST_FIXTURES")) root = getenv("LDM_TEST_FIXTURES");
     if (ldm_cl_open(&(ldm_cl_options){0}, &cl)) printf("note: references only: %s\n", ldm_message());
+    else CHECK_OK(ldm_cl_open(&(ldm_cl_options){.exact = true}, &exact_cl));
     texts();
     semantic_maps();
     trained();
+    ldm_cl_close(exact_cl);
     ldm_cl_close(cl);
     return test_end();
 }
