@@ -196,9 +196,10 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
 #define PIECE 256
 #define FACTOR (TR * PIECE) /* floats of a left factor */
 #define SUMS (TR * 2)       /* vectors of a block of y */
-/* Where a product goes, c11 c12 c21 c22 or nowhere, and whether it is added. */
-__constant int TARGET[7][2] = {{0, 3}, {2, 3}, {1, 3}, {0, 2}, {0, 1}, {3, -1}, {0, -1}};
-__constant float SIGN[7][2] = {{1, 1}, {1, -1}, {1, 1}, {1, 1}, {-1, 1}, {1, 0}, {1, 0}};
+/* Where product p goes first and second, 0 to 3 for c11 c12 c21 c22 (4: nowhere), and which of these it is subtracted from. */
+#define FIRST(p) (0x0300120 >> 4 * (p) & 15)
+#define SECOND_OF(p) (0x4412333 >> 4 * (p) & 15)
+#define TAKEN(p, i) ((p) == 1 && (i) == 1 || (p) == 4 && (i) == 0)
 
 /* Where input e of row r is, of x's c inputs and then x2's c2. */
 static __global const real *input_at(__global const real *x, __global const real *x2, int c, int c2, int r, int e) {
@@ -207,7 +208,7 @@ static __global const real *input_at(__global const real *x, __global const real
 
 /* The seven left factors of 2 TR rows from `first` on, `count` products from `from` on, in stretches that either half has of one
  * input. */
-static void left_factors(__global lanes *restrict to, __global const real *restrict x, __global const real *restrict x2, int first, int m,
+static void left_factors(__global lanes *to, __global const real *x, __global const real *x2, int first, int m,
                          int c, int c2, int from, int count) {
     const int later = from + (c + c2) / 2;
     for (int begin = 0, end; begin < count; begin = end) {
@@ -234,8 +235,8 @@ static void left_factors(__global lanes *restrict to, __global const real *restr
 
 /* The products of `tiles` sets of left factors with the seven right ones from w on, [7][deep][PANEL], added to the tiles' sums
  * (`first`: begin them); what is multiplied next, in the end what lies at `soon`, is asked for. */
-static void seven_products(__global lanes *restrict sums, __global const float *restrict factors, __global const float *restrict w,
-                           __global const float *restrict soon, int tiles, int count, int deep, int first, int last) {
+static void seven_products(__global lanes *sums, __global const float *factors, __global const float *w, __global const float *soon,
+                           int tiles, int count, int deep, int first, int last) {
     const int ask = PANEL / tiles;
     for (int product = 0; product < 7; product++, w += (long)deep * PANEL) {
         __global const float *next = product < 6 ? w + (long)deep * PANEL : soon;
@@ -252,9 +253,11 @@ static void seven_products(__global lanes *restrict sums, __global const float *
                     acc[i][1] = summed(FMA(v, w1, acc[i][1]));
                 }
             }
-            for (int i = 0; i < 2 - (MUTANT == 30 && product == 3) && TARGET[product][i] >= 0; i++) {
-                const lanes sign = (lanes)(MUTANT == 31 ? 1.0f : SIGN[product][i]);
-                __global lanes *c = sums + (t * 4 + TARGET[product][i]) * SUMS;
+            for (int i = 0; i < 2 - (MUTANT == 30 && product == 3); i++) {
+                const int to = i ? SECOND_OF(product) : FIRST(product);
+                const lanes sign = (lanes)(MUTANT != 31 && TAKEN(product, i) ? -1.0f : 1.0f);
+                __global lanes *c = sums + (t * 4 + to) * SUMS;
+                if (to == 4) break;
                 if ((MUTANT == 32 || first) && product < 3 && (i == 0 || product == 0)) { /* nothing is there yet */
                     EACH_ROW(r) c[2 * r] = acc[r][0], c[2 * r + 1] = acc[r][1];
                 } else {
