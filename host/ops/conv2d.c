@@ -258,21 +258,20 @@ static ldm_grain clblast_grain(const ldm_problem *p, const int *params, const ld
     return (ldm_grain){1, pixels(p)};
 }
 
-/* A 1x1 convolution is a product as it lies; others gather their columns in scratch. */
-static bool is_product(const ldm_problem *p) {
+static bool is_pointwise(const ldm_problem *p) {
     const int64_t *d = p->dim;
-    return d[R] == 1 && d[S] == 1 && d[STRIDE] == 1 && d[UP] == 1 && !d[C2] && !d[PT] && !d[PB] && !d[PL] && !d[PR];
+    return d[R] == 1 && d[S] == 1 && d[STRIDE] == 1 && d[UP] == 1 && !d[PT] && !d[PB] && !d[PL] && !d[PR];
 }
 
-/* The same with a second input. */
+/* A 1x1 convolution of one input is a product as it lies; others gather their columns in scratch. */
+static bool is_product(const ldm_problem *p) { return is_pointwise(p) && !p->dim[C2]; }
+
 bool ldm_conv2d_product(const ldm_problem *p, ldm_product *out) {
     const int64_t *d = p->dim;
-    ldm_problem one = *p;
-    one.dim[C2] = 0;
     *out = (ldm_product){.m = pixels(p), .per = out_h(p) * out_w(p), .n = d[K], .c = d[C], .c2 = d[C2],
                          .act = (int)d[ACT], .x = SLOT_X, .x2 = SLOT_X2, .w = SLOT_W, .bias = SLOT_BIAS,
                          .vec = SLOT_VEC, .residual = SLOT_RESIDUAL, .y = SLOT_Y};
-    return is_product(&one);
+    return is_pointwise(p);
 }
 
 static size_t clblast_scratch(const ldm_problem *p, const int *params, const ldm_device *d) {
