@@ -55,46 +55,39 @@ static void fill(const ldm_packing *p, const float *src, void *dst, int64_t from
     }
 }
 
-static void panels(const ldm_packing *p, const float *src, void *dst) {
-    const int64_t n = p->arg[A_N], c = p->arg[A_C], c2 = p->arg[A_C2], taps = p->arg[A_TAPS], width = p->arg[A_WIDTH];
-    memset(dst, 0, p->bytes);
-    for (int64_t from = 0; from < n; from += width) {
-        const int64_t to = from + width < n ? from + width : n, at = from * (c + c2) * taps;
-        fill(p, src, dst, from, to, 0, c, at, width, 1);
-        fill(p, src, dst, from, to, c, c2, at + taps * c * width, width, 1);
+/* Panel number `panel`, from element `at` of dst on: `width` outputs, or where A_RUN is set half as many pairs, `run` values, then
+ * their gates, and so on. */
+static void one_panel(const ldm_packing *p, const float *src, void *dst, int64_t panel, int64_t at) {
+    const int64_t n = p->arg[A_N], c = p->arg[A_C], c2 = p->arg[A_C2], taps = p->arg[A_TAPS], run = p->arg[A_RUN], width = p->arg[A_WIDTH];
+    const int64_t all = run ? n / 2 : n, many = run ? width / 2 : width, first = panel * many;
+    const int64_t end = first + many < all ? first + many : all;
+    if (!run) {
+        fill(p, src, dst, first, end, 0, c, at, width, 1);
+        fill(p, src, dst, first, end, c, c2, at + taps * c * width, width, 1);
+    }
+    for (int64_t from = first; run && from < end; from += run) {
+        const int64_t to = from + run < end ? from + run : end, values = at + (from - first) * 2;
+        fill(p, src, dst, from, to, 0, c, values, width, 1);
+        fill(p, src, dst, all + from, all + to, 0, c, values + run, width, 1);
     }
 }
 
-static void gated_panels(const ldm_packing *p, const float *src, void *dst) {
-    const int64_t half = p->arg[A_N] / 2, c = p->arg[A_C], run = p->arg[A_RUN], width = p->arg[A_WIDTH];
+static int64_t panel_count(const ldm_packing *p) { return ldm_ceil_div(p->arg[A_N], p->arg[A_WIDTH]); }
+
+static void panels(const ldm_packing *p, const float *src, void *dst) {
+    const int64_t elements = p->arg[A_WIDTH] * (p->arg[A_C] + p->arg[A_C2]) * p->arg[A_TAPS];
     memset(dst, 0, p->bytes);
-    for (int64_t from = 0; from < half; from += run) {
-        const int64_t to = from + run < half ? from + run : half, pair = from % (width / 2);
-        const int64_t at = from / (width / 2) * width * c + pair * 2;
-        fill(p, src, dst, from, to, 0, c, at, width, 1);
-        fill(p, src, dst, half + from, half + to, 0, c, at + run, width, 1);
-    }
+    for (int64_t panel = 0; panel < panel_count(p); panel++) one_panel(p, src, dst, panel, panel * elements);
 }
 
 /* The panels of a pair where the first four factors will be, b11 b21 b12 b22; then all seven of each element. */
 static void strassen(const ldm_packing *p, const float *src, void *dst) {
-    const int64_t n = p->arg[A_N], c = p->arg[A_C], run = p->arg[A_RUN], width = p->arg[A_WIDTH], half = c / 2 * width;
-    const int64_t panels = ldm_ceil_div(n, width);
+    const int64_t half = p->arg[A_C] / 2 * p->arg[A_WIDTH], count = panel_count(p);
     memset(dst, 0, p->bytes);
 #pragma omp parallel for schedule(static)
-    for (int64_t pair = 0; pair < ldm_ceil_div(panels, 2); pair++) {
+    for (int64_t pair = 0; pair < ldm_ceil_div(count, 2); pair++) {
         float *f = (float *)dst + pair * 7 * half;
-        for (int64_t panel = 2 * pair; panel < panels && panel < 2 * pair + 2; panel++) {
-            const int64_t at = (panel - 2 * pair) * 2 * half;
-            if (run) {
-                const int64_t from = panel * run, to = from + run < n / 2 ? from + run : n / 2;
-                fill(p, src, f, from, to, 0, c, at, width, 1);
-                fill(p, src, f, n / 2 + from, n / 2 + to, 0, c, at + run, width, 1);
-            } else {
-                const int64_t from = panel * width;
-                fill(p, src, f, from, from + width < n ? from + width : n, 0, c, at, width, 1);
-            }
-        }
+        for (int64_t panel = 2 * pair; panel < count && panel < 2 * pair + 2; panel++) one_panel(p, src, f, panel, (panel - 2 * pair) * 2 * half);
         for (int64_t i = 0; i < half; i++) {
             const float b11 = f[i], b21 = f[half + i], b12 = f[2 * half + i], b22 = f[3 * half + i];
             const float factor[] = {b11 + b22, b11, b12 - b22, b21 - b11, b22, b11 + b12, b21 + b22};
@@ -128,7 +121,7 @@ bool ldm_pack_panels(ldm_dtype dtype, int64_t width, int64_t n, int64_t c, int64
 
 bool ldm_pack_gated_panels(ldm_dtype dtype, int64_t width, int64_t n, int64_t c, bool kn, int64_t run,
                            ldm_packing *out) {
-    describe(run == 1 ? "gates" : "gated", width, width, gated_panels, dtype, n, c, 0, 1, kn, 0, out);
+    describe(run == 1 ? "gates" : "gated", width, width, panels, dtype, n, c, 0, 1, kn, 0, out);
     out->arg[A_RUN] = run;
     return true;
 }
