@@ -14,6 +14,8 @@
  *                    or 12 and 8 where vectors are narrower and there may be 16 registers.
  *   attention_rows   makes such K and V of halves or of other widths: floats [n, nkv, heads, 2, d rounded up to 8]; one
  *                    work-item a token
+ *   attention_few    few keys (at most FEW_KEYS) and whole vectors of outputs: one work-item makes FEW_QUERIES queries of one
+ *                    head; lanes are elements, scores are summed across them. No turning, no empty lanes where queries are few
  *   attention_one_key_rows   one key: its softmax is 1, so y_i = v_0 (a NaN in q or k does not show); one work-item a
  *                    query
  *
@@ -27,7 +29,10 @@
  *          off by one, 5 sum not rescaled when the maximum moves, 6 last key counted again to fill a tile, 7 values of
  *          two keys swapped, 8 last score term missing, 9 outputs not rescaled when the maximum moves, 10 scores kept
  *          in f16, 11 f16 stored truncated, 12 second half of a strip takes the maximum of the first, 13 wrong head,
- *          14 attention_rows takes the values for the keys */
+ *          14 attention_rows takes the values for the keys, 15 attention_few drops the last key, 16 attention_few swaps the
+ *          values of two keys, 17 attention_few gives a query its neighbour's scores, 18 attention_few takes no maximum off,
+ *          19 attention_few counts keys behind the last, 20 attention_few drops the last vector of a score,
+ *          21 attention_few makes a vector of outputs twice */
 #if MUTANT == 10
 #define HALF_SUMS
 #endif
@@ -275,6 +280,73 @@ attention_tile(global real *y, global const real *q, global const float *k, glob
 #pragma unroll
             for (int t = 0; t < LANES; t++)
                 if (i + t < count) store_some(r[t], y + (i + t) * y_row + e, d - e);
+        }
+    }
+}
+
+#define FEW_QUERIES 4
+#define FEW_KEYS 128
+
+/* d: a multiple of 16. */
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+attention_few(global real *y, global const real *q, global const real *k, global const real *v, int heads, int nq, int nkv,
+              int d, int q_row, int kv_row, int q_off, int k_off, int v_off, int head_step, float scale, int causal) {
+    const int i0 = get_global_id(0) * FEW_QUERIES, h = get_global_id(1), sample = get_global_id(2);
+    const int keys = MUTANT == 15 ? nkv - 1 : nkv, products = MUTANT == 20 ? d - 16 : d, most = (nkv + 15) & ~15;
+    float16 score16[FEW_QUERIES][FEW_KEYS / 16];
+    float share[FEW_QUERIES];
+    const global real *row[FEW_QUERIES];
+#pragma unroll
+    for (int i = 0; i < FEW_QUERIES; i++)
+        row[i] = q + (size_t)(sample * nq + min(i0 + i, nq - 1)) * q_row + q_off + h * head_step;
+    k += (size_t)sample * nkv * kv_row + k_off + h * head_step;
+    v += (size_t)sample * nkv * kv_row + v_off + h * head_step;
+    for (int j = 0; j < nkv; j += 2) {
+        const global real *ka = k + (size_t)j * kv_row, *kb = k + (size_t)min(j + 1, nkv - 1) * kv_row;
+        float16 a[FEW_QUERIES], b[FEW_QUERIES];
+#pragma unroll
+        for (int i = 0; i < FEW_QUERIES; i++) a[i] = b[i] = (float16)0.0f;
+        for (int e = 0; e < products; e += 16) {
+            const float16 ea = LOAD16(ka, e), eb = LOAD16(kb, e);
+#pragma unroll
+            for (int i = 0; i < FEW_QUERIES; i++) {
+                const float16 qi = LOAD16(row[i], e);
+                a[i] = FMA(qi, ea, a[i]), b[i] = FMA(qi, eb, b[i]);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < FEW_QUERIES; i++) {
+            float *score = (float *)score16[i];
+            score[j] = sum16(a[i]) * scale, score[j + 1] = sum16(b[i]) * scale;
+        }
+    }
+    for (int i = 0; i < FEW_QUERIES; i++) { /* keys behind the last count nothing */
+        float16 *s = score16[MUTANT == 17 && i == FEW_QUERIES - 1 ? i - 1 : i], top16 = -INFINITY, sum = 0;
+        float *score = (float *)s;
+        for (int j = keys; MUTANT != 19 && j < most; j++) score[j] = -INFINITY;
+        for (int j = 0; j < most / 16; j++) top16 = max(top16, s[j]);
+        const float top = MUTANT == 18 ? 0 : max16(top16);
+        for (int j = 0; j < most / 16; j++) sum += score16[i][j] = exp_neg16(s[j] - top);
+        share[i] = 1 / sum16(sum);
+    }
+    for (int e = 0; e < d; e += 32) {
+        const int other = min(e + 16, d - 16); /* of an odd number of vectors the last is made twice */
+        float16 a[FEW_QUERIES], b[FEW_QUERIES];
+#pragma unroll
+        for (int i = 0; i < FEW_QUERIES; i++) a[i] = b[i] = (float16)0.0f;
+        for (int j = 0; j < keys; j++) {
+            const global real *vj = v + (size_t)(MUTANT == 16 && j < 2 && keys > 1 ? 1 - j : j) * kv_row;
+            const float16 va = LOAD16(vj, e), vb = LOAD16(vj, MUTANT == 21 ? e : other);
+#pragma unroll
+            for (int i = 0; i < FEW_QUERIES; i++) {
+                const float p = ((const float *)score16[i])[j];
+                a[i] = FMA((float16)p, va, a[i]), b[i] = FMA((float16)p, vb, b[i]);
+            }
+        }
+        for (int i = 0; i < min(FEW_QUERIES, nq - i0); i++) {
+            global real *to = y + ((size_t)(sample * nq + i0 + i) * heads + h) * d;
+            STORE16(a[i] * share[i], to, e);
+            STORE16(b[i] * share[i], to, other);
         }
     }
 }

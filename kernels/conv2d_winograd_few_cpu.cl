@@ -1,5 +1,5 @@
-/* conv2d_winograd_few_cpu.cl -- Winograd's F(4x4,3x3) for CPUs (see conv2d_winograd_cpu.cl) where tiles are few, and reading
- * turned filters would take longer than using them: they are kept as they are and turned in registers while they are used
+/* conv2d_winograd_few_cpu.cl -- Winograd's F(4x4,3x3) and F(2x2,3x3) for CPUs (see conv2d_winograd_cpu.cl) where tiles are few, and
+ * reading turned filters would take longer than using them: they are kept as they are and turned in registers while they are used
  *   tensors as in conv2d_cpu.cl; w [ceil(k/16)][c + c2][3][3][16]
  *   scratch    V [chunk][tiles/4][place][4][CHUNK], then a slot for each work-item of the second
  *   reference  reference/ref_conv2d.c (value and the bound of this algorithm)     host  host/ops/winograd_few.c
@@ -9,8 +9,8 @@
  *   few_multiply  a work-item makes every items'th job; a job is `block` tiles x `group` vectors of outputs. Chunk by chunk it
  *                 makes the U of a channel in registers, multiplies and adds to M, which is turned into pixels at the end:
  *                 of a row of places for 4 tiles, straight from the filters, or of half a row (points 0, 5/8 and -5/8, or
- *                 infinity, 3/2 and -3/2) for 8, from columns turned before (H, in cache). The next filters are asked for
- *                 meanwhile, evenly.
+ *                 infinity, 3/2 and -3/2) for 8, from columns turned before (H, in cache); with OUT 2, whose filters are turned by
+ *                 additions alone, always of a row. The next filters are asked for meanwhile, evenly.
  *
  * MUTANTS: 1 last channel of a chunk dropped, 2 one place of a tile left out, 3 halo off by one in y, 4 halo off by one in x,
  *   5 first chunk only, 6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 tile turned over,
@@ -35,7 +35,8 @@
 #define MANY (LANES == 16 ? 8 : 4) /* tiles of half a row */
 
 #define PUT(v, p) (*(__global lanes *)(p) = (v)) /* vstore16 is four stores on PoCL */
-#define TAP(i) VLOAD(g + (MUTANT == 19 ? 8 - (i) : (i)) * PANEL)
+#define GET(p) (*(__global const lanes *)(p)) /* a vload16 is many loads there, where sums of them come first */
+#define TAP(i) GET(g + (MUTANT == 19 ? 8 - (i) : (i)) * PANEL)
 /* (1, p, p^2) and (1, -p, p^2) times (a, b, c) */
 #define PAIR(p, plus, minus)                                                                                           \
     const lanes plus##even = FMA((lanes)(p * p), c, a), plus##odd = p * b, plus = plus##even + plus##odd,              \
@@ -56,6 +57,83 @@ few_turn(__global float *restrict v, __global const real *restrict x, __global c
     turn_in(row, count, v + ((long)get_global_id(1) * tiles + t / 4 * 4) * PLACES * CHUNK + t % 4 * CHUNK, GROUP);
 }
 
+/* Where a channel of tile i of T lies in a place of V. */
+#define OF_TILE(i) ((i) / 4 * PLACES * GROUP + (i) % 4 * CHUNK)
+#define TILE(i, T) OF_TILE(MUTANT == 17 && (i) == T - 1 ? T - 2 : (i))
+
+/* The sums of T tiles in a place of M. */
+#define ADD(m, acc, T)                                                                                                 \
+    _Pragma("unroll") for (int i = 0; i < T; i++) PUT(more ? VLOAD(m + i * LANES) + acc[i] : acc[i], m + i * LANES);
+
+/* The places of a row for ROW_TILES tiles, `plane` apart in M, from filters at g: column j of the row is COLUMN(j). Asks for the
+ * lines of `ask` floats at `next` and as many on with each channel. */
+#define ROW_TILES (OUT == 2 && LANES < 16 ? 2 : 4)
+#define WHOLE_ROW(NAME, COLUMN)                                                                                        \
+    static void NAME(__global float *m, int plane, __global const float *v, __global const float *g, float p,          \
+                     __global const float *next, int ask, int count, int more) {                                       \
+        lanes acc[SIDE][ROW_TILES], u[SIDE];                                                                           \
+        const float p2 = p * p;                                                                                        \
+        _Pragma("unroll") for (int i = 0; i < SIDE * ROW_TILES; i++) acc[i / ROW_TILES][i % ROW_TILES] = (lanes)0.0f;  \
+        for (int e = 0; e < count; e++, g += TAPS, next += ask) {                                                      \
+            const lanes a = COLUMN(0), b = COLUMN(1), c = COLUMN(2);                                                   \
+            POINTS(a, b, c, u)                                                                                         \
+            _Pragma("unroll") for (int i = 0; i < TAPS / SIDE; i += 16) SOON(next + i, 0);                             \
+            _Pragma("unroll") for (int i = 0; i < ROW_TILES; i++) {                                                    \
+                __global const float *vi = v + TILE(i, ROW_TILES) + e;                                                 \
+                _Pragma("unroll") for (int j = 0; j < SIDE; j++)                                                       \
+                    acc[j][i] = summed(FMA((lanes)vi[j * GROUP], u[j], acc[j][i]));                                    \
+            }                                                                                                          \
+        }                                                                                                              \
+        _Pragma("unroll") for (int j = 0; j < SIDE; j++) ADD((m + j * plane), acc[j], ROW_TILES)                       \
+    }
+#define ONE_ROW(j) TAP(j)
+#if OUT == 2
+#define POINTS(a, b, c, u)                                                                                             \
+    {                                                                                                                  \
+        PAIR(1.0f, plus, minus)                                                                                        \
+        u[0] = a, u[1] = plus, u[2] = minus, u[3] = c;                                                                 \
+    }
+#define PLUS_ROWS(j) (TAP(j) + TAP(6 + j)) + TAP(3 + j)
+#define MINUS_ROWS(j) (TAP(j) + TAP(6 + j)) - TAP(3 + j)
+WHOLE_ROW(edge_row, ONE_ROW)
+WHOLE_ROW(plus_row, PLUS_ROWS)
+WHOLE_ROW(minus_row, MINUS_ROWS)
+
+/* M of `rows` tiles, a multiple of 4. */
+static void all_tiles(__global float *m, int plane, __global const float *v, __global const float *g, __global float *h,
+                      __global const float *next, int rows, int count, int more) {
+    const int row = SIDE * GROUP, places = SIDE * plane, ask = ROW_TILES * TAPS / (SIDE * rows), part = CHUNK * ask;
+    for (int r = 0; r < rows; r += ROW_TILES, next += SIDE * part) {
+        __global const float *vr = v + OF_TILE(r);
+        __global float *mr = m + r * LANES;
+        edge_row(mr, plane, vr, g, 0, next, ask, count, more);
+        plus_row(mr + places, plane, vr + row, g, 0, next + part, ask, count, more);
+        minus_row(mr + 2 * places, plane, vr + 2 * row, g, 0, next + 2 * part, ask, count, more);
+        edge_row(mr + 3 * places, plane, vr + 3 * row, g + 6 * PANEL, 0, next + 3 * part, ask, count, more);
+    }
+}
+#else
+#define POINTS(a, b, c, u)                                                                                             \
+    {                                                                                                                  \
+        PAIR(PA, ap, am)                                                                                               \
+        PAIR(PB, bp, bm)                                                                                               \
+        u[0] = a, u[1] = ap, u[2] = am, u[3] = bp, u[4] = bm, u[5] = c;                                                \
+    }
+#define ALL_ROWS(j) FMA((lanes)p2, TAP(6 + j), TAP(j)) + p * TAP(3 + j)
+WHOLE_ROW(edge_row, ONE_ROW)
+WHOLE_ROW(inner_row, ALL_ROWS)
+
+/* M of 4 tiles: rows of the points 0, p and -p, and infinity, one after the other. */
+static void four_tiles(__global float *m, int plane, __global const float *v, __global const float *g,
+                       __global const float *next, int count, int more) {
+    const int row = SIDE * GROUP, ask = TAPS / SIDE, part = CHUNK * ask;
+    edge_row(m, plane, v, g, 0, next, ask, count, more);
+    for (int i = 1; i < 5; i++)
+        inner_row(m + i * SIDE * plane, plane, v + i * row, g, i == 1 ? PA : i == 2 ? -PA : i == 3 ? PB : -PB, next + i * part, ask,
+                  count, more);
+    edge_row(m + 5 * SIDE * plane, plane, v + 5 * row, g + 6 * PANEL, 0, next + 5 * part, ask, count, more);
+}
+
 /* H [2][channel][3][PANEL], the columns of `count` channels' filters at g, turned for the points p and -p. */
 static void turn_columns(__global const float *g, float p, int count, __global float *h) {
     for (int e = 0; e < count; e++, g += TAPS, h += 3 * PANEL) {
@@ -68,14 +146,6 @@ static void turn_columns(__global const float *g, float p, int count, __global f
         }
     }
 }
-
-/* Where a channel of tile i of T lies in a place of V. */
-#define OF_TILE(i) ((i) / 4 * PLACES * GROUP + (i) % 4 * CHUNK)
-#define TILE(i, T) OF_TILE(MUTANT == 17 && (i) == T - 1 ? T - 2 : (i))
-
-/* The sums of T tiles in a place of M. */
-#define ADD(m, acc, T)                                                                                                 \
-    _Pragma("unroll") for (int i = 0; i < T; i++) PUT(more ? VLOAD(m + i * LANES) + acc[i] : acc[i], m + i * LANES);
 
 /* Three places of a row: the edge's, at v0 and m0, and those of p and -p, at vp and mp: M (+)= V U, made of h [count][3][PANEL],
  * channels `step` apart. `edge`: 0 or 2 PANEL, for the point 0 or infinity. Asks for the line at `next` and every `ask` floats on. */
@@ -100,48 +170,6 @@ static void half_row(__global float *m0, __global float *mp, int plane, __global
     ADD((mp + plane), minus, MANY)
 }
 
-/* The six places of a row for 4 tiles, `plane` apart in M, from filters at g: column j of the row is COLUMN(j). Asks for as
- * many lines as a sixth of the filters. */
-#define WHOLE_ROW(NAME, COLUMN)                                                                                        \
-    static void NAME(__global float *m, int plane, __global const float *v, __global const float *g, float p,          \
-                     __global const float *next, int count, int more) {                                                \
-        lanes acc[6][4];                                                                                               \
-        const float p2 = p * p;                                                                                        \
-        _Pragma("unroll") for (int i = 0; i < 24; i++) acc[i / 4][i % 4] = (lanes)0.0f;                                \
-        for (int e = 0; e < count; e++, g += TAPS, next += TAPS / 6) {                                                 \
-            const lanes a = COLUMN(0), b = COLUMN(1), c = COLUMN(2);                                                   \
-            PAIR(PA, ap, am)                                                                                           \
-            PAIR(PB, bp, bm)                                                                                           \
-            SOON(next, 0);                                                                                             \
-            SOON(next + 16, 0);                                                                                        \
-            _Pragma("unroll") for (int i = 0; i < 4; i++) {                                                            \
-                __global const float *vi = v + TILE(i, 4) + e;                                                         \
-                acc[0][i] = summed(FMA((lanes)vi[0], a, acc[0][i]));                                                   \
-                acc[1][i] = summed(FMA((lanes)vi[GROUP], ap, acc[1][i]));                                              \
-                acc[2][i] = summed(FMA((lanes)vi[2 * GROUP], am, acc[2][i]));                                          \
-                acc[3][i] = summed(FMA((lanes)vi[3 * GROUP], bp, acc[3][i]));                                          \
-                acc[4][i] = summed(FMA((lanes)vi[4 * GROUP], bm, acc[4][i]));                                          \
-                acc[5][i] = summed(FMA((lanes)vi[5 * GROUP], c, acc[5][i]));                                           \
-            }                                                                                                          \
-        }                                                                                                              \
-        _Pragma("unroll") for (int j = 0; j < 6; j++) ADD((m + j * plane), acc[j], 4)                                  \
-    }
-#define ONE_ROW(j) TAP(j)
-#define ALL_ROWS(j) FMA((lanes)p2, TAP(6 + j), TAP(j)) + p * TAP(3 + j)
-WHOLE_ROW(edge_row, ONE_ROW)
-WHOLE_ROW(inner_row, ALL_ROWS)
-
-/* M of 4 tiles: rows of the points 0, p and -p, and infinity, one after the other. */
-static void four_tiles(__global float *m, int plane, __global const float *v, __global const float *g,
-                       __global const float *next, int count, int more) {
-    const int row = SIDE * GROUP, part = CHUNK * TAPS / 6;
-    edge_row(m, plane, v, g, 0, next, count, more);
-    for (int i = 1; i < 5; i++)
-        inner_row(m + i * SIDE * plane, plane, v + i * row, g, i == 1 ? PA : i == 2 ? -PA : i == 3 ? PB : -PB, next + i * part,
-                  count, more);
-    edge_row(m + 5 * SIDE * plane, plane, v + 5 * row, g + 6 * PANEL, 0, next + 5 * part, count, more);
-}
-
 /* M of `rows` tiles, a multiple of MANY: the rows of 0 and infinity from the filters, those of p and -p from their columns. */
 static void many_tiles(__global float *m, int plane, __global const float *v, __global const float *g, __global float *h,
                        __global const float *next, int rows, int count, int more) {
@@ -160,10 +188,17 @@ static void many_tiles(__global float *m, int plane, __global const float *v, __
     }
 }
 
+static void all_tiles(__global float *m, int plane, __global const float *v, __global const float *g, __global float *h,
+                      __global const float *next, int rows, int count, int more) {
+    if (LANES == 16 && rows == 4) four_tiles(m, plane, v, g, next, count, more);
+    else many_tiles(m, plane, v, g, h, next, rows, count, more);
+}
+#endif
+
 /* Where the filters of vector i of the outputs start. */
 #define OF_VECTOR(i) ((i) * LANES / PANEL * deep + (i) * LANES % PANEL)
 
-/* block: 4, or a multiple of 8; tiles: all, rounded up to 4 or a multiple of 8. What lies behind the last tile is multiplied but
+/* block: 4, or a multiple of 8; tiles: all, rounded up to 4 or a multiple of 8 (of 4 with OUT 2). What lies behind the last tile is multiplied but
  * never turned. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 few_multiply(__global real *restrict y, __global const float *restrict v, __global float *restrict slots,
@@ -185,8 +220,7 @@ few_multiply(__global real *restrict y, __global const float *restrict v, __glob
                 __global const float *g = w + OF_VECTOR(MUTANT == 22 && set + o ? set + o - 1 : set + o) + (long)from * TAPS;
                 __global const float *next = from + count < c + c2 ? g + count * TAPS : w + OF_VECTOR(min(after + o, vectors - 1));
                 __global float *mo = m + o * PLACES * plane;
-                if (LANES == 16 && rows == 4) four_tiles(mo, plane, vt, g, next, MUTANT == 1 ? count - 1 : count, from > 0);
-                else many_tiles(mo, plane, vt, g, h, next, rows, MUTANT == 1 ? count - 1 : count, from > 0);
+                all_tiles(mo, plane, vt, g, h, next, rows, MUTANT == 1 ? count - 1 : count, from > 0);
             }
         }
         for (int o = 0; o < used; o++)

@@ -263,6 +263,25 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
+static const char *few_supports(const ldm_problem *p, const ldm_device *d) {
+    enum { MOST_KEYS = 128 }; /* FEW_KEYS */
+    if (p->dim[NKV] > MOST_KEYS || p->dim[D] % 16) return "needs at most 128 keys, and a head width of whole vectors of 16";
+    return p->dim[CAUSAL] ? "has no mask" : fits(p);
+}
+
+static const char *few_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
+    enum { LEAST_WIDTH = 128 };
+    return p->dim[D] < LEAST_WIDTH ? "narrow heads: scores are summed across lanes too often" : NULL;
+}
+
+static ldm_status few_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    enum { EACH = 4 }; /* FEW_QUERIES */
+    ldm_rec_kernel(r, "attention_cpu.cl", "attention_few");
+    arguments(p, r);
+    ldm_rec_range3(r, ldm_ceil_div(p->dim[NQ], EACH), p->dim[HEADS], p->dim[N], 1, 1, 1);
+    return r->status;
+}
+
 enum { TILE_Q, GROUP }; /* tunables of attention_gpu; the derived sizes follow attention_gpu.cl */
 static const ldm_tunable gpu_tunables[] = {{"TILE_Q", "queries of a work-group", {64, 32, 16, 8}},
                                            {"GROUP", "work-items of a work-group", {128, 256, 64}},
@@ -323,6 +342,13 @@ static const ldm_impl impls[] = {
      .legal = gpu_legal,
      .record = gpu_record,
      .exact = true},
+    {.name = "attention_few",
+     .idea = "few keys: lanes are elements, four queries a work-item, scores summed across lanes",
+     .family = LDM_CPU,
+     .supports = few_supports,
+     .prefers = few_prefers,
+     .record = few_record,
+     .exact = true},
     {.name = "attention_cpu",
      .idea = "fused; strips of two vectors of queries against blocks of keys, two products of register tiles",
      .family = LDM_CPU,
@@ -358,7 +384,9 @@ static const char *const cases[] = {"attention:f32 n=1 heads=2 nq=64 nkv=64 d=40
                                     "attention:f16 n=1 heads=2 nq=70 nkv=66 d=40",
                                     "attention:f16 n=1 heads=2 nq=33 nkv=33 d=64 layout=packed",
                                     "attention:f16 n=2 heads=2 nq=34 nkv=34 d=12 layout=legacy causal=yes",
+                                    "attention:f32 n=2 heads=2 nq=6 nkv=17 d=144",
                                     "attention:f16 n=1 heads=1 nq=16 nkv=66 d=576",
+                                    "attention:f16 n=1 heads=2 nq=35 nkv=35 d=48 layout=legacy",
                                     NULL};
 
 static const char *const exact_cases[] = {"attention:f32 n=1 heads=2 nq=64 nkv=200 d=64",

@@ -37,7 +37,7 @@ void ldm_winograd_gpu_reference(const ldm_problem *p, const int *params, const f
 /* Whether there are so few tiles that reading turned filters would take longer than turning them again for each. */
 bool ldm_winograd_few(const ldm_problem *p, const ldm_device *d);
 extern const ldm_tunable ldm_winograd_few_tunables[];
-enum { LDM_WINOGRAD_FEW_SAME_BOUND = 1 }; /* BLOCK's bit */
+enum { LDM_WINOGRAD_FEW_SAME_BOUND = 2 }; /* BLOCK's bit */
 const char *ldm_winograd_few_supports(const ldm_problem *p, const ldm_device *d);
 const char *ldm_winograd_few_prefers(const ldm_problem *p, const int *params, const ldm_device *d);
 bool ldm_winograd_few_legal(const ldm_problem *p, const int *params, const ldm_device *d);

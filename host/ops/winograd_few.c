@@ -3,15 +3,16 @@
 #include "ops/row.h"
 #include "ops/winograd.h"
 
-enum { SIDE_OUT = 4, PANEL = 16, STRIP = 32, TAPS = 9 }; /* outputs of a tile a side, of a panel; CHUNK of the kernel */
-enum { BLOCK };
+enum { PANEL = 16, STRIP = 32, TAPS = 9 }; /* outputs of a panel; CHUNK of the kernel */
+enum { OUT, BLOCK };                        /* LDM_WINOGRAD_FEW_SAME_BOUND */
 
-const ldm_tunable ldm_winograd_few_tunables[] = {{"BLOCK", "tiles of a job", {16, 8, 4, 32}}, {0}};
+const ldm_tunable ldm_winograd_few_tunables[] = {
+    {"OUT", "outputs of a tile a side", {4, 2}}, {"BLOCK", "tiles of a job", {16, 8, 4, 32}}, {0}};
 
 /* Tiles with what makes them whole products. */
-static int64_t whole(const ldm_problem *p) {
-    const int64_t tiles = winograd_tiles(p, SIDE_OUT);
-    return tiles <= 4 ? 4 : ldm_round_up(tiles, 8);
+static int64_t whole(const ldm_problem *p, int out) {
+    const int64_t tiles = winograd_tiles(p, out);
+    return tiles <= 4 ? 4 : ldm_round_up(tiles, out == 2 ? 4 : 8);
 }
 static int64_t strips(const ldm_problem *p) { return ldm_ceil_div(p->dim[C], STRIP) + ldm_ceil_div(p->dim[C2], STRIP); }
 
@@ -19,31 +20,31 @@ static int64_t strips(const ldm_problem *p) { return ldm_ceil_div(p->dim[C], STR
 static int group(const int *t) { return t[BLOCK] == 4 ? 1 : 2; }
 
 static int64_t few_jobs(const ldm_problem *p, const int *t, const ldm_device *d) {
-    return ldm_ceil_div(whole(p), t[BLOCK]) * ldm_ceil_div(ldm_ceil_div(p->dim[K], ldm_row_lanes(d)), group(t));
+    return ldm_ceil_div(whole(p, t[OUT]), t[BLOCK]) * ldm_ceil_div(ldm_ceil_div(p->dim[K], ldm_row_lanes(d)), group(t));
 }
 
 static int64_t few_items(const ldm_problem *p, const int *t, const ldm_device *d) {
     return winograd_items(few_jobs(p, t, d), d);
 }
 
-static size_t turned_bytes(const ldm_problem *p, const ldm_device *d) { /* of V */
-    const int64_t v = winograd_places(SIDE_OUT) * whole(p) * strips(p) * STRIP * (int64_t)sizeof(float);
+static size_t turned_bytes(const ldm_problem *p, int out, const ldm_device *d) { /* of V */
+    const int64_t v = winograd_places(out) * whole(p, out) * strips(p) * STRIP * (int64_t)sizeof(float);
     return (size_t)ldm_round_up(v, (int64_t)d->base_align);
 }
 
 size_t ldm_winograd_few_scratch(const ldm_problem *p, const int *t, const ldm_device *d) {
     const int64_t lanes = ldm_row_lanes(d);
-    const int64_t slot = 2 * 3 * STRIP * PANEL + group(t) * winograd_places(SIDE_OUT) * (t[BLOCK] * lanes + 16);
-    return turned_bytes(p, d) + (size_t)(few_items(p, t, d) * slot) * sizeof(float);
+    const int64_t slot = 2 * 3 * STRIP * PANEL + group(t) * winograd_places(t[OUT]) * (t[BLOCK] * lanes + 16);
+    return turned_bytes(p, t[OUT], d) + (size_t)(few_items(p, t, d) * slot) * sizeof(float);
 }
 
 bool ldm_winograd_few_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
-    return winograd_tiles(p, SIDE_OUT) <= INT32_MAX / 64 && (t[BLOCK] == 4 || t[BLOCK] <= whole(p)) &&
+    return winograd_tiles(p, t[OUT]) <= INT32_MAX / 64 && (t[BLOCK] == 4 || t[BLOCK] <= whole(p, t[OUT])) &&
            ldm_winograd_few_scratch(p, t, d) <= d->max_alloc;
 }
 
 const char *ldm_winograd_few_supports(const ldm_problem *p, const ldm_device *d) {
-    static const int least[] = {4};
+    static const int least[] = {4, 4};
     if (!winograd_filter(p)) return LDM_WINOGRAD_FILTER;
     return ldm_winograd_few_legal(p, least, d) ? NULL : "more than 2^25 tiles, or its scratch does not fit one buffer";
 }
@@ -51,20 +52,28 @@ const char *ldm_winograd_few_supports(const ldm_problem *p, const ldm_device *d)
 /* Time per channel and output: products of two operations, and weights read at about 6.5 operations a byte, as in winograd.c. */
 static double cost(double products, double weights) { return 2 * products + 6.5 * 4 * weights; }
 
+static double few_cost(const ldm_problem *p, int out) {
+    const int turning = out == 2 ? 20 : 70; /* of a filter, in products */
+    return cost((double)(winograd_places(out) * whole(p, out) + turning), TAPS);
+}
+static int few_out(const ldm_problem *p) { return few_cost(p, 2) < few_cost(p, 4) ? 2 : 4; }
+
 bool ldm_winograd_few(const ldm_problem *p, const ldm_device *d) {
-    enum { MOST = 16, TURNING = 70, MOST_BYTES = 16 << 20, LEAST_BYTES = 4 << 20 }; /* tiles; what turning a filter takes, in products */
-    const int64_t *dim = p->dim, pixels = dim[N] * out_h(p) * out_w(p), tiles = whole(p);
+    enum { MOST = 16, MOST_BYTES = 40 << 20, LEAST_BYTES = 4 << 20 }; /* tiles */
+    const int out = few_out(p);
+    const int64_t *dim = p->dim, pixels = dim[N] * out_h(p) * out_w(p), tiles = whole(p, out);
     const int64_t bytes = dim[K] * (dim[C] + dim[C2]) * TAPS * (int64_t)sizeof(float);
     if (ldm_winograd_few_supports(p, d) || d->low_memory || p->wdtype == LDM_Q8_0 || tiles > MOST) return false;
     if (p->wdtype != LDM_F32 && bytes > MOST_BYTES) return false; /* floats whatever the weights are kept as */
     if (tiles > 8 && (d->once || bytes > WINOGRAD_KEPT)) return false; /* in place costs a little more and no copy */
-    if (tiles > 8 && winograd_filter_bytes(p, SIDE_OUT) < LEAST_BYTES) return false; /* turned ones come from cache */
+    if (tiles > 8 && winograd_filter_bytes(p, out) < LEAST_BYTES) return false; /* turned ones come from cache */
     if (dim[K] < 32 || dim[C] < 16) return false;
-    return 1.15 * cost((double)(winograd_places(SIDE_OUT) * tiles + TURNING), TAPS) < cost((double)(TAPS * pixels), TAPS);
+    return 1.15 * few_cost(p, out) < cost((double)(TAPS * pixels), TAPS);
 }
 
 const char *ldm_winograd_few_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
     if (!ldm_winograd_few(p, d)) return "many tiles, or so few that turning takes longer than it saves, or memory counts";
+    if (t[OUT] != few_out(p)) return "tiles of the other size take fewer products";
     return t[BLOCK] > 4 && few_jobs(p, t, d) < 2 * d->units ? "smaller blocks of tiles keep all units busy" : NULL;
 }
 
@@ -93,23 +102,26 @@ bool ldm_winograd_few_pack(const ldm_problem *p, const int *t, int slot, ldm_pac
 }
 
 ldm_status ldm_winograd_few_record(const ldm_problem *p, const int *t, const ldm_device *d, ldm_recipe *r) {
-    const int64_t *dim = p->dim, down = ldm_ceil_div(out_h(p), SIDE_OUT), right = ldm_ceil_div(out_w(p), SIDE_OUT);
+    const int64_t *dim = p->dim, down = ldm_ceil_div(out_h(p), t[OUT]), right = ldm_ceil_div(out_w(p), t[OUT]);
+    const int64_t tiles = whole(p, t[OUT]);
     const int turn[] = {N, H, W, C, C2, UP, PT, PL}, multiply[] = {C, C2, K};
     ldm_row_kernel(p, r, "conv2d_winograd_few_cpu.cl", "few_turn");
     ldm_rec_define(r, "LANES", ldm_row_lanes(d));
+    ldm_rec_define(r, "OUT", t[OUT]);
     ldm_rec_scratch(r, 0);
     ldm_rec_slot(r, SLOT_X);
     ldm_rec_slot(r, SLOT_X2);
     for (size_t i = 0; i < sizeof turn / sizeof *turn; i++) ldm_rec_int(r, dim[turn[i]]);
     ldm_rec_int(r, down);
     ldm_rec_int(r, right);
-    ldm_rec_int(r, whole(p));
-    ldm_rec_range2(r, whole(p), strips(p), 1, 1);
+    ldm_rec_int(r, tiles);
+    ldm_rec_range2(r, tiles, strips(p), 1, 1);
     ldm_row_kernel(p, r, "conv2d_winograd_few_cpu.cl", "few_multiply");
     ldm_rec_define(r, "LANES", ldm_row_lanes(d));
+    ldm_rec_define(r, "OUT", t[OUT]);
     ldm_rec_slot(r, SLOT_Y);
     ldm_rec_scratch(r, 0);
-    ldm_rec_scratch(r, turned_bytes(p, d));
+    ldm_rec_scratch(r, turned_bytes(p, t[OUT], d));
     for (int i = SLOT_W; i < SLOT_Y; i++) ldm_rec_slot(r, i);
     for (size_t i = 0; i < sizeof multiply / sizeof *multiply; i++) ldm_rec_int(r, dim[multiply[i]]);
     ldm_rec_int(r, out_h(p));
@@ -118,7 +130,7 @@ ldm_status ldm_winograd_few_record(const ldm_problem *p, const int *t, const ldm
     ldm_rec_int(r, down);
     ldm_rec_int(r, right);
     ldm_rec_int(r, dim[N]);
-    ldm_rec_int(r, whole(p));
+    ldm_rec_int(r, tiles);
     ldm_rec_int(r, t[BLOCK]);
     ldm_rec_int(r, group(t));
     ldm_rec_int(r, few_items(p, t, d));
@@ -126,21 +138,23 @@ ldm_status ldm_winograd_few_record(const ldm_problem *p, const int *t, const ldm
     return r->status;
 }
 
-ldm_grain ldm_winograd_few_grain(const ldm_problem *p, const int *t, const ldm_device *d) { return (ldm_grain){SIDE_OUT, 0}; }
+ldm_grain ldm_winograd_few_grain(const ldm_problem *p, const int *t, const ldm_device *d) { return (ldm_grain){t[OUT], 0}; }
 
-/* Both passes over a filter round two sums, those over a tile a constant and a product more: 8. */
+/* Both passes over a filter round two sums, those over a tile with points other than 1 a constant and a product more: 8, or 4. */
 void ldm_winograd_few_reference(const ldm_problem *p, const int *t, const float *const *in, const ldm_sample *which, double *y,
                                 double *b) {
-    ldm_winograd_judged(p, SIDE_OUT, 8, in, which, y, b);
+    ldm_winograd_judged(p, t[OUT], t[OUT] == 2 ? 4 : 8, in, which, y, b);
 }
 
-/* As ldm_winograd_cost, from filters as they are. For every 4 tiles three columns of four rows at 4 operations and six rows at 10;
- * or three columns for two pairs of points a block, at 5, and for every 8 tiles twelve half rows at 5. */
+/* As ldm_winograd_cost, from filters as they are. With OUT 2 for every 4 tiles six columns at 2 operations and four rows at 3. With
+ * OUT 4 three columns of four rows at 4 operations and six rows at 10; or three columns for two pairs of points a block, at 5, and
+ * for every 8 tiles twelve half rows at 5. */
 ldm_cost ldm_winograd_few_cost(const ldm_problem *p, const int *t, const ldm_device *d) {
-    const int out[] = {SIDE_OUT};
-    const double blocks = (double)ldm_ceil_div(whole(p), t[BLOCK]), tiles = (double)whole(p);
-    const double turning = t[BLOCK] == 4 ? (4 * 3 * 4 + 6 * 10) * tiles / 4 : 3 * 2 * 5 * blocks + 12 * 5 * tiles / 8;
+    const double blocks = (double)ldm_ceil_div(whole(p, t[OUT]), t[BLOCK]), tiles = (double)whole(p, t[OUT]);
+    const double turning = t[OUT] == 2     ? (6 * 2 + 4 * 3) * tiles / 4
+                           : t[BLOCK] == 4 ? (4 * 3 * 4 + 6 * 10) * tiles / 4
+                                           : 3 * 2 * 5 * blocks + 12 * 5 * tiles / 8;
     ldm_cost cost = p->op->cost(p);
-    cost.flops = ldm_winograd_cost(p, out, d).flops + turning * (double)((p->dim[C] + p->dim[C2]) * p->dim[K]);
+    cost.flops = ldm_winograd_cost(p, t, d).flops + turning * (double)((p->dim[C] + p->dim[C2]) * p->dim[K]);
     return cost;
 }
