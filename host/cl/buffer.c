@@ -36,9 +36,9 @@ ldm_status ldm_buffer_create(ldm_cl *cl, size_t bytes, ldm_buffer **out) {
 }
 
 ldm_status ldm_buffer_create_busy(ldm_cl *cl, size_t bytes, ldm_buffer **out) {
-    enum { LEAST = 256 << 10, MOST = 64 << 20 }; /* larger ones have no place in cache, and huge pages may take long to be found */
+    enum { LEAST = 256 << 10 };
     ldm_status st = check_size(cl, bytes);
-    const bool huge = cl->facts.type == LDM_DEVICE_CPU && bytes >= LEAST && bytes <= MOST;
+    const bool huge = cl->facts.type == LDM_DEVICE_CPU && bytes >= LEAST;
     return st ? st : create(cl, bytes ? bytes : 4, huge ? ldm_huge_pages(bytes) : NULL, out);
 }
 

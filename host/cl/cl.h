@@ -74,8 +74,8 @@ void ldm_cl_attach_tuned(ldm_cl *cl, struct ldm_tuned *tuned, void (*destroy)(st
  */
 
 ldm_status ldm_buffer_create(ldm_cl *cl, size_t bytes, ldm_buffer **out); /* bytes <= max_alloc; contents undefined */
-/* The same for what every step touches (maps, scratch): of a CPU, 256 KiB to 64 MiB in huge pages where the system has them, so that
- * what is in use at once keeps to its places in the second-level cache. */
+/* The same for what every step touches: of a CPU, from 256 KiB on in huge pages where the system has them, so that what is in use at
+ * once keeps to its places in the second-level cache, and weights are found without asking where their pages are. */
 ldm_status ldm_buffer_create_busy(ldm_cl *cl, size_t bytes, ldm_buffer **out);
 /* A window of `parent`, which must outlive it; offset a multiple of base_align. */
 ldm_status ldm_buffer_window(ldm_buffer *parent, size_t offset, size_t bytes, ldm_buffer **out);

@@ -273,7 +273,7 @@ static ldm_status load_weights(exec_cl *e) {
     ldm_progress bar;
     const bool shared = ldm_cl_device(e->cl)->unified;
     for (int i = 0; i < e->l.chunks; i++) {
-        TRY(ldm_buffer_create(e->cl, e->l.chunk_bytes[i], &e->weights[i]));
+        TRY((ldm_cl_device(e->cl)->once ? ldm_buffer_create : ldm_buffer_create_busy)(e->cl, e->l.chunk_bytes[i], &e->weights[i]));
         if (shared) TRY(ldm_buffer_map(e->weights[i], true, (void **)&base[i]));
     }
     for (int i = 0; i < e->l.count; i++) {
@@ -318,6 +318,12 @@ static ldm_status load_weights(exec_cl *e) {
     for (int i = 0; i < e->l.chunks && shared; i++) TRY(ldm_buffer_unmap(e->weights[i], base[i]));
 done:
     return st;
+}
+
+/* For maps or scratch: large ones have no place in cache, and huge pages may take long to be found. */
+static ldm_status create_map(ldm_cl *cl, size_t bytes, ldm_buffer **out) {
+    enum { LARGE = 64 << 20 };
+    return (bytes > LARGE ? ldm_buffer_create : ldm_buffer_create_busy)(cl, bytes, out);
 }
 
 static ldm_status window_of(exec_cl *e, ldm_tensor t, ldm_buffer **out) {
@@ -493,9 +499,9 @@ ldm_status ldm_exec_create(ldm_cl *cl, const ldm_plan *p, const ldm_source *w, c
     TRY(ldm_alloc((size_t)(p->chunks + 1) * sizeof *e->arena, (void **)&e->arena));
     TRY(ldm_alloc((size_t)(p->steps + 1) * sizeof *e->job, (void **)&e->job));
     TRY(ldm_alloc((size_t)(p->tensors + 1) * sizeof *e->host, (void **)&e->host));
-    for (int i = 0; i < p->chunks; i++) TRY(ldm_buffer_create_busy(cl, p->chunk_bytes[i], &e->arena[i]));
+    for (int i = 0; i < p->chunks; i++) TRY(create_map(cl, p->chunk_bytes[i], &e->arena[i]));
     if (e->l.pool) TRY(ldm_buffer_create(cl, e->l.pool, &e->pool));
-    if (e->l.scratch) TRY(ldm_buffer_create_busy(cl, e->l.scratch, &e->scratch));
+    if (e->l.scratch) TRY(create_map(cl, e->l.scratch, &e->scratch));
     TRY(load_weights(e));
     TRY(ldm_alloc(sizeof *recipe, (void **)&recipe));
     ldm_progress_begin(&bar, "building kernels", "steps", p->steps);
