@@ -10,7 +10,7 @@
  *   group_norm_stats_merge    one work-item a group: blocks in order, mean first, then
  *                             sum of squares = sum_b (squares_b + count_b (mean_b - mean)^2); and its channels' coef
  *   group_norm_apply_rows     one work-item a block of rows
- *   group_norm_whole          one work-item `span` channels, whole groups and whole vectors, of a map that stays in cache: all of
+ *   group_norm_whole          one work-item a span of VECTORS vectors, whole groups, of a map that stays in cache: all of
  *                             it in one launch, means first, then squares about them, sums of CHAIN rows at a time
  * The blocks depend on c only and are merged in order: results repeat bit for bit on any number of cores.
  *
@@ -145,33 +145,39 @@ kernel void group_norm_apply_rows(global real *y, global const real *x, global c
 
 #define CHAIN 32     /* rows summed before they are added to the others */
 #define SOON_ROWS 24 /* ahead: rows are too far apart for a processor to guess */
-#define MOST_SPAN 16 /* vectors of a span, at most */
+#ifndef VECTORS
+#define VECTORS 1 /* of a span; by the host */
+#endif
+#define SPAN (16 * VECTORS)
+#define EACH_VECTOR(k) _Pragma("unroll") for (int k = 0; k < VECTORS; k++)
 
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 group_norm_whole(global real *y, global const real *x, global const float *gamma, global const float *beta,
-                 global const real *ss, int hw, int c, int groups, int span, float eps, int has_ss, int silu_too) {
-    const int first = get_global_id(0) * span, n = get_global_id(1), width = c / groups;
+                 global const real *ss, int hw, int c, int groups, float eps, int has_ss, int silu_too) {
+    const int first = get_global_id(0) * SPAN, n = get_global_id(1), width = c / groups;
     const float area = (float)hw * width;
-    float16 sum16[MOST_SPAN], a16[MOST_SPAN], b16[MOST_SPAN];
+    float16 sum16[VECTORS], a16[VECTORS], b16[VECTORS];
     float *sum = (float *)sum16, *a = (float *)a16, *b = (float *)b16;
     x += (size_t)n * hw * c + first;
     y += (size_t)n * hw * c + first;
     for (int pass = 0; pass < 2; pass++) { /* a: mean, then the squares about it */
-        for (int k = 0; k < span; k += 16) {
-            const float16 mean = pass ? a16[k >> 4] : (float16)0.0f;
-            float16 all = 0;
-            for (int from = 0; from < hw; from += CHAIN) {
-                float16 part = 0;
-                for (int p = from; p < min(from + CHAIN, hw - (MUTANT == 9 && !pass && hw > 1)); p++) {
-                    const float16 v = LOAD16(x, (size_t)p * c + k);
-                    if (!pass) SOON(x + (size_t)(p + SOON_ROWS) * c + k, 0);
-                    part = pass ? FMA(AWAY(v, mean), AWAY(v, mean), part) : part + v;
+        const int rows = hw - (MUTANT == 9 && !pass && hw > 1);
+        float16 mean[VECTORS], all[VECTORS];
+        EACH_VECTOR(k) mean[k] = pass ? a16[k] : (float16)0.0f, all[k] = 0;
+        for (int from = 0; from < rows; from += CHAIN) {
+            float16 part[VECTORS];
+            EACH_VECTOR(k) part[k] = 0;
+            for (int p = from; p < min(from + CHAIN, rows); p++) {
+                EACH_VECTOR(k) {
+                    const float16 v = LOAD16(x, (size_t)p * c + 16 * k);
+                    if (!pass) SOON(x + (size_t)(p + SOON_ROWS) * c + 16 * k, 0);
+                    part[k] = pass ? FMA(AWAY(v, mean[k]), AWAY(v, mean[k]), part[k]) : part[k] + v;
                 }
-                all += part;
             }
-            sum16[k >> 4] = all;
+            EACH_VECTOR(k) all[k] += part[k];
         }
-        for (int g = 0; g < span; g += width) {
+        EACH_VECTOR(k) sum16[k] = all[k];
+        for (int g = 0; g < SPAN; g += width) {
             float total = 0;
             for (int i = 0; i < width; i++) total += sum[g + i];
 #if MUTANT == 3
@@ -183,7 +189,7 @@ group_norm_whole(global real *y, global const real *x, global const float *gamma
                 else a[g + i] = of_all;
         }
     }
-    for (int i = 0; i < span; i++) { /* sum: the mean; y = (x - sum) a + b */
+    for (int i = 0; i < SPAN; i++) { /* sum: the mean; y = (x - sum) a + b */
         const int k = MUTANT == 4 ? (first + i + 1) % c : first + i;
         sum[i] = a[i];
         a[i] = b[i] * gamma[k], b[i] = beta[k];
@@ -193,13 +199,11 @@ group_norm_whole(global real *y, global const real *x, global const float *gamma
             b[i] = FMA(b[i], scale, LOAD(ss, (size_t)n * 2 * c + c + k));
         }
     }
-    for (int k = 0; k < span; k += 16) {
-        const float16 mean = sum16[k >> 4], factor = a16[k >> 4], shift = b16[k >> 4];
-        for (int p = 0; p < hw; p++) {
-            float16 v = FMA(LOAD16(x, (size_t)p * c + k) - mean, factor, shift);
-            SOON(y + (size_t)(p + SOON_ROWS) * c + k, 1);
+    for (int p = 0; p < hw; p++)
+        for (int k = 0; k < VECTORS; k++) {
+            float16 v = FMA(LOAD16(x, (size_t)p * c + 16 * k) - sum16[k], a16[k], b16[k]);
+            SOON(y + (size_t)(p + SOON_ROWS) * c + 16 * k, 1);
             if (silu_too) v = silu16(v);
-            STORE16(MUTANT == 7 && REAL_IS_HALF ? CUT16(v) : v, y, (size_t)p * c + k);
+            STORE16(MUTANT == 7 && REAL_IS_HALF ? CUT16(v) : v, y, (size_t)p * c + 16 * k);
         }
-    }
 }

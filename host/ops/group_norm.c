@@ -164,33 +164,41 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-enum { WHOLE_SPAN = 256, WHOLE_BYTES = 256 << 10 }; /* channels of a work-item (MOST_SPAN vectors), bytes of its part of the map */
+enum { WHOLE_SPAN = 256, WHOLE_BYTES = 512 << 10 }; /* channels of a work-item, bytes of its part of the map */
+static const ldm_tunable whole_tunables[] = {{"FOLD", "times the fewest whole groups that are whole vectors", {4, 2, 1, 8}}, {0}};
 
-/* Channels that are whole groups and whole vectors. */
-static int64_t whole_span(const ldm_problem *p) {
+/* Channels that are whole groups and whole vectors, `fold` times as few as can be. */
+static int64_t whole_span(const ldm_problem *p, int fold) {
     int64_t width = p->dim[C] / p->dim[GROUPS], span = width;
     while (span % 16) span += width;
-    return span;
+    return fold * span;
+}
+
+static bool whole_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
+    const int64_t span = whole_span(p, t[0]);
+    return span <= WHOLE_SPAN && p->dim[C] % span == 0 && (t[0] == 1 || p->dim[HW] * span * (int64_t)sizeof(float) <= WHOLE_BYTES);
 }
 
 static const char *whole_supports(const ldm_problem *p, const ldm_device *d) {
-    const int64_t span = whole_span(p);
-    if (span > WHOLE_SPAN || p->dim[C] % span) return "groups do not come in whole vectors of at most 256 channels";
-    if (p->dim[HW] * span * (int64_t)sizeof(float) > WHOLE_BYTES) return "a group of the map takes more than 256 KiB";
+    static const int least[] = {1};
+    if (!whole_legal(p, least, d)) return "groups do not come in whole vectors of at most 256 channels";
+    if (p->dim[HW] * whole_span(p, 1) * (int64_t)sizeof(float) > WHOLE_BYTES) return "a group of the map takes more than 512 KiB";
     return ldm_row_fits(elements(p));
 }
 
-static const char *whole_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return p->dim[N] * p->dim[C] / whole_span(p) < d->units ? "fewer parts than compute units" : NULL;
+static const char *whole_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
+    const int64_t parts = p->dim[N] * p->dim[C] / whole_span(p, t[0]);
+    if (parts < d->units) return "fewer parts than compute units";
+    return t[0] > 1 && parts % d->units ? "parts that all units share alike" : NULL;
 }
 
 static ldm_status whole_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
-    const int64_t *d = p->dim, span = whole_span(p);
+    const int64_t *d = p->dim, span = whole_span(p, params[0]);
     ldm_row_kernel(p, r, "group_norm_cpu.cl", "group_norm_whole");
+    ldm_rec_define(r, "VECTORS", span / 16);
     ldm_rec_slot(r, SLOT_Y);
     for (int i = SLOT_X; i < SLOT_Y; i++) ldm_rec_slot(r, i);
     for (int i = HW; i <= GROUPS; i++) ldm_rec_int(r, d[i]);
-    ldm_rec_int(r, span);
     ldm_rec_float(r, p->flt[0]);
     ldm_rec_int(r, p->flags & SCALESHIFT ? 1 : 0);
     ldm_rec_int(r, d[ACT]);
@@ -315,6 +323,8 @@ static const ldm_impl impls[] = {
      .family = LDM_CPU,
      .supports = whole_supports,
      .prefers = whole_prefers,
+     .tunables = whole_tunables,
+     .legal = whole_legal,
      .record = whole_record,
      .grain = plain_grain},
     {.name = "group_norm_cpu",
