@@ -333,7 +333,8 @@ static ldm_tuned_entry *find(ldm_cl *cl, const ldm_tuned_list *list, const ldm_p
                 usable(&list->entry[i], p, d, false))
                 best = &list->entry[i], least = at;
         }
-        if (!best || trusted(cl, best)) return best;
+        if (!best) return NULL;
+        if (trusted(cl, best)) return best->us < best->usual_us ? best : NULL; /* where the default won, here its own will */
         beyond = least;
     }
 }

@@ -55,7 +55,7 @@ ldm_status ldm_tuned_load(ldm_cl *cl);
 typedef enum ldm_tuned_source {
     LDM_TUNED_NONE,
     LDM_TUNED_SAME,         /* this device, this problem */
-    LDM_TUNED_NEAR,         /* this device, the nearest problem */
+    LDM_TUNED_NEAR,         /* this device, the nearest problem, which was not fastest with its default */
     LDM_TUNED_CLASS_SAME,   /* a device of the same class */
     LDM_TUNED_CLASS_NEAR
 } ldm_tuned_source;
