@@ -218,15 +218,35 @@ static void one_head(void) {
         untouched("q", single_plan(&(single){.read_q = true}));
         untouched("k", single_plan(&(single){.read_k = true}));
         untouched("v", single_plan(&(single){.read_v = true}));
-        untouched("the attention", single_plan(&(single){.read_attended = true}));
     }
     CASE("one head: not what only looks like it, nor what does not pay") {
-        untouched("two heads", single_plan(&(single){.heads = 2}));
         untouched("keys of something else", single_plan(&(single){.other_input = true}));
         untouched("an activation between", single_plan(&(single){.act = true}));
-        untouched("wider than twice the rows", single_plan(&(single){.side = 2}));
         untouched("weights as given", single_plan(&(single){.as_given = true}));
-        untouched("weights of f16", single_plan(&(single){.wdtype = LDM_F16}));
+    }
+}
+
+/* Where one_head does not apply, or its attention is read by others. */
+static void one_matrix(void) {
+    CASE("one matrix: queries, keys and values of few tokens are one product") {
+        const single of[] = {{.heads = 2}, {.side = 2}, {.wdtype = LDM_F16}, {.read_attended = true},
+                             {.heads = 4, .q_bias = true, .k_bias = true, .v_bias = true}};
+        for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+            ldm_plan *p = single_plan(&of[i]);
+            int64_t weights = ldm_plan_params(p, NULL);
+            CHECK_OK(ldm_plan_fuse(p));
+            CHECK(!strncmp(ops_of(p, 0), "layer_norm layer_norm gemm attention gemm activation", 52), "%zu: steps: %s", i, ops_of(p, 0));
+            CHECK(has_step(p, of[i].q_bias ? "n=96 k=32 +bias" : "n=96 k=32") && has_step(p, "layout=packed"), "%zu: not the problems wanted", i);
+            CHECK(ldm_plan_params(p, NULL) == weights, "parameters vanished or appeared");
+            same_result(single_plan(&of[i]), p);
+        }
+    }
+    CASE("one matrix: not of many tokens, nor what only looks like it") {
+        untouched("many tokens", single_plan(&(single){.heads = 2, .side = 19}));
+        untouched("one of them with a bias", single_plan(&(single){.heads = 2, .k_bias = true}));
+        untouched("keys of something else", single_plan(&(single){.heads = 2, .other_input = true}));
+        untouched("keys that others read", single_plan(&(single){.heads = 2, .read_k = true}));
+        untouched("weights as given", single_plan(&(single){.heads = 2, .as_given = true}));
     }
 }
 
@@ -536,6 +556,7 @@ int main(int argc, char **argv) {
     if (ldm_cl_open(&(ldm_cl_options){0}, &cl)) printf("note: references only: %s\n", ldm_message());
     one_token();
     one_head();
+    one_matrix();
     derived();
     nobody_reads();
     gated();

@@ -147,6 +147,41 @@ static bool one_head(ldm_plan *p, int i) {
     return q != LDM_NONE;
 }
 
+/* Self-attention of few tokens: queries, keys and values are one product, with the rows of their weights one after the other, and
+ * attention reads its row. On larger maps rows three times as long cost attention what the launches save. */
+static bool one_matrix(ldm_plan *p, int i) {
+    enum { MOST = 65536 }; /* elements of the product */
+    const ldm_step_info *s = &p->step[i];
+    if (!is(s, "attention") || dim(s, "layout") || dim(s, "nq") != dim(s, "nkv") || dim(s, "causal") || p->as_given) return false;
+    static const char *const name[] = {"q", "k", "v"};
+    const int64_t c = dim(s, "heads") * dim(s, "d"), m = dim(s, "n") * dim(s, "nq");
+    const ldm_step_info *to[3];
+    ldm_tensor w[3], b[3];
+    int first = i;
+    for (int j = 0; j < 3; j++) {
+        const int made = maker(p, in(s, name[j]));
+        if (made < 0 || sole_reader(p, made, name[j]) != i) return false;
+        to[j] = &p->step[made], w[j] = in(to[j], "w"), b[j] = in(to[j], "bias");
+        if (!is_linear(p, to[j]) || has(to[j], "residual") || in(to[j], "x") != in(to[0], "x")) return false;
+        if (has(to[j], "bias") != has(to[0], "bias")) return false;
+        if (made < first) first = made;
+    }
+    if (m * 3 * c > MOST || !may_wait(p, first, i)) return false;
+    const bool bias = has(to[0], "bias");
+    ldm_tensor all = ldm_plan_replace(p, first, p->step[first].scope, LDM_NONE,
+                                      (ldm_tensor[]){in(to[0], "x"), ldm_plan_derive(p, LDM_ROWS, w, 3),
+                                                     bias ? ldm_plan_derive(p, LDM_ROWS, b, 3) : LDM_NONE, LDM_NONE, LDM_NONE},
+                                      5, "gemm m=%lld n=%lld k=%lld%s", (long long)m, (long long)(3 * c), (long long)dim(to[0], "k"),
+                                      flag(bias, " +bias"));
+    if (all == LDM_NONE) return true;
+    all = ldm_plan_reshape(p, all, ldm_shape_of(3, dim(s, "n"), dim(s, "nq"), 3 * c));
+    ldm_plan_replace(p, i, s->scope, out(s), (ldm_tensor[]){all, LDM_NONE, LDM_NONE}, 3,
+                     "attention n=%lld heads=%lld nq=%lld nkv=%lld d=%lld layout=packed scale=%.9g", (long long)dim(s, "n"),
+                     (long long)dim(s, "heads"), (long long)dim(s, "nq"), (long long)dim(s, "nkv"), (long long)dim(s, "d"),
+                     s->problem.flt[0]);
+    return true;
+}
+
 /* Cross-attention over one token. The softmax of a single score is 1, so all pixels get the same vector:
  *     a = to_a(h) + x;   y = to_out(attention(to_q(norm(a)), k, v)) + a
  * is  u = to_out(v);     y = to_a(h) + u + x
@@ -348,7 +383,7 @@ static ldm_status hoist(ldm_plan *p) {
 }
 
 ldm_status ldm_plan_fuse(ldm_plan *p) {
-    static bool (*const rewrites[])(ldm_plan *, int) = {one_head, one_token, gated, on_table, one_row};
+    static bool (*const rewrites[])(ldm_plan *, int) = {one_head, one_matrix, one_token, gated, on_table, one_row};
     ldm_status st = LDM_OK;
     TRY(p->status);
     TRY(sweep(p));
