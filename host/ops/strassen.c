@@ -53,7 +53,7 @@ bool ldm_strassen_legal(const ldm_problem *p, const int *t, const ldm_device *d)
 const char *ldm_strassen_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
     const ldm_product q = product(p);
     if (d->low_memory || d->once) return "its weights take 7/4 of the room, and of the time to make";
-    if (q.m < 64 || depth(&q) < 256 || q.n < 128 || q.m * q.n * depth(&q) < 1 << 24)
+    if (q.m < 64 || depth(&q) < 256 || q.n < 128 || q.m * q.n * depth(&q) < 1 << 25)
         return "small: sums cost more than a product saves";
     const bool even = q.m % (2 * t[TILE] * t[BLOCK]) == 0 && pairs(&q, t) % t[GROUP] == 0; /* jobs are alike */
     return jobs(&q, t) < (even ? 2 : 6) * d->units ? "smaller jobs keep all units busy" : NULL;

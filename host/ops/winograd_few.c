@@ -59,7 +59,7 @@ static double few_cost(const ldm_problem *p, int out) {
 static int few_out(const ldm_problem *p) { return few_cost(p, 2) < few_cost(p, 4) ? 2 : 4; }
 
 bool ldm_winograd_few(const ldm_problem *p, const ldm_device *d) {
-    enum { MOST = 16, MOST_BYTES = 40 << 20, LEAST_BYTES = 4 << 20 }; /* tiles */
+    enum { MOST = 16, MOST_BYTES = 40 << 20, LEAST_BYTES = 24 << 20 }; /* tiles */
     const int out = few_out(p);
     const int64_t *dim = p->dim, pixels = dim[N] * out_h(p) * out_w(p), tiles = whole(p, out);
     const int64_t bytes = dim[K] * (dim[C] + dim[C2]) * TAPS * (int64_t)sizeof(float);
