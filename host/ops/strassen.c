@@ -55,8 +55,11 @@ const char *ldm_strassen_prefers(const ldm_problem *p, const int *t, const ldm_d
     if (d->low_memory || d->once) return "its weights take 7/4 of the room, and of the time to make";
     if (q.m < 64 || depth(&q) < 256 || q.n < 128 || q.m * q.n * depth(&q) < 1 << 25)
         return "small: sums cost more than a product saves";
-    const bool even = q.m % (2 * t[TILE] * t[BLOCK]) == 0 && pairs(&q, t) % t[GROUP] == 0; /* jobs are alike */
-    return jobs(&q, t) < (even ? 2 : 6) * d->units ? "smaller jobs keep all units busy" : NULL;
+    if (t[GROUP] < 4 && t[BLOCK] > 2) return "smaller blocks: sums of rows are made for more panels";
+    /* units have alike to do: jobs are alike, or units make the same panels for blocks of their own */
+    const int64_t blocks = ldm_ceil_div(q.m, 2 * t[TILE] * t[BLOCK]), all = jobs(&q, t);
+    const bool even = q.m % (2 * t[TILE] * t[BLOCK]) == 0 && all % d->units == 0 && (blocks % d->units == 0 || pairs(&q, t) % t[GROUP] == 0);
+    return all < (even ? 2 : 6) * d->units ? "smaller jobs keep all units busy" : NULL;
 }
 
 bool ldm_strassen_pack(const ldm_problem *p, const int *t, int slot, ldm_packing *out) {
