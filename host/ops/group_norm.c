@@ -164,7 +164,7 @@ static ldm_status cpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-enum { WHOLE_SPAN = 256, WHOLE_BYTES = 512 << 10 }; /* channels of a work-item, bytes of its part of the map */
+enum { WHOLE_SPAN = 256, WHOLE_BYTES = 256 << 10 }; /* channels of a work-item, bytes of its part of the map */
 static const ldm_tunable whole_tunables[] = {{"FOLD", "times the fewest whole groups that are whole vectors", {4, 2, 1, 8}}, {0}};
 
 /* Channels that are whole groups and whole vectors, `fold` times as few as can be. */
@@ -176,13 +176,13 @@ static int64_t whole_span(const ldm_problem *p, int fold) {
 
 static bool whole_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
     const int64_t span = whole_span(p, t[0]);
-    return span <= WHOLE_SPAN && p->dim[C] % span == 0 && (t[0] == 1 || p->dim[HW] * span * (int64_t)sizeof(float) <= WHOLE_BYTES);
+    return span <= WHOLE_SPAN && p->dim[C] % span == 0 && (t[0] == 1 || p->dim[HW] * span * (int64_t)sizeof(float) <= 2 * WHOLE_BYTES);
 }
 
 static const char *whole_supports(const ldm_problem *p, const ldm_device *d) {
     static const int least[] = {1};
     if (!whole_legal(p, least, d)) return "groups do not come in whole vectors of at most 256 channels";
-    if (p->dim[HW] * whole_span(p, 1) * (int64_t)sizeof(float) > WHOLE_BYTES) return "a group of the map takes more than 512 KiB";
+    if (p->dim[HW] * whole_span(p, 1) * (int64_t)sizeof(float) > WHOLE_BYTES) return "a group of the map takes more than 256 KiB";
     return ldm_row_fits(elements(p));
 }
 

@@ -133,6 +133,6 @@ void ldm_budget_describe(const ldm_budget *b, size_t budget, ldm_text *out) {
         ldm_text_add(out, "%s%s", any ? ", " : "", words[i]);
         any = true;
     }
-    ldm_text_add(out, "%s; peak %.1f MiB of %.1f MiB", any ? "" : "everything at once", (double)b->peak / 0x1p20,
-                 (double)budget / 0x1p20);
+    const size_t peak = b->stream ? budget : b->peak; /* groups take what is left */
+    ldm_text_add(out, "%s; peak %.1f MiB of %.1f MiB", any ? "" : "everything at once", (double)peak / 0x1p20, (double)budget / 0x1p20);
 }
