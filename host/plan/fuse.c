@@ -95,6 +95,21 @@ static bool may_wait(const ldm_plan *p, int from, int to) {
 
 /* ---- rewrites: true if something changed ------------------------------------------------------------------------- */
 
+/* What makes q, k and v of attention i, into to[3], if these are linear layers without residual of the same input that nothing
+ * else reads; returns the first of them, -1 if they are not. */
+static int projections(const ldm_plan *p, int i, const ldm_step_info *to[3]) {
+    static const char *const name[] = {"q", "k", "v"};
+    int first = i;
+    for (int j = 0; j < 3; j++) {
+        const int made = maker(p, in(&p->step[i], name[j]));
+        if (made < 0 || sole_reader(p, made, name[j]) != i) return -1;
+        to[j] = &p->step[made];
+        if (!is_linear(p, to[j]) || has(to[j], "residual") || in(to[j], "x") != in(to[0], "x")) return -1;
+        if (made < first) first = made;
+    }
+    return first;
+}
+
 /* Self-attention of one head as wide as its input. Of the scores (x Wq + bq) (x Wk + bk)^T the terms of bk are the same
  * for all keys, which the softmax does not see, and what is left is (x Wq Wk^T + bq Wk^T) x^T; the sums of values
  * A (x Wv + bv) Wo + bo are A x Wv Wo + bv Wo + bo, as the rows of A sum to 1. So the keys and the values are x itself,
@@ -109,18 +124,12 @@ static bool one_head(ldm_plan *p, int i) {
     if (!is(s, "attention") || dim(s, "heads") != 1 || dim(s, "layout") || dim(s, "nq") != dim(s, "nkv") ||
         dim(s, "causal") || p->wdtype != LDM_F32 || p->as_given)
         return false;
-    static const char *const name[] = {"q", "k", "v"};
     const int64_t c = dim(s, "d"), m = dim(s, "n") * dim(s, "nq");
     const ldm_step_info *to[3];
-    int first = i;
-    for (int j = 0; j < 3; j++) {
-        const int made = maker(p, in(s, name[j]));
-        if (made < 0 || sole_reader(p, made, name[j]) != i) return false;
-        to[j] = &p->step[made];
-        if (!is_linear(p, to[j]) || has(to[j], "residual") || dim(to[j], "k") != c) return false;
-        if (in(to[j], "x") != in(to[0], "x")) return false;
-        if (made < first) first = made;
-    }
+    const int first = projections(p, i, to);
+    if (first < 0) return false;
+    for (int j = 0; j < 3; j++)
+        if (dim(to[j], "k") != c) return false;
     const int after = sole_reader(p, i, "x");
     if (after < 0 || !is_linear(p, &p->step[after]) || dim(&p->step[after], "k") != c || c > WIDEST * m) return false;
     const ldm_step_info *to_out = &p->step[after], *to_q = to[0], *to_v = to[2];
@@ -153,18 +162,14 @@ static bool one_matrix(ldm_plan *p, int i) {
     enum { MOST = 65536 }; /* elements of the product */
     const ldm_step_info *s = &p->step[i];
     if (!is(s, "attention") || dim(s, "layout") || dim(s, "nq") != dim(s, "nkv") || dim(s, "causal") || p->as_given) return false;
-    static const char *const name[] = {"q", "k", "v"};
     const int64_t c = dim(s, "heads") * dim(s, "d"), m = dim(s, "n") * dim(s, "nq");
     const ldm_step_info *to[3];
+    const int first = projections(p, i, to);
+    if (first < 0) return false;
     ldm_tensor w[3], b[3];
-    int first = i;
     for (int j = 0; j < 3; j++) {
-        const int made = maker(p, in(s, name[j]));
-        if (made < 0 || sole_reader(p, made, name[j]) != i) return false;
-        to[j] = &p->step[made], w[j] = in(to[j], "w"), b[j] = in(to[j], "bias");
-        if (!is_linear(p, to[j]) || has(to[j], "residual") || in(to[j], "x") != in(to[0], "x")) return false;
         if (has(to[j], "bias") != has(to[0], "bias")) return false;
-        if (made < first) first = made;
+        w[j] = in(to[j], "w"), b[j] = in(to[j], "bias");
     }
     if (m * 3 * c > MOST || !may_wait(p, first, i)) return false;
     const bool bias = has(to[0], "bias");
