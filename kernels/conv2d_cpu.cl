@@ -46,10 +46,6 @@
 #include "input_row.clh"
 #define EACH_PIXEL(i) _Pragma("unroll") for (int i = 0; i < TP; i++)
 
-#define TENSORS                                                                                                        \
-    __global real *restrict y, __global const real *restrict x, __global const real *restrict x2,                      \
-        __global const wreal *restrict w, __global const float *restrict bias, __global const real *restrict vec,      \
-        __global const real *restrict residual
 #define SIZES                                                                                                          \
     int n, int h, int wd, int c, int c2, int k, int r, int s, int stride, int up, int pt, int pl, int p, int q, int act
 
@@ -69,7 +65,10 @@ static float lane_sum(lanes v) {
     return (b.x + b.z) + (b.y + b.w);
 }
 
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_narrow(TENSORS, SIZES) {
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_narrow(__global real *restrict y, __global const real *restrict x, __global const real *restrict x2,
+              __global const wreal *restrict w, __global const float *restrict bias, __global const real *restrict vec,
+              __global const real *restrict residual, SIZES) {
     const int pixels = n * p * q, first = get_global_id(0) * PIXELS, deep = (c + c2) * r * s;
     __global const real *zeros = (__global const real *)(w + W_AT((long)((k + 3) / 4 * 4) * deep));
     int py[PIXELS], px[PIXELS];
@@ -123,7 +122,10 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_narrow(TENSO
 }
 
 /* block <= MOST_TILES. `group` blocks of pixels go panel by panel before the next group: their input stays in cache. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_tile(TENSORS, SIZES, int block, int group) {
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_tile(__global real *restrict y, __global const real *restrict x, __global const real *restrict x2,
+            __global const wreal *restrict w, __global const float *restrict bias, __global const real *restrict vec,
+            __global const real *restrict residual, SIZES, int block, int group) {
     const int pixels = n * p * q, panels = (k + PANEL - 1) / PANEL, blocks = (pixels + TP * block - 1) / (TP * block);
     const int id = get_global_id(0), set = id / (group * panels), in_set = min(group, blocks - set * group);
     const int panel = (id - set * group * panels) / in_set, place = set * group + (id - set * group * panels) % in_set;

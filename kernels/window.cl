@@ -48,11 +48,8 @@ static inline int start(int i, int stride, int size, int k) {
 #ifndef ONTO
 #define ONTO 0
 #endif
-kernel void place(global real *y, global const real *x,
-#if ONTO
-                  global const real *onto,
-#endif
-                  int n, int h, int w, int c, int kh, int kw, int y0, int x0, int stride) {
+kernel void place(global real *y, global const real *x, global const real *onto, int n, int h, int w, int c, int kh, int kw,
+                  int y0, int x0, int stride) {
     const int at = (int)get_global_id(0), q = at % w, p = at / w % h, s = at / w / h;
     if (s >= n) return;
     const bool inside = p >= y0 && p < y0 + kh && q >= x0 && q < x0 + kw;

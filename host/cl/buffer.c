@@ -43,20 +43,13 @@ ldm_status ldm_buffer_create_busy(ldm_cl *cl, size_t bytes, ldm_buffer **out) {
 }
 
 ldm_status ldm_buffer_window(ldm_buffer *parent, size_t offset, size_t bytes, ldm_buffer **out) {
-    ldm_buffer *b = NULL;
-    cl_int e;
-    ldm_status st = ldm_alloc(sizeof *b, (void **)&b);
-    if (st) return st;
-    *b = (ldm_buffer){.cl = parent->cl, .bytes = bytes, .window = true};
-    cl_buffer_region region = {offset, bytes};
-    b->mem = clCreateSubBuffer(parent->mem, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &e);
-    if ((st = ldm_cl_check(e, "device %s: a window of %zu bytes at %zu of %zu", parent->cl->facts.name, bytes, offset,
-                           parent->bytes))) {
-        free(b);
-        return st;
-    }
-    *out = b;
-    return LDM_OK;
+    if (offset > parent->bytes || bytes > parent->bytes - offset || offset % parent->cl->facts.base_align)
+        return ldm_fail(LDM_ERR_ARG, "device %s: a window of %zu bytes at %zu of %zu", parent->cl->facts.name, bytes, offset,
+                        parent->bytes);
+    ldm_status st = ldm_alloc(sizeof **out, (void **)out);
+    if (!st)
+        **out = (ldm_buffer){.cl = parent->cl, .mem = parent->mem, .at = parent->at + offset, .bytes = bytes, .window = true};
+    return st;
 }
 
 ldm_status ldm_buffer_borrow(ldm_cl *cl, const void *data, size_t bytes, ldm_buffer **out) {
@@ -64,7 +57,7 @@ ldm_status ldm_buffer_borrow(ldm_cl *cl, const void *data, size_t bytes, ldm_buf
     cl_int e;
     ldm_status st = ldm_alloc(sizeof *b, (void **)&b);
     if (st) return st;
-    *b = (ldm_buffer){.cl = cl, .bytes = bytes, .window = true};
+    *b = (ldm_buffer){.cl = cl, .bytes = bytes, .borrowed = true};
     b->mem = clCreateBuffer(cl->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR, bytes, (void *)data, &e);
     if ((st = ldm_cl_check(e, "device %s: %zu bytes of the host's as a buffer", cl->facts.name, bytes))) {
         free(b);
@@ -76,39 +69,39 @@ ldm_status ldm_buffer_borrow(ldm_cl *cl, const void *data, size_t bytes, ldm_buf
 
 void ldm_buffer_destroy(ldm_buffer *b) {
     if (!b) return;
-    clReleaseMemObject(b->mem);
+    if (!b->window) clReleaseMemObject(b->mem);
     free(b->host);
-    if (!b->window) b->cl->bytes -= b->bytes;
+    if (!b->window && !b->borrowed) b->cl->bytes -= b->bytes;
     free(b);
 }
 
 size_t ldm_buffer_bytes(const ldm_buffer *b) { return b->bytes; }
 
 ldm_status ldm_buffer_write(ldm_buffer *b, size_t offset, const void *data, size_t bytes) {
-    return ldm_cl_check(clEnqueueWriteBuffer(b->cl->queue, b->mem, CL_TRUE, offset, bytes, data, 0, NULL, NULL),
+    return ldm_cl_check(clEnqueueWriteBuffer(b->cl->queue, b->mem, CL_TRUE, b->at + offset, bytes, data, 0, NULL, NULL),
                         "device %s: writing %zu bytes", b->cl->facts.name, bytes);
 }
 
 ldm_status ldm_buffer_read(ldm_buffer *b, size_t offset, void *data, size_t bytes) {
-    return ldm_cl_check(clEnqueueReadBuffer(b->cl->queue, b->mem, CL_TRUE, offset, bytes, data, 0, NULL, NULL),
+    return ldm_cl_check(clEnqueueReadBuffer(b->cl->queue, b->mem, CL_TRUE, b->at + offset, bytes, data, 0, NULL, NULL),
                         "device %s: reading %zu bytes", b->cl->facts.name, bytes);
 }
 
 ldm_status ldm_buffer_fill(ldm_buffer *b, size_t offset, size_t bytes, uint32_t pattern) {
     return ldm_cl_check(
-        clEnqueueFillBuffer(b->cl->queue, b->mem, &pattern, sizeof pattern, offset, bytes, 0, NULL, NULL),
+        clEnqueueFillBuffer(b->cl->queue, b->mem, &pattern, sizeof pattern, b->at + offset, bytes, 0, NULL, NULL),
         "device %s: filling %zu bytes", b->cl->facts.name, bytes);
 }
 
 ldm_status ldm_buffer_copy(ldm_buffer *from, size_t from_offset, ldm_buffer *to, size_t to_offset, size_t bytes) {
     return ldm_cl_check(
-        clEnqueueCopyBuffer(from->cl->queue, from->mem, to->mem, from_offset, to_offset, bytes, 0, NULL, NULL),
+        clEnqueueCopyBuffer(from->cl->queue, from->mem, to->mem, from->at + from_offset, to->at + to_offset, bytes, 0, NULL, NULL),
         "device %s: copying %zu bytes", from->cl->facts.name, bytes);
 }
 
 ldm_status ldm_buffer_map(ldm_buffer *b, bool write, void **ptr) {
     cl_int e;
-    void *p = clEnqueueMapBuffer(b->cl->queue, b->mem, CL_TRUE, write ? CL_MAP_WRITE | CL_MAP_READ : CL_MAP_READ, 0,
+    void *p = clEnqueueMapBuffer(b->cl->queue, b->mem, CL_TRUE, write ? CL_MAP_WRITE | CL_MAP_READ : CL_MAP_READ, b->at,
                                  b->bytes, 0, NULL, NULL, &e);
     ldm_status st = ldm_cl_check(e, "device %s: mapping %zu bytes", b->cl->facts.name, b->bytes);
     if (!st) *ptr = p;

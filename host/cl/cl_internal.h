@@ -27,9 +27,9 @@ struct ldm_cl {
 
 struct ldm_buffer {
     ldm_cl *cl;
-    cl_mem mem;
-    size_t bytes;
-    bool window; /* owns no memory: a window or borrowed */
+    cl_mem mem;      /* a window's is its parent's */
+    size_t at, bytes; /* bytes at.. of mem */
+    bool window, borrowed; /* owns no memory */
     void *host;  /* the memory it is in, where that is not the driver's: freed with it */
 };
 
@@ -38,6 +38,9 @@ ldm_status ldm_cl_check(cl_int code, const char *fmt, ...) __attribute__((format
 
 /* The program of a kernel file with these options: made once per process, from the binary cache where it can be. */
 ldm_status ldm_cl_program(ldm_cl *cl, const char *file, const char *options, cl_program *out);
+
+/* A kernel file's text with one argument more for each buffer of each kernel: the byte of the memory object it begins at. */
+void ldm_add_offsets(const char *source, ldm_text *out);
 
 ldm_status ldm_cl_facts(cl_platform_id platform, cl_device_id id, int p, int d, ldm_device *out);
 ldm_status ldm_cl_ids(int p, int d, cl_platform_id *platform, cl_device_id *device);

@@ -5,7 +5,7 @@
 #include "cl/cl_internal.h"
 
 bool ldm_library_knows(const char *kernel);
-/* Arguments as recorded, see library.c; mem[i] is the buffer of argument i. */
-ldm_status ldm_library_enqueue(ldm_cl *cl, const ldm_launch *l, const cl_mem *mem, cl_event *event);
+/* Arguments as recorded, see library.c; mem[i] from byte at[i] on is the buffer of argument i. */
+ldm_status ldm_library_enqueue(ldm_cl *cl, const ldm_launch *l, const cl_mem *mem, const size_t *at, cl_event *event);
 
 #endif

@@ -133,18 +133,21 @@ static const char *mutant_option(const char *file, char *buf, size_t cap) {
 
 ldm_status ldm_cl_program(ldm_cl *cl, const char *file, const char *launch_options, cl_program *out) {
     ldm_status st = LDM_OK;
-    ldm_text source = {0};
+    ldm_text text = {0}, source = {0};
     char options[LDM_MAX_OPTIONS + 200], mutant[80], lanes[40] = "";
     double start = ldm_now();
     if (cl->facts.least_lanes) snprintf(lanes, sizeof lanes, " -DLEAST_LANES=%d", cl->facts.least_lanes);
-    snprintf(options, sizeof options, "-cl-std=CL1.2%s%s%s%s%s", cl->facts.fast_fma ? " -DFAST_FMA" : "", lanes,
-             mutant_option(file, mutant, sizeof mutant), *launch_options ? " " : "", launch_options);
+    snprintf(options, sizeof options, "-cl-std=CL1.2%s%s%s%s%s%s", cl->facts.fast_fma ? " -DFAST_FMA" : "",
+             cl->facts.type == LDM_DEVICE_CPU ? "" : " -DNO_SOON", lanes, mutant_option(file, mutant, sizeof mutant),
+             *launch_options ? " " : "", launch_options);
     /* within a process a program is named by file and options; files are read once */
     uint64_t key = ldm_hash_text(file);
     key = ldm_hash_bytes(key, options, strlen(options));
     for (program *p = cl->programs; p; p = p->next)
         if (p->key == key) return *out = p->program, LDM_OK;
-    TRY(ldm_kernel_source(file, &source));
+    TRY(ldm_kernel_source(file, &text));
+    ldm_add_offsets(text.s, &source);
+    if (!source.s) TRY(ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", file));
     uint64_t disk = ldm_hash_bytes(key, source.s, source.len);
     disk = ldm_hash_bytes(disk, cl->facts.name, strlen(cl->facts.name));
     disk = ldm_hash_bytes(disk, cl->facts.driver, strlen(cl->facts.driver));
@@ -166,6 +169,7 @@ ldm_status ldm_cl_program(ldm_cl *cl, const char *file, const char *launch_optio
     cl->stats.seconds += ldm_now() - start;
     *out = built;
 done:
+    ldm_text_free(&text);
     ldm_text_free(&source);
     return st;
 }

@@ -7,9 +7,9 @@
 typedef struct ready {
     cl_kernel kernel; /* NULL: the library call of `launch` */
     ldm_launch launch;
-    cl_event event;           /* profiling only */
-    cl_mem mem[LDM_MAX_ARGS]; /* buffer arguments */
-    bool owned[LDM_MAX_ARGS]; /* scratch cut at an offset; a kernel holds no reference, so it lives here */
+    cl_event event;         /* profiling only */
+    cl_mem mem[LDM_MAX_ARGS]; /* of buffer arguments */
+    size_t at[LDM_MAX_ARGS];  /* and the byte of it that each begins at */
 } ready;
 
 struct ldm_step {
@@ -27,16 +27,10 @@ static ldm_status set_args(ready *r, ldm_buffer *const *slot, int slots, ldm_buf
         cl_float real = (cl_float)a->f;
         if (a->kind == LDM_ARG_SLOT) {
             ldm_buffer *b = a->i == LDM_SLOT_SCRATCH ? scratch : a->i < slots ? slot[a->i] : NULL;
+            if (b && a->offset && a->offset >= b->bytes)
+                return ldm_fail(LDM_ERR_ARG, "%s: scratch cut at %zu of %zu bytes", l->kernel, a->offset, b->bytes);
             r->mem[i] = b ? b->mem : NULL;
-            if (b && a->offset) {
-                if (a->offset >= b->bytes)
-                    return ldm_fail(LDM_ERR_ARG, "%s: scratch cut at %zu of %zu bytes", l->kernel, a->offset, b->bytes);
-                cl_buffer_region region = {a->offset, b->bytes - a->offset};
-                r->mem[i] = clCreateSubBuffer(b->mem, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &e);
-                ldm_status st = ldm_cl_check(e, "%s: scratch cut at %zu of %zu", l->kernel, a->offset, b->bytes);
-                if (st) return st;
-                r->owned[i] = true;
-            }
+            r->at[i] = b ? b->at + a->offset : 0;
         }
         if (!r->kernel) continue;
         switch (a->kind) {
@@ -54,6 +48,12 @@ static ldm_status set_args(ready *r, ldm_buffer *const *slot, int slots, ldm_buf
             break;
         }
         ldm_status st = ldm_cl_check(e, "%s: argument %d", l->kernel, i);
+        if (st) return st;
+    }
+    for (int i = 0, next = l->nargs; r->kernel && i < l->nargs; i++) {
+        const cl_ulong at = r->at[i];
+        if (l->arg[i].kind != LDM_ARG_SLOT) continue;
+        ldm_status st = ldm_cl_check(clSetKernelArg(r->kernel, (cl_uint)next++, sizeof at, &at), "%s: where argument %d begins", l->kernel, i);
         if (st) return st;
     }
     return LDM_OK;
@@ -102,7 +102,7 @@ ldm_status ldm_step_enqueue(ldm_step *s) {
         if (it->event) clReleaseEvent(it->event), it->event = NULL;
         cl_event *event = s->cl->profile ? &it->event : NULL;
         if (!it->kernel) {
-            ldm_status st = ldm_library_enqueue(s->cl, &it->launch, it->mem, event);
+            ldm_status st = ldm_library_enqueue(s->cl, &it->launch, it->mem, it->at, event);
             if (st) return st;
             continue;
         }
@@ -141,8 +141,6 @@ void ldm_step_destroy(ldm_step *s) {
     for (int i = 0; i < s->count; i++) {
         if (s->item[i].event) clReleaseEvent(s->item[i].event);
         if (s->item[i].kernel) clReleaseKernel(s->item[i].kernel);
-        for (int a = 0; a < LDM_MAX_ARGS; a++)
-            if (s->item[i].owned[a]) clReleaseMemObject(s->item[i].mem[a]);
     }
     free(s->item);
     free(s);

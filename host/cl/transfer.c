@@ -54,7 +54,7 @@ ldm_status ldm_upload(ldm_buffer *b, const void *data, size_t bytes, const ldm_m
         cl->transfers = clCreateCommandQueue(cl->context, cl->device, cl->profile ? CL_QUEUE_PROFILING_ENABLE : 0, &e);
     ldm_status st = ldm_cl_check(e, "device %s: a second queue", cl->facts.name);
     if (!st)
-        st = ldm_cl_check(clEnqueueWriteBuffer(cl->transfers, b->mem, CL_FALSE, 0, bytes, data, after ? 1 : 0,
+        st = ldm_cl_check(clEnqueueWriteBuffer(cl->transfers, b->mem, CL_FALSE, b->at, bytes, data, after ? 1 : 0,
                                                after ? &after->event : NULL, &event),
                           "device %s: sending %zu bytes", cl->facts.name, bytes);
     if (st) return st;

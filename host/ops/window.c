@@ -115,7 +115,7 @@ static ldm_status place_record(const ldm_problem *p, const int *params, const ld
     ldm_row_kernel(p, r, "window.cl", "place");
     ldm_rec_define(r, "ONTO", (int)(p->flags >> ONTO & 1));
     ldm_rec_slot(r, 2), ldm_rec_slot(r, 0);
-    if (p->flags >> ONTO & 1) ldm_rec_slot(r, 1);
+    ldm_rec_slot(r, 1);
     for (int i = 0; i <= STRIDE; i++) ldm_rec_int(r, p->dim[i]);
     ldm_rec_range1(r, p->dim[N] * p->dim[H] * p->dim[W], d->max_group < 64 ? 1 : 64);
     return r->status;
