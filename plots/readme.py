@@ -86,16 +86,17 @@ def networks(doc, which, folder):
 
 
 def floor(docs, folder):
-    """One table of all networks of a device type."""
+    """One table of all networks of a device."""
     first = docs[0]
     kinds = list(dict.fromkeys(k["kind"] for d in docs for k in sorted(d["kinds"][:-1], key=lambda k: -k["seconds"])[:4]))[:6]
     lines = [f"**Against the machine**: the least time that the measured peak ({first['header']['peak']['gflops']:.0f} GFLOP/s) and bandwidth allow the "
              f"best algorithm of ours for each step, over the time measured; by kind of step and for the whole ({where(first['header'])}; "
              + "; ".join(source(d, folder) for d in docs) + "):", ""]
     body = []
+    ms = lambda s: f"{1e3 * s:.{0 if s > 0.02 else 1}f}"
     for d in docs:
         of = {k["kind"]: k for k in d["kinds"]}
-        body.append([d["network"], f"{1e3 * d['floor_s']:.0f}", f"{1e3 * d['seconds']:.0f}", f"**{d['floor_over_measured']:.2f}**"] +
+        body.append([d["network"], ms(d["floor_s"]), ms(d["seconds"]), f"**{d['floor_over_measured']:.2f}**"] +
                     [f"{of[k]['floor_over_measured']:.2f} ({100 * of[k]['seconds'] / d['seconds']:.0f} %)" if k in of else "-" for k in kinds] +
                     [d["launches"], f"{d['launch_us']:.1f}", f"{100 * d['launch_share']:.1f} %"])
     return lines + table(["network", "floor, ms", "measured, ms", "floor / measured"] + [f"{k} (of the time)" for k in kinds] +
@@ -136,7 +137,8 @@ def main():
     for kind, make in (("ablation", ablation), ("peers", peers), ("networks", networks), ("budgets", budgets), ("growth", growth), ("bench", roofline)):
         if kind == "growth":
             floors = [d for (k, _), d in sorted(found.items()) if k == "floor"]
-            blocks += floor(floors, folder) + [""] if floors else []
+            for device in dict.fromkeys(d["header"]["device"]["name"] for d in sorted(floors, key=lambda d: d["header"]["device"]["type"])):
+                blocks += floor([d for d in floors if d["header"]["device"]["name"] == device], folder) + [""]
         for (k, which), doc in sorted(found.items()):
             if k == kind:
                 blocks += make(doc, which, folder, *([found.get(("exact ablation", which))] if make is ablation else [])) + [""]

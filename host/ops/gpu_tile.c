@@ -9,7 +9,7 @@ enum {
     MOST_LOCAL = 32768,
     MOST_PARTS = 32 << 20,
     LEAST_RANGE = 256,
-    LARGE = 256
+    LARGE = 8 /* work-groups a compute unit from which on the large tile leaves none idle for long */
 };
 
 const ldm_tunable ldm_gpu_tile_tunables[] = {{"TILE_M", "rows (pixels) of a work-group", {128, 64}},
@@ -27,9 +27,10 @@ static bool fits(const int *t, const ldm_device *d) {
 
 bool ldm_gpu_tile_legal(const ldm_problem *p, const int *t, const ldm_device *d) { return fits(t, d); }
 
-const char *ldm_gpu_tile_prefers(const int *t, int64_t rows, int64_t cols, int64_t batch) {
+const char *ldm_gpu_tile_prefers(const int *t, int64_t rows, int64_t cols, int64_t batch, const ldm_device *d) {
     if (t[TILE_N] > 32 && cols <= 32) return "few outputs: smaller tiles waste less";
-    if (t[TILE_M] > 64 && ldm_ceil_div(rows, t[TILE_M]) * ldm_ceil_div(cols, t[TILE_N]) * batch < LARGE)
+    if (t[TILE_M] > 64 && rows <= 64) return "few rows: smaller tiles waste less";
+    if (t[TILE_M] > 64 && ldm_ceil_div(rows, t[TILE_M]) * ldm_ceil_div(cols, t[TILE_N]) * batch < (int64_t)LARGE * d->units)
         return "a small product: smaller tiles are more work-groups";
     return NULL;
 }

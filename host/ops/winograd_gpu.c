@@ -61,21 +61,29 @@ const char *ldm_winograd_gpu_supports(const ldm_problem *p, const ldm_device *d)
     return ldm_gpu_tile_supports(d, tiles(p, least), p->dim[K], depth(p));
 }
 
-/* Operations, and bytes to and from memory at 20 operations a byte, which is what GPUs have for f32 today; the direct
- * kernel reads its maps in cache. */
-const char *ldm_winograd_gpu_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
+/* Operations, and bytes to and from memory at 20 operations a byte, which is what GPUs have for f32 today; with tiles of `out`
+ * outputs a side, of which a work-group multiplies 64 or none; and by the direct kernel, which reads its maps in cache. */
+static double work_of(const ldm_problem *p, int out) {
+    const double c = (double)depth(p), k = (double)p->dim[K], turned = (double)(winograd_places(out) * winograd_tiles(p, out));
+    const double multiplied = (double)(winograd_places(out) * ldm_round_up(winograd_tiles(p, out), 64));
+    return 2 * multiplied * c * k + 20 * 4 * (2 * turned * (c + k) + (double)winograd_places(out) * c * k);
+}
+
+static double direct_work(const ldm_problem *p) {
     const double pixels = (double)(p->dim[N] * out_h(p) * out_w(p)), c = (double)depth(p), k = (double)p->dim[K];
-    const double turned = (double)(places(t) * tiles(p, t)), filters = (double)places(t) * c * k;
+    return 2 * 9 * pixels * c * k + 20 * 4 * 9 * c * k;
+}
+
+const char *ldm_winograd_gpu_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
     for (int i = 0; i < 4; i++) { /* the largest tiles that suit the product */
         const int best[] = {i < 2 ? 128 : 64, i % 2 ? 32 : 64, t[SPLIT], t[OUT]};
-        if (ldm_gpu_tile_prefers(best, tiles(p, t), p->dim[K], places(t))) continue;
+        if (ldm_gpu_tile_prefers(best, tiles(p, t), p->dim[K], places(t), d)) continue;
         if (best[TILE_M] != t[TILE_M] || best[TILE_N] != t[TILE_N]) return "other tiles suit the product better";
         break;
     }
     if (p->wdtype != LDM_F32) return "its filters would take up to eight times the memory they take as f16";
-    const double own = 2 * turned * c * k + 20 * 4 * (2 * turned * (c + k) + filters);
-    return own < 0.8 * (2 * 9 * pixels * c * k + 20 * 4 * 9 * c * k) ? NULL
-                                                                       : "turning the tiles costs more than it saves";
+    if (work_of(p, t[OUT]) > work_of(p, t[OUT] == 4 ? 2 : 4)) return "the other tile has less to do";
+    return work_of(p, t[OUT]) < 0.8 * direct_work(p) ? NULL : "turning the tiles costs more than it saves";
 }
 
 ldm_grain ldm_winograd_gpu_grain(const ldm_problem *p, const int *t, const ldm_device *d) {
