@@ -28,7 +28,7 @@ static void kind_name(const ldm_problem *p, char *buf, size_t cap) {
 }
 
 /* What is known of each step before anything runs. */
-static ldm_status look(const bench_net *b, const ldm_peak *peak, step *steps) {
+static ldm_status look(const bench_net *b, step *steps) {
     ldm_status st = LDM_OK;
     ldm_recipe *recipe = NULL;
     const ldm_device *d = ldm_cl_device(b->cl);
@@ -37,7 +37,6 @@ static ldm_status look(const bench_net *b, const ldm_peak *peak, step *steps) {
         const ldm_problem *p = &b->net.plan->step[i].problem;
         step *s = &steps[i];
         *s = (step){.info = &b->net.plan->step[i], .choice = ldm_exec_choice(b->exec, i), .plain = p->op->cost(p)};
-        s->floor = ldm_peak_floor(peak, p, d, &s->best, &s->cost);
         *recipe = (ldm_recipe){0};
         TRY(s->choice->impl->record(p, s->choice->params, d, recipe));
         s->launches = recipe->count;
@@ -45,6 +44,11 @@ static ldm_status look(const bench_net *b, const ldm_peak *peak, step *steps) {
 done:
     free(recipe);
     return st;
+}
+
+static void set_floors(const bench_net *b, const ldm_peak *peak, step *steps) {
+    for (int i = 0; i < b->net.plan->steps; i++)
+        steps[i].floor = ldm_peak_floor(peak, &steps[i].info->problem, ldm_cl_device(b->cl), &steps[i].best, &steps[i].cost);
 }
 
 /* Medians over the runs: of each step's device time, of the wall clock, and of what the wall clock has beyond the
@@ -155,10 +159,12 @@ ldm_status bench_floor(ldm_cl *cl, const app_network_options *o, int repeats, js
     TRY(bench_net_open(&b, cl, o));
     const int n = b.net.plan->steps;
     TRY(ldm_alloc((size_t)(n + 1) * sizeof *steps, (void **)&steps));
-    TRY(look(&b, &peak, steps));
+    TRY(look(&b, steps));
     ldm_load_begin(&load);
     TRY(measure(&b, repeats, steps, &wall, &beyond));
     const double other = ldm_load_other(&load);
+    TRY(ldm_measure_peak_again(cl, &peak));
+    set_floors(&b, &peak, steps);
     const int count = sum(steps, n, kinds);
     printf("%s: median of %d runs; measured peak %.1f GFLOP/s, %.1f GB/s; other load %.0f %%\n",
            bench_net_text(&b, o, text, sizeof text), repeats, peak.gflops, ldm_peak_gbs(&peak), 100 * other);

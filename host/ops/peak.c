@@ -175,31 +175,43 @@ done:
     return ldm_prefix(st, "launch");
 }
 
-ldm_status ldm_measure_peak(ldm_cl *cl, ldm_peak *out) {
+static ldm_status measure(ldm_cl *cl, ldm_peak *out) {
     static const struct { const char *kernel; int width, accumulators; bool cpu, gpu; } variants[] = {
         {"fma_16x24", 16, 24, true, false}, {"fma_16x12", 16, 12, true, false}, {"fma_8x12", 8, 12, true, false},
         {"fma_4x16", 4, 16, true, true},    {"fma_4x8", 4, 8, false, true},     {"fma_1x16", 1, 16, false, true},
     };
-    static ldm_peak known;
-    static int known_platform = -1, known_index = -1, known_units = -1;
-    const ldm_device *d = ldm_cl_device(cl);
-    bool cpu = d->type == LDM_DEVICE_CPU;
+    const bool cpu = ldm_cl_device(cl)->type == LDM_DEVICE_CPU;
     ldm_status st = LDM_OK;
-    if (d->platform == known_platform && d->index == known_index && d->units == known_units) return *out = known, LDM_OK;
     ldm_peak p = {0};
     double start = ldm_now();
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
         double gflops = 0;
         if (cpu ? !variants[i].cpu : !variants[i].gpu) continue;
-        TRY(ldm_prefix(fma_rate(cl, variants[i].kernel, variants[i].width, variants[i].accumulators, &gflops), "peak"));
+        TRY(fma_rate(cl, variants[i].kernel, variants[i].width, variants[i].accumulators, &gflops));
         if (gflops <= p.gflops) continue;
         p.gflops = gflops;
         snprintf(p.variant, sizeof p.variant, "%s", variants[i].kernel);
     }
-    TRY(ldm_prefix(bandwidth(cl, &p), "peak"));
+    TRY(bandwidth(cl, &p));
     p.seconds = ldm_now() - start;
-    known = p, known_platform = d->platform, known_index = d->index, known_units = d->units;
     *out = p;
 done:
-    return st;
+    return ldm_prefix(st, "peak");
 }
+
+static ldm_status measure_once(ldm_cl *cl, bool again, ldm_peak *out) {
+    static ldm_peak known;
+    static int known_platform = -1, known_index = -1, known_units = -1;
+    const ldm_device *d = ldm_cl_device(cl);
+    const bool same = d->platform == known_platform && d->index == known_index && d->units == known_units;
+    ldm_peak p = known;
+    ldm_status st = same && !again ? LDM_OK : measure(cl, &p);
+    if (st) return st;
+    if (same && p.gflops < known.gflops) p.gflops = known.gflops, memcpy(p.variant, known.variant, sizeof p.variant);
+    if (same) p.read_gbs = fmax(p.read_gbs, known.read_gbs), p.copy_gbs = fmax(p.copy_gbs, known.copy_gbs), p.triad_gbs = fmax(p.triad_gbs, known.triad_gbs);
+    known = *out = p, known_platform = d->platform, known_index = d->index, known_units = d->units;
+    return LDM_OK;
+}
+
+ldm_status ldm_measure_peak(ldm_cl *cl, ldm_peak *out) { return measure_once(cl, false, out); }
+ldm_status ldm_measure_peak_again(ldm_cl *cl, ldm_peak *out) { return measure_once(cl, true, out); }

@@ -14,6 +14,8 @@ typedef struct ldm_peak {
 
 /* Best of several repeats of each kernel; under three seconds (besides a cold build). Measured once a process and device (the last one). */
 ldm_status ldm_measure_peak(ldm_cl *cl, ldm_peak *out);
+/* The same once more, the higher of each figure counting from now on: the first may have met a busy moment. */
+ldm_status ldm_measure_peak_again(ldm_cl *cl, ldm_peak *out);
 
 /* The largest of the three bandwidths. */
 double ldm_peak_gbs(const ldm_peak *p);
