@@ -27,7 +27,7 @@ typedef struct ldm_device {
     bool local_is_real;                                          /* CL_LOCAL: dedicated, so staging in it pays */
     size_t max_group;                                            /* work-items a work-group */
     int vector_float; /* native vector width for float, in elements, or what ldm_cl_options says */
-    size_t base_align;                                           /* bytes; sub-buffer offsets are multiples of it */
+    size_t base_align;                                           /* bytes; windows begin at multiples of it */
     bool unified;                                                /* shares memory with the host */
     bool has_fp16, has_fp64, has_subgroups, fast_fma, has_build; /* has_build: a compiler is available */
     int least_lanes; /* fewest work-items a hardware thread may be told to run, so most registers each; 0: no say */
@@ -77,7 +77,8 @@ ldm_status ldm_buffer_create(ldm_cl *cl, size_t bytes, ldm_buffer **out); /* byt
 /* The same for what every step touches: of a CPU, from 256 KiB on in huge pages where the system has them, so that what is in use at
  * once keeps to its places in the second-level cache, and weights are found without asking where their pages are. */
 ldm_status ldm_buffer_create_busy(ldm_cl *cl, size_t bytes, ldm_buffer **out);
-/* A window of `parent`, which must outlive it; offset a multiple of base_align. */
+/* A window of `parent`, which must outlive it; offset a multiple of base_align. No sub-buffer: the parent's memory object and a byte of it,
+ * which kernels are told (offsets.c). Windows may overlap. */
 ldm_status ldm_buffer_window(ldm_buffer *parent, size_t offset, size_t bytes, ldm_buffer **out);
 /* The host's memory at `data` as a buffer that is only read; nothing is copied where the device shares it. Borrowed: it must
  * outlive the buffer unchanged. Not counted in ldm_cl_bytes. */
