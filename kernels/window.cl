@@ -3,7 +3,7 @@
  *   reference  reference/ref_window.c          host  host/ops/window.c
  *
  *   window  y = x[:, y0 : y0 + kh, x0 : x0 + kw, :]
- *   place   y = onto (0 without ONTO) + share x inside the window; share = this window's weight at the pixel over the sum of all
+ *   place   y = onto (0 without) + share x inside the window; share = this window's weight at the pixel over the sum of all
  *           windows' there. Windows begin at every stride pixels, the last at h - kh and w - kw.
  *
  * MUTANTS: 1 a row too low, 2 a column too far, 3 shares not divided by their sum, 4 no least weight, 5 what was there dropped,
@@ -45,9 +45,6 @@ static inline int start(int i, int stride, int size, int k) {
 #endif
 }
 
-#ifndef ONTO
-#define ONTO 0
-#endif
 kernel void place(global real *y, global const real *x, global const real *onto, int n, int h, int w, int c, int kh, int kw,
                   int y0, int x0, int stride) {
     const int at = (int)get_global_id(0), q = at % w, p = at / w % h, s = at / w / h;
@@ -73,11 +70,7 @@ kernel void place(global real *y, global const real *x, global const real *onto,
     global const real *from = x + ((size_t)(s * kh + (inside ? p - y0 : 0)) * kw + (inside ? q - x0 : 0)) * c;
     for (int k = 0; k < c; k++) {
         const size_t e = (size_t)at * c + k;
-#if ONTO && MUTANT != 5
-        const float had = LOAD(onto, e);
-#else
-        const float had = 0;
-#endif
+        const float had = onto && MUTANT != 5 ? LOAD(onto, e) : 0;
         STORE(inside ? had + share * LOAD(from, k) : had, y, e);
     }
 }

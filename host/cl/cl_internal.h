@@ -27,10 +27,10 @@ struct ldm_cl {
 
 struct ldm_buffer {
     ldm_cl *cl;
-    cl_mem mem;      /* a window's is its parent's */
-    size_t at, bytes; /* bytes at.. of mem */
-    bool window, borrowed; /* owns no memory */
-    void *host;  /* the memory it is in, where that is not the driver's: freed with it */
+    cl_mem mem;            /* a window's is its parent's */
+    size_t at, bytes;      /* where in mem it begins, and how long it is */
+    bool window, borrowed; /* it owns no memory; a window no memory object either */
+    void *host;            /* the memory it is in, where that is not the driver's: freed with it */
 };
 
 /* LDM_ERR_CL (or LDM_ERR_NOMEM for the out-of-memory codes) with "<what>: <CL_NAME>"; LDM_OK for CL_SUCCESS. */

@@ -7,9 +7,9 @@
 typedef struct ready {
     cl_kernel kernel; /* NULL: the library call of `launch` */
     ldm_launch launch;
-    cl_event event;         /* profiling only */
+    cl_event event;           /* profiling only */
     cl_mem mem[LDM_MAX_ARGS]; /* of buffer arguments */
-    size_t at[LDM_MAX_ARGS];  /* and the byte of it that each begins at */
+    size_t at[LDM_MAX_ARGS];  /* the byte of it that each begins at */
 } ready;
 
 struct ldm_step {

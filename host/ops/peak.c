@@ -199,19 +199,25 @@ done:
     return ldm_prefix(st, "peak");
 }
 
-static ldm_status measure_once(ldm_cl *cl, bool again, ldm_peak *out) {
+/* What is known of the device, measured if nothing is, or `again`; of two measurements the higher of each figure. */
+static ldm_status know(ldm_cl *cl, bool again, ldm_peak *out) {
     static ldm_peak known;
     static int known_platform = -1, known_index = -1, known_units = -1;
     const ldm_device *d = ldm_cl_device(cl);
     const bool same = d->platform == known_platform && d->index == known_index && d->units == known_units;
-    ldm_peak p = known;
-    ldm_status st = same && !again ? LDM_OK : measure(cl, &p);
+    if (same && !again) return *out = known, LDM_OK;
+    ldm_peak p;
+    ldm_status st = measure(cl, &p);
     if (st) return st;
-    if (same && p.gflops < known.gflops) p.gflops = known.gflops, memcpy(p.variant, known.variant, sizeof p.variant);
-    if (same) p.read_gbs = fmax(p.read_gbs, known.read_gbs), p.copy_gbs = fmax(p.copy_gbs, known.copy_gbs), p.triad_gbs = fmax(p.triad_gbs, known.triad_gbs);
+    if (same) {
+        if (p.gflops < known.gflops) p.gflops = known.gflops, memcpy(p.variant, known.variant, sizeof p.variant);
+        p.read_gbs = fmax(p.read_gbs, known.read_gbs);
+        p.copy_gbs = fmax(p.copy_gbs, known.copy_gbs);
+        p.triad_gbs = fmax(p.triad_gbs, known.triad_gbs);
+    }
     known = *out = p, known_platform = d->platform, known_index = d->index, known_units = d->units;
     return LDM_OK;
 }
 
-ldm_status ldm_measure_peak(ldm_cl *cl, ldm_peak *out) { return measure_once(cl, false, out); }
-ldm_status ldm_measure_peak_again(ldm_cl *cl, ldm_peak *out) { return measure_once(cl, true, out); }
+ldm_status ldm_measure_peak(ldm_cl *cl, ldm_peak *out) { return know(cl, false, out); }
+ldm_status ldm_measure_peak_again(ldm_cl *cl, ldm_peak *out) { return know(cl, true, out); }

@@ -113,9 +113,7 @@ static void place_reference(const ldm_problem *p, const float *const *in, const 
 static ldm_status place_record(const ldm_problem *p, const int *params, const ldm_device *d, ldm_recipe *r) {
     (void)params;
     ldm_row_kernel(p, r, "window.cl", "place");
-    ldm_rec_define(r, "ONTO", (int)(p->flags >> ONTO & 1));
-    ldm_rec_slot(r, 2), ldm_rec_slot(r, 0);
-    ldm_rec_slot(r, 1);
+    ldm_rec_slot(r, 2), ldm_rec_slot(r, 0), ldm_rec_slot(r, 1);
     for (int i = 0; i <= STRIDE; i++) ldm_rec_int(r, p->dim[i]);
     ldm_rec_range1(r, p->dim[N] * p->dim[H] * p->dim[W], d->max_group < 64 ? 1 : 64);
     return r->status;
