@@ -110,6 +110,17 @@ static void finish(__global real *y, __global const float *bias, __global const 
     }
 }
 
+/* Asks for the lines of row r's outputs of a panel. */
+static void soon_out(__global real *y, __global const real *residual, long r, int n, int act, int panel) {
+    const int gated = act == ACT_GEGLU;
+    const long at = gated ? r * (n / 2) + panel * LANES : r * n + panel * PANEL;
+    SOON(y + at, 1);
+    if (gated) return;
+    SOON(y + at + LANES, 1);
+    if (residual) SOON(residual + at, 0);
+    if (residual) SOON(residual + at + LANES, 0);
+}
+
 /* m rows of each product, `per` of them to a row of vec. block <= MOST_TILES. `group` blocks of rows go panel by panel
  * before the next group: their x stays in cache. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
@@ -149,13 +160,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
 #define INPUT(i, e) row[i][e]
 #endif
             if (from + count == k) /* the lines of the outputs are on their way while the last sums are made */
-                EACH_ROW(i) {
-                    const long r = yb + min(first + t * TR + i, m - 1), at = act == ACT_GEGLU ? r * (n / 2) + panel * LANES : r * n + panel * PANEL;
-                    SOON(y + at, 1);
-                    if (act != ACT_GEGLU) SOON(y + at + LANES, 1);
-                    if (residual) SOON(residual + at, 0);
-                    if (residual) SOON(residual + at + LANES, 0);
-                }
+                EACH_ROW(i) soon_out(y, residual, yb + min(first + t * TR + i, m - 1), n, act, panel);
             const int ask = tiles == 1 || from + count < k || place == set * group + in_set - 1 ? PANEL / tiles : 0; /* if wanted next */
             __global const wreal *ahead = wt + (tiles == 1 ? AHEAD : count) * PANEL + t * count * ask;
             for (int e = 0; e < count - (MUTANT == 1 && from + count == k); e++) {
@@ -189,10 +194,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
  * make the four blocks of y:
  *   m1 (a11+a22)(b11+b22)  m2 (a21+a22)b11  m3 a11(b12-b22)  m4 a22(b21-b11)  m5 (a11+a12)b22  m6 (a21-a11)(b11+b12)
  *   m7 (a12-a22)(b21+b22)     c11 m1+m4-m5+m7   c12 m3+m5   c21 m2+m4   c22 m1-m2+m3+m6
- * w holds for each pair of panels the seven right factors [7][k/2][PANEL]. A job: `block` pairs of tiles of rows, `group` pairs
- * of panels, in pieces of PIECE products: the left factors are made in the second-level cache, then each pair of panels is
- * multiplied with all of them, and what the products go to waits in `part`. Rows beyond the last are the last again.
- * scratch: each work-item block * 7 * TR * PIECE floats of left factors, then block * group * 4 * TR * PANEL of sums. */
+ * w holds for each pair of panels the seven right factors [7][k/2][PANEL]. A job: `block` pairs of tiles of rows, one of `groups`
+ * groups of pairs of panels, in pieces of PIECE products: the left factors are made in the second-level cache, then each pair of
+ * panels is multiplied with all of them, and what the products go to waits in `part`. Rows beyond the last are the last again.
+ * scratch: each work-item block * 7 * TR * PIECE floats of left factors, then block * held * 4 * TR * PANEL of sums: of all pairs of
+ * the group, or, where there is but one piece, of one. */
 #define PIECE 256
 #define FACTOR (TR * PIECE) /* floats of a left factor */
 #define SUMS (TR * 2)       /* vectors of a block of y */
@@ -200,6 +206,10 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_tile(
 #define FIRST(p) (0x0300120 >> 4 * (p) & 15)
 #define SECOND_OF(p) (0x4412333 >> 4 * (p) & 15)
 #define TAKEN(p, i) ((p) == 1 && (i) == 1 || (p) == 4 && (i) == 0)
+
+/* Where group g of the pairs of panels starts, and the right factors of pair p. */
+#define OF_GROUP(g) (int)((long)(g) * pairs / groups)
+#define FACTORS_OF(p) (w + (long)(p) * 7 * deep * PANEL)
 
 /* Where input e of row r is, of x's c inputs and then x2's c2. */
 static __global const real *input_at(__global const real *x, __global const real *x2, int c, int c2, int r, int e) {
@@ -233,37 +243,30 @@ static void left_factors(__global lanes *to, __global const real *x, __global co
     }
 }
 
-/* The products of `tiles` sets of left factors with the seven right ones from w on, [7][deep][PANEL], added to the tiles' sums
- * (`first`: begin them); what is multiplied next, in the end what lies at `soon`, is asked for. */
-static void seven_products(__global lanes *sums, __global const float *factors, __global const float *w, __global const float *soon,
-                           int tiles, int count, int deep, int first, int last) {
-    const int ask = PANEL / tiles;
-    for (int product = 0; product < 7; product++, w += (long)deep * PANEL) {
-        __global const float *next = product < 6 ? w + (long)deep * PANEL : soon;
-        for (int t = 0; t < tiles; t++) {
-            __global const float *left = factors + (t * 7 + product) * FACTOR, *ahead = next + t * count * ask;
-            lanes acc[TR][2];
-            EACH_ROW(i) acc[i][0] = acc[i][1] = (lanes)0.0f;
-            for (int e = 0; e < count - (MUTANT == 29 && last); e++) {
-                const lanes w0 = VLOAD(w + e * PANEL), w1 = VLOAD(w + e * PANEL + LANES);
-                SOON(ahead + e * ask, 0);
-                EACH_ROW(i) {
-                    const lanes v = (lanes)left[i * PIECE + e];
-                    acc[i][0] = summed(FMA(v, w0, acc[i][0]));
-                    acc[i][1] = summed(FMA(v, w1, acc[i][1]));
-                }
-            }
-            for (int i = 0; i < 2 - (MUTANT == 30 && product == 3); i++) {
-                const int to = i ? SECOND_OF(product) : FIRST(product);
-                const lanes sign = (lanes)(MUTANT != 31 && TAKEN(product, i) ? -1.0f : 1.0f);
-                __global lanes *c = sums + (t * 4 + to) * SUMS;
-                if (to == 4) break;
-                if ((MUTANT == 32 || first) && product < 3 && (i == 0 || product == 0)) { /* nothing is there yet */
-                    EACH_ROW(r) c[2 * r] = acc[r][0], c[2 * r + 1] = acc[r][1];
-                } else {
-                    EACH_ROW(r) c[2 * r] = FMA(sign, acc[r][0], c[2 * r]), c[2 * r + 1] = FMA(sign, acc[r][1], c[2 * r + 1]);
-                }
-            }
+/* Product `product` of a pair of tiles and a pair of panels, of `count` products of factors, added to the blocks of sums it goes
+ * to (`begin`: nothing is there yet); the `ask` floats a product from `ahead` on are asked for. */
+static void one_product(__global lanes *sums, __global const float *left, __global const float *right, __global const float *ahead,
+                        int ask, int product, int count, int begin, int last) {
+    lanes acc[TR][2];
+    EACH_ROW(i) acc[i][0] = acc[i][1] = (lanes)0.0f;
+    for (int e = 0; e < count - (MUTANT == 29 && last); e++) {
+        const lanes w0 = VLOAD(right + e * PANEL), w1 = VLOAD(right + e * PANEL + LANES);
+        SOON(ahead + e * ask, 0);
+        EACH_ROW(i) {
+            const lanes v = (lanes)left[i * PIECE + e];
+            acc[i][0] = summed(FMA(v, w0, acc[i][0]));
+            acc[i][1] = summed(FMA(v, w1, acc[i][1]));
+        }
+    }
+    for (int i = 0; i < 2 - (MUTANT == 30 && product == 3); i++) {
+        const int to = i ? SECOND_OF(product) : FIRST(product);
+        const lanes sign = (lanes)(MUTANT != 31 && TAKEN(product, i) ? -1.0f : 1.0f);
+        __global lanes *c = sums + to * SUMS;
+        if (to == 4) break;
+        if ((MUTANT == 32 || begin) && product < 3 && (i == 0 || product == 0)) {
+            EACH_ROW(r) c[2 * r] = acc[r][0], c[2 * r + 1] = acc[r][1];
+        } else {
+            EACH_ROW(r) c[2 * r] = FMA(sign, acc[r][0], c[2 * r]), c[2 * r + 1] = FMA(sign, acc[r][1], c[2 * r + 1]);
         }
     }
 }
@@ -271,25 +274,31 @@ static void seven_products(__global lanes *sums, __global const float *factors, 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_strassen(
     __global real *restrict y, __global const real *restrict x, __global const real *restrict x2, __global const float *restrict w,
     __global const float *restrict bias, __global const real *restrict vec, __global const real *restrict residual,
-    __global float *restrict scratch, int m, int per, int n, int c, int c2, int act, int block, int group, int jobs) {
+    __global float *restrict scratch, int m, int per, int n, int c, int c2, int act, int block, int groups, int held) {
     const int pairs = (n + 2 * PANEL - 1) / (2 * PANEL), blocks = (m + 2 * TR * block - 1) / (2 * TR * block), deep = (c + c2) / 2;
     const int items = get_global_size(0);
-    const long step = (long)7 * deep * PANEL; /* of w, from one pair of panels to the next */
-    __global float *factors = scratch + (long)get_global_id(0) * block * (7 * FACTOR + group * 4 * SUMS * LANES);
+    __global float *factors = scratch + (long)get_global_id(0) * block * (7 * FACTOR + held * 4 * SUMS * LANES);
     __global lanes *sums = (__global lanes *)(factors + block * 7 * FACTOR);
     MUTATE
-    for (int job = get_global_id(0); job < jobs; job += items) {
-        const int first = job % blocks * block * 2 * TR, tiles = min(block, (m - first + 2 * TR - 1) / (2 * TR));
-        const int pair = job / blocks * group, end = min(pair + group, pairs);
-        for (int from = 0; from < deep; from += PIECE) {
-            const int count = min(PIECE, deep - from), last = from + count == deep;
+    for (int job = get_global_id(0); job < blocks * groups; job += items) {
+        const int first = job % blocks * block * 2 * TR, tiles = min(block, (m - first + 2 * TR - 1) / (2 * TR)), ask = PANEL / tiles;
+        const int pair = OF_GROUP(job / blocks), end = OF_GROUP(job / blocks + 1), then = job + items < blocks * groups ? OF_GROUP((job + items) / blocks) : 0;
+        for (int from = 0, count; from < deep; from += count) {
+            count = min(PIECE, deep - from);
+            const int last = from + count == deep;
             for (int t = 0; t < tiles; t++)
                 left_factors((__global lanes *)factors + t * 7 * FACTOR / LANES, x, x2, first + t * 2 * TR, m, c, c2, from, count);
             for (int p = pair; p < end; p++) {
-                __global lanes *part = sums + (p - pair) * block * 4 * SUMS;
-                __global const float *soon = w + (p + 1) * step + (long)from * PANEL; /* the next pair; the first's next piece; the next job */
-                if (p + 1 == end) soon = last ? w + (job + items < jobs ? (job + items) / blocks * group : 0) * step : w + pair * step + (long)(from + count) * PANEL;
-                seven_products(part, factors, w + p * step + (long)from * PANEL, soon, tiles, count, deep, from == 0, last);
+                __global lanes *part = sums + (held > 1 ? p - pair : 0) * block * 4 * SUMS;
+                __global const float *right = FACTORS_OF(p) + from * PANEL; /* behind the last: the next pair's, piece's or job's */
+                __global const float *soon = p + 1 < end ? FACTORS_OF(p + 1) + from * PANEL : last ? FACTORS_OF(then) : FACTORS_OF(pair) + (from + count) * PANEL;
+                for (int product = 0; product < 7; product++, right += deep * PANEL)
+                    for (int t = 0; t < tiles; t++) {
+                        if (last && product < 4 && m >= 128) /* a block's outputs; few rows come as fast without */
+                            EACH_ROW(i) soon_out(y, residual, min(first + (2 * t + product / 2) * TR + i, m - 1), n, act, 2 * p + product % 2);
+                        one_product(part + t * 4 * SUMS, factors + (t * 7 + product) * FACTOR, right,
+                                    (product < 6 ? right + deep * PANEL : soon) + t * count * ask, ask, product, count, from == 0, last);
+                    }
                 for (int r = 0; last && r < tiles * 2 * TR && first + r < m; r++)
                     for (int v = 0; v < 2; v++) {
                         __global const lanes *sum = part + (r / TR * 2 + v) * SUMS + r % TR * 2;

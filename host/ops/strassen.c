@@ -21,19 +21,34 @@ static ldm_product product(const ldm_problem *p) {
 static int64_t depth(const ldm_product *q) { return q->c + q->c2; }
 static int64_t pairs(const ldm_product *q, const int *t) { return ldm_ceil_div(q->n, 4 * t[WIDTH]); }
 
-static int64_t jobs(const ldm_product *q, const int *t) {
-    return ldm_ceil_div(q->m, 2 * t[TILE] * t[BLOCK]) * ldm_ceil_div(pairs(q, t), t[GROUP]);
+/* Jobs: blocks of rows by groups of pairs of panels, cut evenly, made by work-items with a slot of scratch each, at most two a
+ * unit. Work-items have alike to do: blocks of their own, or as many groups. */
+typedef struct cut {
+    int64_t blocks, groups, items;
+} cut;
+
+static cut cut_of(const ldm_product *q, const int *t, const ldm_device *d) {
+    const int64_t units = d->units, most = 2 * units;
+    cut c = {ldm_ceil_div(q->m, 2 * t[TILE] * t[BLOCK]), ldm_ceil_div(pairs(q, t), t[GROUP]), most};
+    if (c.blocks % units == 0) {
+        c.items = c.blocks % most ? units : most;
+    } else {
+        while (c.blocks * c.groups % most && c.groups < pairs(q, t)) c.groups++;
+        if (c.blocks * c.groups < most) c.items = c.blocks * c.groups;
+    }
+    return c;
 }
 
-static int64_t items(const ldm_product *q, const int *t, const ldm_device *d) {
-    const int64_t all = jobs(q, t), most = 2 * d->units;
-    return all < most ? all : most;
+/* Pairs of panels whose sums wait for more products; the rest are finished one after the other. */
+static int64_t held(const ldm_product *q, const int *t, int64_t groups) {
+    return depth(q) / 2 > PIECE ? ldm_ceil_div(pairs(q, t), groups) : 1;
 }
 
 size_t ldm_strassen_scratch(const ldm_problem *p, const int *t, const ldm_device *d) {
     const ldm_product q = product(p);
+    const cut c = cut_of(&q, t, d);
     const int64_t factors = 7 * t[TILE] * PIECE, sums = 4 * t[TILE] * 2 * t[WIDTH]; /* floats */
-    return (size_t)(items(&q, t, d) * t[BLOCK] * (factors + t[GROUP] * sums)) * sizeof(float);
+    return (size_t)(c.items * t[BLOCK] * (factors + held(&q, t, c.groups) * sums)) * sizeof(float);
 }
 
 const char *ldm_strassen_supports(const ldm_problem *p, const ldm_device *d) {
@@ -55,11 +70,11 @@ const char *ldm_strassen_prefers(const ldm_problem *p, const int *t, const ldm_d
     if (d->low_memory || d->once) return "its weights take 7/4 of the room, and of the time to make";
     if (q.m < 64 || depth(&q) < 256 || q.n < 128 || q.m * q.n * depth(&q) < 1 << 25)
         return "small: sums cost more than a product saves";
-    if (t[GROUP] < 4 && t[BLOCK] > 2) return "smaller blocks: sums of rows are made for more panels";
-    /* units have alike to do: jobs are alike, or units make the same panels for blocks of their own */
-    const int64_t blocks = ldm_ceil_div(q.m, 2 * t[TILE] * t[BLOCK]), all = jobs(&q, t);
-    const bool even = q.m % (2 * t[TILE] * t[BLOCK]) == 0 && all % d->units == 0 && (blocks % d->units == 0 || pairs(&q, t) % t[GROUP] == 0);
-    return all < (even ? 2 : 6) * d->units ? "smaller jobs keep all units busy" : NULL;
+    const cut c = cut_of(&q, t, d);
+    if (pairs(&q, t) < 3 * c.groups && t[BLOCK] > 2) return "smaller blocks: sums of rows are made for more panels";
+    const int64_t cells = c.blocks * pairs(&q, t);
+    const bool even = q.m % (2 * t[TILE] * t[BLOCK]) == 0 && (c.blocks % d->units == 0 || cells % d->units == 0 || cells >= 32 * d->units);
+    return c.blocks * c.groups < (even ? 2 : 6) * d->units ? "smaller jobs keep all units busy" : NULL;
 }
 
 bool ldm_strassen_pack(const ldm_problem *p, const int *t, int slot, ldm_packing *out) {
@@ -70,13 +85,14 @@ bool ldm_strassen_pack(const ldm_problem *p, const int *t, int slot, ldm_packing
 ldm_status ldm_strassen_record(const ldm_problem *p, const int *t, const ldm_device *d, ldm_recipe *r) {
     const ldm_product q = product(p);
     const int slots[] = {q.y, q.x, q.x2, q.w, q.bias, q.vec, q.residual};
-    const int64_t numbers[] = {q.m, q.per, q.n, q.c, q.c2, q.act, t[BLOCK], t[GROUP], jobs(&q, t)};
+    const cut c = cut_of(&q, t, d);
+    const int64_t numbers[] = {q.m, q.per, q.n, q.c, q.c2, q.act, t[BLOCK], c.groups, held(&q, t, c.groups)};
     ldm_row_kernel(p, r, "gemm_cpu.cl", "gemm_strassen");
     ldm_tile_defines("TILE_ROWS", t, r);
     for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) ldm_rec_slot(r, slots[i]);
     ldm_rec_scratch(r, 0);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) ldm_rec_int(r, numbers[i]);
-    ldm_rec_range1(r, items(&q, t, d), 1);
+    ldm_rec_range1(r, c.items, 1);
     return r->status;
 }
 
