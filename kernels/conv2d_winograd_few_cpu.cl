@@ -1,7 +1,7 @@
 /* conv2d_winograd_few_cpu.cl -- Winograd's F(4x4,3x3) and F(2x2,3x3) for CPUs (see conv2d_winograd_cpu.cl) where tiles are few, and
  * reading turned filters would take longer than using them: they are kept as they are and turned in registers while they are used
- *   tensors as in conv2d_cpu.cl; w [ceil(k/16)][c + c2][3][3][16]
- *   scratch    V [chunk][tiles/4][place][4][CHUNK], then a slot for each work-item of the second
+ *   tensors as in conv2d_cpu.cl; w [ceil(k/16)][c + c2][3][3][16], halves or bf16 where weights are kept as these, else floats
+ *   scratch    V [chunk][tiles/4][place][4][CHUNK], then a slot for each work-item of the second: H, halves of a chunk as floats, M
  *   reference  reference/ref_conv2d.c (value and the bound of this algorithm)     host  host/ops/winograd_few.c
  *
  *   few_turn      V of all tiles; a work-item: one tile, one chunk of CHUNK channels (of x, or of x2). G's rows are (1, p, p^2)
@@ -33,6 +33,14 @@
 #define TAPS (9 * PANEL)  /* floats of a channel of a panel */
 #define H_ROW (CHUNK * 3 * PANEL)
 #define MANY (LANES == 16 ? 8 : 4) /* tiles of half a row */
+#if WREAL_KIND == KIND_HALF || WREAL_KIND == KIND_BF16
+#define NARROW (CHUNK * TAPS) /* floats of a chunk's filters, made once for all tiles of a job */
+#define FILTER wreal
+#else
+#define NARROW 0
+#define FILTER float
+#endif
+#define LINE (64 / (int)sizeof(FILTER))
 
 #define PUT(v, p) (*(__global lanes *)(p) = (v)) /* vstore16 is four stores on PoCL */
 #define GET(p) (*(__global const lanes *)(p)) /* a vload16 is many loads there, where sums of them come first */
@@ -66,18 +74,18 @@ few_turn(__global float *restrict v, __global const real *restrict x, __global c
     _Pragma("unroll") for (int i = 0; i < T; i++) PUT(more ? VLOAD(m + i * LANES) + acc[i] : acc[i], m + i * LANES);
 
 /* The places of a row for ROW_TILES tiles, `plane` apart in M, from filters at g: column j of the row is COLUMN(j). Asks for the
- * lines of `ask` floats at `next` and as many on with each channel. */
+ * lines of `ask` filters' taps at `next` and as many on with each channel. */
 #define ROW_TILES (OUT == 2 && LANES < 16 ? 2 : 4)
 #define WHOLE_ROW(NAME, COLUMN)                                                                                        \
     static void NAME(__global float *m, int plane, __global const float *v, __global const float *g, float p,          \
-                     __global const float *next, int ask, int count, int more) {                                       \
+                     __global const FILTER *next, int ask, int count, int more) {                                       \
         lanes acc[SIDE][ROW_TILES], u[SIDE];                                                                           \
         const float p2 = p * p;                                                                                        \
         _Pragma("unroll") for (int i = 0; i < SIDE * ROW_TILES; i++) acc[i / ROW_TILES][i % ROW_TILES] = (lanes)0.0f;  \
         for (int e = 0; e < count; e++, g += TAPS, next += ask) {                                                      \
             const lanes a = COLUMN(0), b = COLUMN(1), c = COLUMN(2);                                                   \
             POINTS(a, b, c, u)                                                                                         \
-            _Pragma("unroll") for (int i = 0; i < TAPS / SIDE; i += 16) SOON(next + i, 0);                             \
+            _Pragma("unroll") for (int i = 0; i < TAPS / SIDE; i += LINE) SOON(next + i, 0);                           \
             _Pragma("unroll") for (int i = 0; i < ROW_TILES; i++) {                                                    \
                 __global const float *vi = v + TILE(i, ROW_TILES) + e;                                                 \
                 _Pragma("unroll") for (int j = 0; j < SIDE; j++)                                                       \
@@ -101,7 +109,7 @@ WHOLE_ROW(minus_row, MINUS_ROWS)
 
 /* M of `rows` tiles, a multiple of 4. */
 static void all_tiles(__global float *m, int plane, __global const float *v, __global const float *g, __global float *h,
-                      __global const float *next, int rows, int count, int more) {
+                      __global const FILTER *next, int rows, int count, int more) {
     const int row = SIDE * GROUP, places = SIDE * plane, ask = ROW_TILES * TAPS / (SIDE * rows), part = CHUNK * ask;
     for (int r = 0; r < rows; r += ROW_TILES, next += SIDE * part) {
         __global const float *vr = v + OF_TILE(r);
@@ -125,7 +133,7 @@ WHOLE_ROW(inner_row, ALL_ROWS)
 
 /* M of 4 tiles: rows of the points 0, p and -p, and infinity, one after the other. */
 static void four_tiles(__global float *m, int plane, __global const float *v, __global const float *g,
-                       __global const float *next, int count, int more) {
+                       __global const FILTER *next, int count, int more) {
     const int row = SIDE * GROUP, ask = TAPS / SIDE, part = CHUNK * ask;
     edge_row(m, plane, v, g, 0, next, ask, count, more);
     for (int i = 1; i < 5; i++)
@@ -148,9 +156,9 @@ static void turn_columns(__global const float *g, float p, int count, __global f
 }
 
 /* Three places of a row: the edge's, at v0 and m0, and those of p and -p, at vp and mp: M (+)= V U, made of h [count][3][PANEL],
- * channels `step` apart. `edge`: 0 or 2 PANEL, for the point 0 or infinity. Asks for the line at `next` and every `ask` floats on. */
+ * channels `step` apart. `edge`: 0 or 2 PANEL, for the point 0 or infinity. Asks for the line at `next` and every `ask` taps on. */
 static void half_row(__global float *m0, __global float *mp, int plane, __global const float *v0, __global const float *vp,
-                     __global const float *h, int step, int edge, float p, __global const float *next, int ask, int count, int more) {
+                     __global const float *h, int step, int edge, float p, __global const FILTER *next, int ask, int count, int more) {
     lanes zero[MANY], plus[MANY], minus[MANY];
 #pragma unroll
     for (int i = 0; i < MANY; i++) zero[i] = plus[i] = minus[i] = (lanes)0.0f;
@@ -172,7 +180,7 @@ static void half_row(__global float *m0, __global float *mp, int plane, __global
 
 /* M of `rows` tiles, a multiple of MANY: the rows of 0 and infinity from the filters, those of p and -p from their columns. */
 static void many_tiles(__global float *m, int plane, __global const float *v, __global const float *g, __global float *h,
-                       __global const float *next, int rows, int count, int more) {
+                       __global const FILTER *next, int rows, int count, int more) {
     const int ask = max(1, 3 * PANEL * MANY / (4 * rows));
     for (int pair = 0; pair < 3; pair++) {
         if (pair) turn_columns(g, pair == 1 ? PA : PB, count, h);
@@ -189,26 +197,27 @@ static void many_tiles(__global float *m, int plane, __global const float *v, __
 }
 
 static void all_tiles(__global float *m, int plane, __global const float *v, __global const float *g, __global float *h,
-                      __global const float *next, int rows, int count, int more) {
+                      __global const FILTER *next, int rows, int count, int more) {
     if (LANES == 16 && rows == 4) four_tiles(m, plane, v, g, next, count, more);
     else many_tiles(m, plane, v, g, h, next, rows, count, more);
 }
 #endif
 
-/* Where the filters of vector i of the outputs start. */
-#define OF_VECTOR(i) ((i) * LANES / PANEL * deep + (i) * LANES % PANEL)
+/* Where the panel of vector i of the outputs starts, and the vector in it. */
+#define OF_PANEL(i) (w + (i) * LANES / PANEL * deep)
+#define IN_PANEL(i) ((i) * LANES % PANEL)
 
 /* block: 4, or a multiple of 8; tiles: all, rounded up to 4 or a multiple of 8 (of 4 with OUT 2). What lies behind the last tile is multiplied but
  * never turned. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 few_multiply(__global real *restrict y, __global const float *restrict v, __global float *restrict slots,
-             __global const float *restrict w, __global const float *restrict bias, __global const real *restrict vec,
+             __global const FILTER *restrict w, __global const float *restrict bias, __global const real *restrict vec,
              __global const real *restrict residual, int c, int c2, int k, int p, int q, int act, int down, int right, int n,
              int tiles, int block, int group, int items) {
     const int all = n * down * right, blocks = (tiles + block - 1) / block, plane = block * LANES + 16;
     const int vectors = (k + LANES - 1) / LANES, jobs = blocks * ((vectors + group - 1) / group);
     const long deep = (long)(c + c2) * TAPS;
-    __global float *h = slots + (long)get_global_id(0) * (2 * H_ROW + group * PLACES * plane), *m = h + 2 * H_ROW;
+    __global float *h = slots + (long)get_global_id(0) * (2 * H_ROW + NARROW + group * PLACES * plane), *m = h + 2 * H_ROW + NARROW;
 
     for (int job = items - 1 - (int)get_global_id(0); job < jobs; job += items) {
         const int set = job / blocks * group, first = job % blocks * block, rows = min(block, tiles - first);
@@ -217,8 +226,16 @@ few_multiply(__global real *restrict y, __global const float *restrict v, __glob
             __global const float *vt = v + ((long)chunk * tiles + first) * PLACES * CHUNK;
             count = min(CHUNK, (from < c ? c : c + c2) - from);
             for (int o = 0; o < used; o++) {
-                __global const float *g = w + OF_VECTOR(MUTANT == 22 && set + o ? set + o - 1 : set + o) + (long)from * TAPS;
-                __global const float *next = from + count < c + c2 ? g + count * TAPS : w + OF_VECTOR(min(after + o, vectors - 1));
+                const int vector = MUTANT == 22 && set + o ? set + o - 1 : set + o;
+                __global const FILTER *filters = OF_PANEL(vector) + (long)from * TAPS;
+                __global const FILTER *next = from + count < c + c2 ? filters + count * TAPS : OF_PANEL(min(after + o, vectors - 1));
+#if NARROW
+                __global float *g = h + 2 * H_ROW;
+                for (int i = 0; i < count * TAPS; i += LANES) PUT(LDM_CAT(WLOAD, LANES)(filters, i), g + i);
+                g += IN_PANEL(vector);
+#else
+                __global const float *g = filters + IN_PANEL(vector);
+#endif
                 __global float *mo = m + o * PLACES * plane;
                 all_tiles(mo, plane, vt, g, h, next, rows, MUTANT == 1 ? count - 1 : count, from > 0);
             }

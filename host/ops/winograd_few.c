@@ -32,9 +32,15 @@ static size_t turned_bytes(const ldm_problem *p, int out, const ldm_device *d) {
     return (size_t)ldm_round_up(v, (int64_t)d->base_align);
 }
 
+/* What filters are kept as; the kernel makes floats of a strip of those that are not. */
+static ldm_dtype filter_type(const ldm_problem *p) {
+    return p->wdtype == LDM_F16 || p->wdtype == LDM_BF16 ? p->wdtype : LDM_F32;
+}
+
 size_t ldm_winograd_few_scratch(const ldm_problem *p, const int *t, const ldm_device *d) {
     const int64_t lanes = ldm_row_lanes(d);
-    const int64_t slot = 2 * 3 * STRIP * PANEL + group(t) * winograd_places(t[OUT]) * (t[BLOCK] * lanes + 16);
+    const int64_t floats = filter_type(p) == LDM_F32 ? 0 : STRIP * TAPS * PANEL;
+    const int64_t slot = 2 * 3 * STRIP * PANEL + floats + group(t) * winograd_places(t[OUT]) * (t[BLOCK] * lanes + 16);
     return turned_bytes(p, t[OUT], d) + (size_t)(few_items(p, t, d) * slot) * sizeof(float);
 }
 
@@ -59,12 +65,11 @@ static double few_cost(const ldm_problem *p, int out) {
 static int few_out(const ldm_problem *p) { return few_cost(p, 2) < few_cost(p, 4) ? 2 : 4; }
 
 bool ldm_winograd_few(const ldm_problem *p, const ldm_device *d) {
-    enum { MOST = 16, MOST_BYTES = 40 << 20, LEAST_BYTES = 24 << 20 }; /* tiles */
+    enum { MOST = 16, LEAST_BYTES = 24 << 20 }; /* tiles */
     const int out = few_out(p);
     const int64_t *dim = p->dim, pixels = dim[N] * out_h(p) * out_w(p), tiles = whole(p, out);
     const int64_t bytes = dim[K] * (dim[C] + dim[C2]) * TAPS * (int64_t)sizeof(float);
     if (ldm_winograd_few_supports(p, d) || d->low_memory || p->wdtype == LDM_Q8_0 || tiles > MOST) return false;
-    if (p->wdtype != LDM_F32 && bytes > MOST_BYTES) return false; /* floats whatever the weights are kept as */
     if (tiles > 8 && (d->once || bytes > WINOGRAD_KEPT)) return false; /* in place costs a little more and no copy */
     if (tiles > 8 && winograd_filter_bytes(p, out) < LEAST_BYTES) return false; /* turned ones come from cache */
     if (dim[K] < 32 || dim[C] < 16) return false;
@@ -83,20 +88,24 @@ enum { A_K, A_C };
 
 static void order_filters(const ldm_packing *k, const float *src, void *dst) {
     const int64_t n = k->arg[A_K], deep = k->arg[A_C] * TAPS;
+    const size_t size = ldm_dtype_size(k->dtype);
 #pragma omp parallel for schedule(static)
     for (int64_t panel = 0; panel < ldm_ceil_div(n, PANEL); panel++)
-        for (int64_t e = 0; e < deep; e++)
+        for (int64_t e = 0; e < deep; e++) {
+            float line[PANEL];
             for (int64_t o = 0; o < PANEL; o++) {
                 const int64_t output = panel * PANEL + o;
-                ((float *)dst)[(panel * deep + e) * PANEL + o] = output < n ? src[output * deep + e] : 0;
+                line[o] = output < n ? src[output * deep + e] : 0;
             }
+            ldm_from_f32(k->dtype, line, PANEL, (char *)dst + (size_t)((panel * deep + e) * PANEL) * size);
+        }
 }
 
 bool ldm_winograd_few_pack(const ldm_problem *p, const int *t, int slot, ldm_packing *k) {
     if (slot != SLOT_W) return false;
     const int64_t *d = p->dim;
-    *k = (ldm_packing){.dtype = LDM_F32, .arg = {d[K], d[C] + d[C2]}, .fn = order_filters};
-    k->bytes = (size_t)(ldm_round_up(d[K], PANEL) * (d[C] + d[C2]) * TAPS) * sizeof(float);
+    *k = (ldm_packing){.dtype = filter_type(p), .arg = {d[K], d[C] + d[C2]}, .fn = order_filters};
+    k->bytes = (size_t)(ldm_round_up(d[K], PANEL) * (d[C] + d[C2]) * TAPS) * ldm_dtype_size(k->dtype);
     snprintf(k->key, sizeof k->key, "winograd few");
     return true;
 }
