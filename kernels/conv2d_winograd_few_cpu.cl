@@ -28,6 +28,7 @@
 #include "winograd.clh"
 #include "winograd_cpu.clh"
 #define CHUNK 32
+#include "tile_rows.clh"
 #define GROUP (4 * CHUNK) /* floats of a place of 4 tiles */
 #define PANEL 16
 #define TAPS (9 * PANEL)  /* floats of a channel of a panel */
@@ -53,15 +54,10 @@
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 few_turn(__global float *restrict v, __global const real *restrict x, __global const real *restrict x2, int n, int h, int wd,
          int c, int c2, int up, int pt, int pl, int down, int right, int tiles) {
-    const int t = get_global_id(0), at = min(t, n * down * right - 1); /* past the end the last tile again */
-    const int first = (c + CHUNK - 1) / CHUNK, second = (int)get_global_id(1) >= first;
-    const int from = (get_global_id(1) - (second ? first : 0)) * CHUNK, cs = second ? c2 : c, count = min(CHUNK, cs - from);
-    const int iy = at / right % down * OUT - pt + (MUTANT == 3), ix = at % right * OUT - pl + (MUTANT == 4);
+    const int t = get_global_id(0);
     __global const real *row[PLACES];
-    for (int i = 0; i < PLACES; i++) {
-        row[i] = input_row(second ? x2 : x, 0, (long)(at / (down * right)) * h * wd, iy + i / SIDE, ix + i % SIDE, h, wd, cs, up);
-        if (row[i]) row[i] += from;
-    }
+    int from;
+    const int count = tile_rows(row, &from, x, x2, t, get_global_id(1), n, h, wd, c, c2, up, pt, pl, down, right);
     turn_in(row, count, v + ((long)get_global_id(1) * tiles + t / 4 * 4) * PLACES * CHUNK + t % 4 * CHUNK, GROUP);
 }
 
