@@ -70,6 +70,9 @@ $(B)/%.o: %.c
 $(B)/tests/test_%: $(B)/tests/test_%.o $(OBJ_$(CONFIG)) $(B)/libldm.a
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
+$(B)/tests/kernel_source: $(B)/tests/kernel_source.o $(B)/libldm.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 tests: $(TESTS)
 
 # the bench is tested where Google Benchmark is
@@ -94,8 +97,8 @@ oracle-pipelines: ## ... of it the whole tiny models, tests/fixtures/pipeline_*
 	$(PYTHON) tests/oracle/task_pipelines.py
 	$(if $(and $(CLONE),$(TAMING)),$(PYTHON) tests/oracle/authors_pipelines.py --ldm $(CLONE) --taming $(TAMING))
 
-offline: ## compile the GPU kernels for real GPUs without one: no spills, at most 32 KiB of local memory; results/offline.txt
-	@tests/offline.sh
+offline: $(B)/tests/kernel_source ## compile the GPU kernels for real GPUs without one: no spills, at most 32 KiB of local memory; results/offline.txt
+	@KERNEL_SOURCE=$(B)/tests/kernel_source tests/offline.sh
 
 oclgrind: all tests ## small cases of every kernel under the Oclgrind simulator: races, bounds, uninitialised reads
 	@tests/test_oclgrind.sh

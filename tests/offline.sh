@@ -34,7 +34,7 @@ sets() {
 row() { (IFS=$'\t'; echo "$*") >>"$rows"; }
 complain() { failed=$((failed + 1)); echo "FAIL offline: $*"; }
 
-clang_common="-x cl -cl-std=CL1.2 -Xclang -finclude-default-header -Wno-linker-warnings -O3 -DFAST_FMA -S"
+clang_common="-x cl -cl-std=CL1.2 -Xclang -finclude-default-header -Wno-linker-warnings -O3 -DFAST_FMA -DNO_SOON -S"
 
 amd() { # file defines target
     $CLANG -target amdgcn-amd-amdhsa -mcpu="$3" -nogpulib -Xclang -mlink-builtin-bitcode -Xclang "$CLC/amdgcn--amdhsa.bc" \
@@ -80,7 +80,7 @@ intel() { # file defines target; LEAST_LANES as host/cl reads it from the device
     local lanes=8; [ "$3" = pvc ] && lanes=16
     rm -rf "$work/out"
     (cd "$work" && $OCLOC compile -file k.cl -device "$3" -out_dir out --format zebin \
-        -options "-cl-std=CL1.2 -DFAST_FMA -DLEAST_LANES=$lanes $2") >"$work/log" 2>&1 ||
+        -options "-cl-std=CL1.2 -DFAST_FMA -DNO_SOON -DLEAST_LANES=$lanes $2") >"$work/log" 2>&1 ||
         { complain "$1 $2 on $3: $(grep -im1 error "$work/log")"; return; }
     readelf -p .ze_info "$work"/out/*.bin 2>/dev/null | sed 's/^ *\[ *[0-9a-f]*\] *//; s/\\n//g' |
     awk -v file="$1" -v set="$2" -v target="$3" '
@@ -104,17 +104,12 @@ else echo "SKIP offline: NVIDIA targets: needs clang, libclc and ptxas (of the C
 if [ -n "$OCLOC" ] && command -v readelf >/dev/null; then targets="$targets intel:dg2-g10 intel:pvc"
 else echo "SKIP offline: Intel targets: needs ocloc (Debian: intel-opencl-icd) and readelf" | tee -a "$skips"; fi
 
-source_of() { # as host/cl/program.c puts it together: common.clh, then the file with its pieces
-    cat kernels/common.clh
-    awk '/^#include "/ { piece = "kernels/" substr($2, 2, length($2) - 2); while ((getline line <piece) > 0) print line; next } 1' "$1"
-}
-
 wanted() { [ $# -eq 1 ] && return 0; local f=$1; shift; for p in "$@"; do case $f in *$p*) return 0 ;; esac; done; return 1; }
 for path in kernels/*.cl; do
     file=$(basename "$path")
     case $file in *_cpu.cl | peak.cl) continue ;; esac # peak.cl measures, it makes nothing
     wanted "$file" "$@" || continue
-    source_of "$path" >"$work/k.cl"
+    "${KERNEL_SOURCE:-build/release/tests/kernel_source}" "$file" >"$work/k.cl" || exit 1
     while IFS= read -r defines; do
         [ -n "$quiet" ] || echo "$file ${defines:-(defaults)}"
         for t in $targets; do "${t%%:*}" "$file" "$defines" "${t#*:}"; done

@@ -120,7 +120,8 @@ void ldm_mark_destroy(ldm_mark *m); /* NULL is fine */
  */
 
 /* What is compiled for a kernel file: common.clh, then the file, each line #include "PIECE" replaced by that file of the
- * kernel folder. Drivers get one text: the path of an -I option may not hold blanks, and a piece belongs to the cache's key. */
+ * kernel folder, and each kernel with one number more for each of its buffers (offsets.c). Drivers get one text: the path of an -I
+ * option may not hold blanks, and a piece belongs to the cache's key. */
 ldm_status ldm_kernel_source(const char *file, ldm_text *out);
 
 /* ---- launches: described by ops as data, made into kernel objects here ----------------------------------------------

@@ -114,9 +114,12 @@ static ldm_status add_file(const char *file, bool piece, ldm_text *out) {
 }
 
 ldm_status ldm_kernel_source(const char *file, ldm_text *out) {
-    ldm_status st = add_file("common.clh", true, out);
-    if (!st) st = add_file(file, false, out);
+    ldm_text text = {0};
+    ldm_status st = add_file("common.clh", true, &text);
+    if (!st) st = add_file(file, false, &text);
+    if (!st && text.s) ldm_add_offsets(text.s, out);
     if (!st && !out->s) st = ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", file);
+    ldm_text_free(&text);
     return st;
 }
 
@@ -133,7 +136,7 @@ static const char *mutant_option(const char *file, char *buf, size_t cap) {
 
 ldm_status ldm_cl_program(ldm_cl *cl, const char *file, const char *launch_options, cl_program *out) {
     ldm_status st = LDM_OK;
-    ldm_text text = {0}, source = {0};
+    ldm_text source = {0};
     char options[LDM_MAX_OPTIONS + 200], mutant[80], lanes[40] = "";
     double start = ldm_now();
     if (cl->facts.least_lanes) snprintf(lanes, sizeof lanes, " -DLEAST_LANES=%d", cl->facts.least_lanes);
@@ -145,9 +148,7 @@ ldm_status ldm_cl_program(ldm_cl *cl, const char *file, const char *launch_optio
     key = ldm_hash_bytes(key, options, strlen(options));
     for (program *p = cl->programs; p; p = p->next)
         if (p->key == key) return *out = p->program, LDM_OK;
-    TRY(ldm_kernel_source(file, &text));
-    ldm_add_offsets(text.s, &source);
-    if (!source.s) TRY(ldm_fail(LDM_ERR_NOMEM, "%s: host memory could not be allocated", file));
+    TRY(ldm_kernel_source(file, &source));
     uint64_t disk = ldm_hash_bytes(key, source.s, source.len);
     disk = ldm_hash_bytes(disk, cl->facts.name, strlen(cl->facts.name));
     disk = ldm_hash_bytes(disk, cl->facts.driver, strlen(cl->facts.driver));
@@ -169,7 +170,6 @@ ldm_status ldm_cl_program(ldm_cl *cl, const char *file, const char *launch_optio
     cl->stats.seconds += ldm_now() - start;
     *out = built;
 done:
-    ldm_text_free(&text);
     ldm_text_free(&source);
     return st;
 }
