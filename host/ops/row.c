@@ -50,6 +50,14 @@ const char *ldm_row_group_supports(const ldm_device *d, int64_t elements) {
 
 int ldm_row_lanes(const ldm_device *d) { return d->vector_float >= 16 ? 16 : d->vector_float >= 8 ? 8 : 4; }
 
+int64_t ldm_row_items(int64_t jobs, const ldm_device *d) {
+    const int64_t most = 2 * d->units;
+    if (jobs <= most) return jobs;
+    for (int64_t items = most; items >= d->units; items -= d->units)
+        if (jobs % items == 0) return items;
+    return most;
+}
+
 ref_out ldm_row_out(const ldm_sample *which, int64_t elements, ldm_dtype t, double *y, double *bound) {
     return (ref_out){
         which ? which->index : NULL, which ? which->count : elements, ldm_dtype_unit(t), ldm_dtype_tiny(t), y, bound};

@@ -20,6 +20,9 @@ bool ldm_row_group_legal(const ldm_problem *p, const int *params, const ldm_devi
 const char *ldm_row_group_supports(const ldm_device *d, int64_t elements);
 /* Floats of the vectors that CPU rows are written in: what the device's registers hold, 16, 8 or 4. */
 int ldm_row_lanes(const ldm_device *d);
+/* Work-items for so many jobs, each with a slot of scratch: at most two a unit, and where it can be all with the same number
+ * of jobs; else those with one more should come last, when units that are done take what is left. */
+int64_t ldm_row_items(int64_t jobs, const ldm_device *d);
 /* Where a reference of `elements` outputs stored as `t` writes. */
 ref_out ldm_row_out(const ldm_sample *which, int64_t elements, ldm_dtype t, double *y, double *bound);
 

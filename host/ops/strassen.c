@@ -21,21 +21,17 @@ static ldm_product product(const ldm_problem *p) {
 static int64_t depth(const ldm_product *q) { return q->c + q->c2; }
 static int64_t pairs(const ldm_product *q, const int *t) { return ldm_ceil_div(q->n, 4 * t[WIDTH]); }
 
-/* Jobs: blocks of rows by groups of pairs of panels, cut evenly, made by work-items with a slot of scratch each, at most two a
- * unit. Work-items have alike to do: blocks of their own, or as many groups. */
+/* Jobs: blocks of rows by groups of pairs of panels, cut evenly. Work-items have alike to do: blocks of their own, or as many
+ * groups. */
 typedef struct cut {
     int64_t blocks, groups, items;
 } cut;
 
 static cut cut_of(const ldm_product *q, const int *t, const ldm_device *d) {
-    const int64_t units = d->units, most = 2 * units;
-    cut c = {ldm_ceil_div(q->m, 2 * t[TILE] * t[BLOCK]), ldm_ceil_div(pairs(q, t), t[GROUP]), most};
-    if (c.blocks % units == 0) {
-        c.items = c.blocks % most ? units : most;
-    } else {
-        while (c.blocks * c.groups % most && c.groups < pairs(q, t)) c.groups++;
-        if (c.blocks * c.groups < most) c.items = c.blocks * c.groups;
-    }
+    cut c = {ldm_ceil_div(q->m, 2 * t[TILE] * t[BLOCK]), ldm_ceil_div(pairs(q, t), t[GROUP]), 0};
+    const bool own = c.blocks % d->units == 0;
+    while (!own && c.blocks * c.groups % (2 * d->units) && c.groups < pairs(q, t)) c.groups++;
+    c.items = ldm_row_items(own ? c.blocks : c.blocks * c.groups, d);
     return c;
 }
 

@@ -131,7 +131,7 @@ static int64_t jobs_of(const ldm_problem *p, const int *t) {
 
 static cut cut_of(const ldm_problem *p, const int *t, const ldm_device *d) {
     const int64_t panels = ldm_ceil_div(p->dim[K], PANEL);
-    cut c = {.group = ldm_ceil_div(panels, ldm_ceil_div(panels, t[GROUP])), .items = winograd_items(jobs_of(p, t), d)};
+    cut c = {.group = ldm_ceil_div(panels, ldm_ceil_div(panels, t[GROUP])), .items = ldm_row_items(jobs_of(p, t), d)};
     c.slot =
         (size_t)(winograd_places(t[OUT]) * (t[BLOCK] * chunk(t[OUT]) + 16 + c.group * t[BLOCK] * PANEL + 16)) * sizeof(float);
     return c;

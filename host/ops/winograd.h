@@ -74,16 +74,6 @@ static inline int64_t winograd_tiles(const ldm_problem *p, int64_t out) {
     return p->dim[N] * ldm_ceil_div(out_h(p), out) * ldm_ceil_div(out_w(p), out);
 }
 
-/* Work-items for so many jobs, each with a slot of scratch: at most two a unit, and where it can be all with the same number
- * of jobs; else those with one more come last, when units that are done take what is left. */
-static inline int64_t winograd_items(int64_t jobs, const ldm_device *d) {
-    const int64_t most = 2 * d->units;
-    if (jobs <= most) return jobs;
-    for (int64_t items = most; items >= d->units; items -= d->units)
-        if (jobs % items == 0) return items;
-    return most;
-}
-
 /* Bytes of a layer's turned filters. */
 static inline int64_t winograd_filter_bytes(const ldm_problem *p, int64_t out) {
     return winograd_places(out) * p->dim[K] * (p->dim[C] + p->dim[C2]) * (int64_t)sizeof(float);

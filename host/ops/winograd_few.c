@@ -24,7 +24,7 @@ static int64_t few_jobs(const ldm_problem *p, const int *t, const ldm_device *d)
 }
 
 static int64_t few_items(const ldm_problem *p, const int *t, const ldm_device *d) {
-    return winograd_items(few_jobs(p, t, d), d);
+    return ldm_row_items(few_jobs(p, t, d), d);
 }
 
 static size_t turned_bytes(const ldm_problem *p, int out, const ldm_device *d) { /* of V */

@@ -17,7 +17,7 @@ static int64_t inplace_jobs(const ldm_problem *p, const int *t) {
 }
 
 static int64_t inplace_items(const ldm_problem *p, const int *t, const ldm_device *d) {
-    return winograd_items(inplace_jobs(p, t), d);
+    return ldm_row_items(inplace_jobs(p, t), d);
 }
 
 /* bytes of V */
