@@ -172,6 +172,11 @@ static inline void soften(local lanes *s, int keys, bool masked, int first_hidde
 #if MUTANT == 12
     new_b = new_a;
 #endif
+#if LANES == 16 /* several keys at a time, as many as there are registers for */
+#pragma unroll 4
+#else
+#pragma unroll 2
+#endif
     for (int j = 0; j < keys; j++) {
         const lanes a = exp2_neg(s[2 * j] - new_a), b = exp2_neg(s[2 * j + 1] - new_b);
         s[2 * j] = a, s[2 * j + 1] = b;

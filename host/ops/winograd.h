@@ -78,7 +78,8 @@ static inline int64_t winograd_tiles(const ldm_problem *p, int64_t out) {
 static inline int64_t winograd_filter_bytes(const ldm_problem *p, int64_t out) {
     return winograd_places(out) * p->dim[K] * (p->dim[C] + p->dim[C2]) * (int64_t)sizeof(float);
 }
-/* How many of them are kept: of maps of few tiles a picture, where making them again each time costs most, and of others. */
+/* How many of them are kept: of maps of few tiles a picture, where making them again each time costs most, and of more tiles than
+ * stay in cache, which tiles turned before read for fewer jobs; and of others. */
 enum { WINOGRAD_KEPT = 64 << 20, WINOGRAD_LARGE = 32 << 20 };
 
 /* What they share: filters turned for tiles of `out`, [place][channel of x, then of x2][output]; value and bound, `turned`:

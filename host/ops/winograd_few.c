@@ -65,12 +65,12 @@ static double few_cost(const ldm_problem *p, int out) {
 static int few_out(const ldm_problem *p) { return few_cost(p, 2) < few_cost(p, 4) ? 2 : 4; }
 
 bool ldm_winograd_few(const ldm_problem *p, const ldm_device *d) {
-    enum { MOST = 16, LEAST_BYTES = 24 << 20 }; /* tiles */
+    enum { MOST = 16, LEAST_BYTES = 24 << 20, MOST_BYTES = 128 << 20 }; /* tiles; turned filters, and as they are */
     const int out = few_out(p);
     const int64_t *dim = p->dim, pixels = dim[N] * out_h(p) * out_w(p), tiles = whole(p, out);
     const int64_t bytes = dim[K] * (dim[C] + dim[C2]) * TAPS * (int64_t)sizeof(float);
     if (ldm_winograd_few_supports(p, d) || d->low_memory || p->wdtype == LDM_Q8_0 || tiles > MOST) return false;
-    if (tiles > 8 && (d->once || bytes > WINOGRAD_KEPT)) return false; /* in place costs a little more and no copy */
+    if (tiles > 8 && (d->once || bytes > MOST_BYTES)) return false; /* in place costs a little more and no copy */
     if (tiles > 8 && winograd_filter_bytes(p, out) < LEAST_BYTES) return false; /* turned ones come from cache */
     if (dim[K] < 32 || dim[C] < 16) return false;
     return 1.15 * few_cost(p, out) < cost((double)(TAPS * pixels), TAPS);

@@ -45,12 +45,14 @@ const char *ldm_winograd_inplace_supports(const ldm_problem *p, const ldm_device
 }
 
 bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d) {
-    enum { MANY = 128, FEW = 32 };
+    enum { MANY = 128, FEW = 32, NEAR = 6 << 20 }; /* tiles, tiles a picture, bytes of turned tiles that stay in cache */
     const int64_t all = winograd_tiles(p, 4), k = p->dim[K];
+    const int64_t turned = winograd_places(4) * all * (p->dim[C] + p->dim[C2]) * (int64_t)sizeof(float);
     if (ldm_winograd_inplace_supports(p, d)) return false;
     if (d->low_memory) return all <= k;
     if (d->once && all >= 16 && all < MANY) return all <= k;
-    return all >= 16 && 2 * all <= k && winograd_filter_bytes(p, 4) > (all <= FEW * p->dim[N] ? WINOGRAD_KEPT : WINOGRAD_LARGE);
+    const int64_t kept = all <= FEW * p->dim[N] || (turned > NEAR && 2 * all < k) ? WINOGRAD_KEPT : WINOGRAD_LARGE;
+    return all >= 16 && 2 * all <= k && winograd_filter_bytes(p, 4) > kept;
 }
 
 const char *ldm_winograd_inplace_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
