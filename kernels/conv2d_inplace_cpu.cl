@@ -1,19 +1,21 @@
 /* conv2d_inplace_cpu.cl -- Winograd's 3x3 convolution for CPUs (see conv2d_winograd_cpu.cl) from filters as the checkpoint has
  * them: turned strip by strip while they are used, so that a quarter of the bytes is kept and read, and none is packed
- *   tensors as in conv2d_cpu.cl; w [k][c + c2][3][3]; c and c2 multiples of 16, k of 32
+ *   tensors as in conv2d_cpu.cl; w [k][c + c2][3][3] of wreal, not q8_0; c and c2 multiples of 16, k of 32
  *   scratch    V [chunk][place][tiles, rounded up to 4][channels of the chunk], then a slot for each work-item of the second
  *   reference  reference/ref_conv2d.c (value and the bound of this algorithm)     host  host/ops/winograd.c
  *
  *   inplace_turn      V of all tiles; a work-item: one tile, one chunk of CHUNK channels (of x, or of x2)
  *   inplace_multiply  a work-item makes every items'th job; a job is `block` tiles x 32 outputs. For each chunk it turns
  *                     the filters (U, in the second-level cache) and multiplies 8 or 4 tiles (4 where vectors are of 8 or 4)
- *                     x 2 LANES outputs at a time, place by place, adding to M, which is turned into pixels at the end. U and M lie in its slot.
+ *                     x 2 LANES outputs at a time, place by place, adding to M, which is turned into pixels at the end. U and M
+ *                     lie in its slot.
  *
  * MUTANTS: 1 last channel of a chunk dropped, 2 one place of a tile left out, 3 halo off by one in y, 4 halo off by one in x,
  *   5 first chunk only, 6 bias missing, 7 neighbour's bias, 8 outside is not zero, 9 upsample shifted, 10 tile turned over,
  *   11 last rows of a tile swapped, 12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped,
  *   16 activation dropped, 17 last tile of a group repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the
- *   first again, 20 filter turned over, 21 last row of outputs unwritten, 22 neighbour's panel */
+ *   first again, 20 filter turned over, 21 last row of outputs unwritten, 22 neighbour's panel,
+ *   23 blocks out of order where there are many */
 #if MUTANT == 18
 #define HALF_SUMS
 #endif
@@ -25,8 +27,10 @@
 #include "across.clh"
 #define CHUNK 32
 #include "tile_rows.clh"
+#define MOST_BLOCKS 8 /* of tiles that stay in cache from one panel of outputs to the next; of more each has all its panels first */
 #define U_PLANE (CHUNK * 32 + 16)  /* a line apart from a power of two */
 #define TAPS (CHUNK * 9 * 32)      /* floats of a chunk's filters, outputs innermost */
+#define LINES (CHUNK * 9 * (int)sizeof(wreal) / 64) /* of memory, that a chunk of one output's filters takes */
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 inplace_turn(__global float *restrict v, __global const real *restrict x, __global const real *restrict x2, int n, int h, int wd,
@@ -39,12 +43,12 @@ inplace_turn(__global float *restrict v, __global const real *restrict x, __glob
 }
 
 /* U [place][channel][32] of the filters of 32 outputs at w, `step` floats an output, through t [channel * 9 + tap][32]. */
-static void turn_filters(__global const float *w, long step, int count, __global float *t, __global float *u) {
+static void turn_filters(__global const wreal *w, long step, int count, __global float *t, __global float *u) {
     for (int part = 0; part < 32; part += LANES)
         for (int e = 0; e < count * 9; e += LANES) {
             lanes a[LANES], b[LANES];
 #pragma unroll
-            for (int i = 0; i < LANES; i++) a[i] = VLOAD(w + (part + i) * step + e);
+            for (int i = 0; i < LANES; i++) a[i] = LDM_CAT(WLOAD, LANES)(w, (part + i) * step + e);
             ACROSS(a, b)
 #pragma unroll
             for (int i = 0; i < LANES; i++) *(__global lanes *)(t + (e + i) * 32 + part) = a[i];
@@ -90,7 +94,7 @@ MULTIPLY(multiply4, 4)
 /* block: a multiple of 4; tiles: all, rounded up to 4. What lies behind the last tile is multiplied but never turned. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 inplace_multiply(__global real *restrict y, __global const float *restrict v, __global float *restrict slots,
-                 __global const float *restrict w, __global const float *restrict bias, __global const real *restrict vec,
+                 __global const wreal *restrict w, __global const float *restrict bias, __global const real *restrict vec,
                  __global const real *restrict residual, int c, int c2, int k, int p, int q, int act, int down, int right, int n,
                  int tiles, int block, int items) {
     const int all = n * down * right, blocks = (tiles + block - 1) / block, m_plane = block * 32 + 16;
@@ -99,16 +103,17 @@ inplace_multiply(__global real *restrict y, __global const float *restrict v, __
     __global float *m = u + PLACES * U_PLANE;
 
     for (int job = items - 1 - (int)get_global_id(0); job < blocks * (k / 32); job += items) {
-        const int panel = job / blocks, first = job % blocks * block, rows = min(block, tiles - first);
-        __global const float *wp = w + (MUTANT == 22 && panel ? panel - 1 : panel) * 32 * step;
+        const int panel = blocks > MOST_BLOCKS ? job % (k / 32) : job / blocks;
+        const int first = (blocks > MOST_BLOCKS && MUTANT != 23 ? job / (k / 32) : job % blocks) * block, rows = min(block, tiles - first);
+        __global const wreal *wp = w + (MUTANT == 22 && panel ? panel - 1 : panel) * 32 * step;
         for (int from = 0, count; from < (MUTANT == 15 ? c : MUTANT == 5 ? min(c, CHUNK) : c + c2); from += count) {
             count = min(CHUNK, (from < c ? c : c + c2) - from);
             turn_filters(wp + from * 9, step, count, t, u);
             __global const float *vc = v + (long)from * PLACES * tiles + first * count;
             for (int i = 0; i < PLACES; i++) {
-                if (from + count < c + c2) /* the next chunk's filters: 18 lines of each of 32 outputs, some of them a place */
-                    for (int o = i * 576 / PLACES; o < (i + 1) * 576 / PLACES; o++)
-                        SOON(wp + o % 32 * step + (from + count) * 9 + o / 32 * 16, 0);
+                if (from + count < c + c2) /* the next chunk's filters: LINES of each of 32 outputs, some of them a place */
+                    for (int o = i * 32 * LINES / PLACES; o < (i + 1) * 32 * LINES / PLACES; o++)
+                        SOON(wp + o % 32 * step + (from + count) * 9 + o / 32 * (64 / (int)sizeof(wreal)), 0);
                 for (int o = 0; o < 32; o += 2 * LANES) {
                     __global const float *ui = u + i * U_PLANE + o;
                     __global float *mi = m + i * m_plane + o;

@@ -520,6 +520,7 @@ static const char *const cases[] = {
     "conv2d:f16*f32 n=1 c=48 h=6 w=7 k=64" SAME3 " +bias",
     "conv2d:f32*bf16 n=1 c=33 h=6 w=7 k=50" SAME3 " c2=4 +bias +residual",
     "conv2d:f32*bf16 n=2 c=32 h=5 w=5 k=3" SAME3 " act=silu +bias +vec",
+    "conv2d:f32*bf16 n=1 c=16 h=96 w=104 k=64" SAME3 " c2=16 +bias",
     "conv2d:f32*bf16 n=1 c=257 h=4 w=5 k=70 stride=2 +bias",
     "conv2d:f32*q8_0 n=1 c=32 h=2 w=2 k=40 +bias",
     "conv2d:f32*q8_0 n=2 c=64 h=6 w=7 k=70" SAME3 " c2=32 act=silu +bias +vec +residual",

@@ -176,7 +176,7 @@ const char *ldm_winograd_prefers(const ldm_problem *p, const int *params, const 
     const int64_t all = winograd_tiles(p, params[OUT]), pixels = p->dim[N] * out_h(p) * out_w(p);
     /* floats whatever the weights are kept as: up to eight times the memory they take as f16 */
     if (p->wdtype == LDM_Q8_0) return "its filters are floats, and as little memory as possible is asked for";
-    if (p->wdtype != LDM_F32 && winograd_filter_bytes(p, params[OUT]) > 16 << 20)
+    if (p->wdtype != LDM_F32 && winograd_filter_bytes(p, params[OUT]) > WINOGRAD_HALVES)
         return "its filters are floats and would take more than 16 MiB";
     if (ldm_winograd_few(p, d)) return "few tiles: filters take less time as they are";
     if (ldm_winograd_in_use(p, d)) return "filters turned while they are used take a quarter of the memory";

@@ -79,8 +79,9 @@ static inline int64_t winograd_filter_bytes(const ldm_problem *p, int64_t out) {
     return winograd_places(out) * p->dim[K] * (p->dim[C] + p->dim[C2]) * (int64_t)sizeof(float);
 }
 /* How many of them are kept: of maps of few tiles a picture, where making them again each time costs most, and of more tiles than
- * stay in cache, which tiles turned before read for fewer jobs; and of others. */
-enum { WINOGRAD_KEPT = 64 << 20, WINOGRAD_LARGE = 32 << 20 };
+ * stay in cache, which tiles turned before read for fewer jobs; of others; and where weights are kept as halves, of which they are
+ * up to eight times the size. */
+enum { WINOGRAD_KEPT = 64 << 20, WINOGRAD_LARGE = 32 << 20, WINOGRAD_HALVES = 16 << 20 };
 
 /* What they share: filters turned for tiles of `out`, [place][channel of x, then of x2][output]; value and bound, `turned`:
  * roundings of a turned filter (reference.h). */

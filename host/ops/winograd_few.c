@@ -55,12 +55,12 @@ const char *ldm_winograd_few_supports(const ldm_problem *p, const ldm_device *d)
     return ldm_winograd_few_legal(p, least, d) ? NULL : "more than 2^25 tiles, or its scratch does not fit one buffer";
 }
 
-/* Time per channel and output: products of two operations, and weights read at about 6.5 operations a byte, as in winograd.c. */
-static double cost(double products, double weights) { return 2 * products + 6.5 * 4 * weights; }
+/* Time per channel and output: products of two operations, and a filter read at about 6.5 operations a byte, as in winograd.c. */
+static double cost(const ldm_problem *p, double products) { return 2 * products + 6.5 * TAPS * (double)ldm_dtype_size(filter_type(p)); }
 
 static double few_cost(const ldm_problem *p, int out) {
     const int turning = out == 2 ? 20 : 70; /* of a filter, in products */
-    return cost((double)(winograd_places(out) * whole(p, out) + turning), TAPS);
+    return cost(p, (double)(winograd_places(out) * whole(p, out) + turning));
 }
 static int few_out(const ldm_problem *p) { return few_cost(p, 2) < few_cost(p, 4) ? 2 : 4; }
 
@@ -69,11 +69,12 @@ bool ldm_winograd_few(const ldm_problem *p, const ldm_device *d) {
     const int out = few_out(p);
     const int64_t *dim = p->dim, pixels = dim[N] * out_h(p) * out_w(p), tiles = whole(p, out);
     const int64_t bytes = dim[K] * (dim[C] + dim[C2]) * TAPS * (int64_t)sizeof(float);
-    if (ldm_winograd_few_supports(p, d) || d->low_memory || p->wdtype == LDM_Q8_0 || tiles > MOST) return false;
+    if (ldm_winograd_few_supports(p, d) || p->wdtype == LDM_Q8_0 || tiles > MOST) return false;
+    if (d->low_memory && p->wdtype == LDM_F32) return false; /* a copy of what may be read where the file has it */
     if (tiles > 8 && (d->once || bytes > MOST_BYTES)) return false; /* in place costs a little more and no copy */
     if (tiles > 8 && winograd_filter_bytes(p, out) < LEAST_BYTES) return false; /* turned ones come from cache */
     if (dim[K] < 32 || dim[C] < 16) return false;
-    return 1.15 * few_cost(p, out) < cost((double)(TAPS * pixels), TAPS);
+    return 1.15 * few_cost(p, out) < cost(p, (double)(TAPS * pixels));
 }
 
 const char *ldm_winograd_few_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
