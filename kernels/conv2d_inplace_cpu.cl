@@ -1,6 +1,7 @@
 /* conv2d_inplace_cpu.cl -- Winograd's 3x3 convolution for CPUs (see conv2d_winograd_cpu.cl) from filters as the checkpoint has
  * them: turned strip by strip while they are used, so that a quarter of the bytes is kept and read, and none is packed
- *   tensors as in conv2d_cpu.cl; w [k][c + c2][3][3] of wreal, not q8_0; c and c2 multiples of 16, k of 32
+ *   tensors as in conv2d_cpu.cl; w [k][c + c2][3][3], of q8_0 [k][source][tap][channel]; c and c2 multiples of 16, of
+ *   q8_0 of 32, k of 32
  *   scratch    V [chunk][place][tiles, rounded up to 4][channels of the chunk], then a slot for each work-item of the second
  *   reference  reference/ref_conv2d.c (value and the bound of this algorithm)     host  host/ops/winograd.c
  *
@@ -15,7 +16,7 @@
  *   11 last rows of a tile swapped, 12 f16 store truncated, 13 vec of sample 0, 14 residual missing, 15 x2 dropped,
  *   16 activation dropped, 17 last tile of a group repeats its neighbour, 18 sums kept in f16, 19 second half of a panel is the
  *   first again, 20 filter turned over, 21 last row of outputs unwritten, 22 neighbour's panel,
- *   23 blocks out of order where there are many */
+ *   23 blocks out of order where there are many, 24 taps of q8_0 in the order of the rest (WREAL q8) */
 #if MUTANT == 18
 #define HALF_SUMS
 #endif
@@ -30,7 +31,21 @@
 #define MOST_BLOCKS 8 /* of tiles that stay in cache from one panel of outputs to the next; of more each has all its panels first */
 #define U_PLANE (CHUNK * 32 + 16)  /* a line apart from a power of two */
 #define TAPS (CHUNK * 9 * 32)      /* floats of a chunk's filters, outputs innermost */
-#define LINES (CHUNK * 9 * (int)sizeof(wreal) / 64) /* of memory, that a chunk of one output's filters takes */
+/* A chunk of an output's filters: RUNS runs of numbers, STEP_OF(from) apart, from number CHUNK_AT(from) of the output's on; of q8_0
+ * a run is a tap of all channels, whose number e belongs at AT_T(run, e). LINES of memory are asked for ahead, as far apart. */
+#if WREAL_KIND == KIND_Q8
+#define RUNS 9
+#define LINES 9
+#define AT_T(run, e) (MUTANT == 24 ? (run) * count + (e) : (e) * 9 + (run))
+#define CHUNK_AT(from) ((from) < c ? (from) : c * 9 + (from) - c)
+#define STEP_OF(from) ((from) < c ? c : c2)
+#else
+#define RUNS 1
+#define LINES (CHUNK * 9 * (int)sizeof(wreal) / 64)
+#define AT_T(run, e) (e)
+#define CHUNK_AT(from) ((from) * 9)
+#define STEP_OF(from) (64 / (int)sizeof(wreal))
+#endif
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 inplace_turn(__global float *restrict v, __global const real *restrict x, __global const real *restrict x2, int n, int h, int wd,
@@ -42,17 +57,19 @@ inplace_turn(__global float *restrict v, __global const real *restrict x, __glob
     turn_in(row, count, v + (long)from * PLACES * tiles + t * count, tiles * count);
 }
 
-/* U [place][channel][32] of the filters of 32 outputs at w, `step` floats an output, through t [channel * 9 + tap][32]. */
-static void turn_filters(__global const wreal *w, long step, int count, __global float *t, __global float *u) {
+/* U [place][channel][32] of the filters of 32 outputs at number `at` of w, `step` an output and `apart` a run, through
+ * t [channel * 9 + tap][32]. */
+static void turn_filters(__global const wreal *w, long at, long step, int apart, int count, __global float *t, __global float *u) {
     for (int part = 0; part < 32; part += LANES)
-        for (int e = 0; e < count * 9; e += LANES) {
-            lanes a[LANES], b[LANES];
+        for (int run = 0; run < RUNS; run++)
+            for (int e = 0; e < count * 9 / RUNS; e += LANES) {
+                lanes a[LANES], b[LANES];
 #pragma unroll
-            for (int i = 0; i < LANES; i++) a[i] = LDM_CAT(WLOAD, LANES)(w, (part + i) * step + e);
-            ACROSS(a, b)
+                for (int i = 0; i < LANES; i++) a[i] = LDM_CAT(WLOAD, LANES)(w, at + (part + i) * step + run * apart + e);
+                ACROSS(a, b)
 #pragma unroll
-            for (int i = 0; i < LANES; i++) *(__global lanes *)(t + (e + i) * 32 + part) = a[i];
-        }
+                for (int i = 0; i < LANES; i++) *(__global lanes *)(t + AT_T(run, e + i) * 32 + part) = a[i];
+            }
     for (int e = 0; e < count; e++)
         for (int part = 0; part < 32; part += LANES) {
             lanes g[9], s[SIDE * 3], line[SIDE];
@@ -105,15 +122,16 @@ inplace_multiply(__global real *restrict y, __global const float *restrict v, __
     for (int job = items - 1 - (int)get_global_id(0); job < blocks * (k / 32); job += items) {
         const int panel = blocks > MOST_BLOCKS ? job % (k / 32) : job / blocks;
         const int first = (blocks > MOST_BLOCKS && MUTANT != 23 ? job / (k / 32) : job % blocks) * block, rows = min(block, tiles - first);
-        __global const wreal *wp = w + (MUTANT == 22 && panel ? panel - 1 : panel) * 32 * step;
+        const long wp = (MUTANT == 22 && panel ? panel - 1 : panel) * 32 * step;
         for (int from = 0, count; from < (MUTANT == 15 ? c : MUTANT == 5 ? min(c, CHUNK) : c + c2); from += count) {
             count = min(CHUNK, (from < c ? c : c + c2) - from);
-            turn_filters(wp + from * 9, step, count, t, u);
+            turn_filters(w, wp + CHUNK_AT(from), step, STEP_OF(from), count, t, u);
             __global const float *vc = v + (long)from * PLACES * tiles + first * count;
             for (int i = 0; i < PLACES; i++) {
-                if (from + count < c + c2) /* the next chunk's filters: LINES of each of 32 outputs, some of them a place */
+                const int next = from + count;
+                if (next < c + c2) /* the next chunk's filters: LINES of each of 32 outputs, some of them a place */
                     for (int o = i * 32 * LINES / PLACES; o < (i + 1) * 32 * LINES / PLACES; o++)
-                        SOON(wp + o % 32 * step + (from + count) * 9 + o / 32 * (64 / (int)sizeof(wreal)), 0);
+                        SOON(w + W_AT(wp + o % 32 * step + CHUNK_AT(next) + o / 32 * STEP_OF(next)), 0);
                 for (int o = 0; o < 32; o += 2 * LANES) {
                     __global const float *ui = u + i * U_PLANE + o;
                     __global float *mi = m + i * m_plane + o;

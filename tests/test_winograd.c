@@ -64,7 +64,10 @@ static void choices(void) {
     CHOSEN(ANY, "f32*bf16 n=1 c=512 h=128 w=128 k=512 r=3 s=3", "conv2d_winograd_inplace OUT=4 BLOCK=64");
     CHOSEN(ANY, "f32*f16 n=1 c=128 h=64 w=64 k=256 r=3 s=3", "conv2d_winograd OUT=4");
     CHOSEN(ANY, "f32*f16 n=1 c=512 h=256 w=256 k=512 r=3 s=3", "conv2d_winograd OUT=2");
-    CHOSEN(ANY, "f32*q8_0 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
+    CHOSEN(ANY, "f32*q8_0 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_winograd_inplace OUT=4 BLOCK=64");
+    CHOSEN(ANY, "f32*q8_0 n=1 c=1024 h=8 w=8 k=1024 r=3 s=3", "conv2d_winograd_inplace OUT=4 BLOCK=4");
+    CHOSEN(ANY, "f32*q8_0 n=1 c=1024 h=4 w=4 k=1024 r=3 s=3", "conv2d_tile TILE_PIXELS=4");
+    CHOSEN(ANY, "f32*q8_0 n=1 c=256 h=128 w=128 k=256 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
     CHOSEN(EXACT, "f32 n=1 c=256 h=32 w=32 k=256 r=3 s=3", "conv2d_tile TILE_PIXELS=8");
     PRODUCT(ANY, "gemm:f32 m=4096 n=2048 k=1024", "gemm_strassen TILE_ROWS=8");
     PRODUCT(ANY, "gemm:f32 m=4096 n=2048 k=1024 act=geglu", "gemm_strassen TILE_ROWS=8");

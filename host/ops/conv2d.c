@@ -190,7 +190,7 @@ static ldm_status narrow_record(const ldm_problem *p, const int *params, const l
     return r->status;
 }
 
-/* q8_0 lies in blocks; everything else is read as the file has it. */
+/* Of rows that read weights as the file has them; q8_0 lies in blocks of channels of a tap. */
 static bool plain_pack(const ldm_problem *p, const int *params, int slot, ldm_packing *out) {
     const int64_t *d = p->dim;
     return slot == SLOT_W && p->wdtype == LDM_Q8_0 && ldm_pack_rows(LDM_Q8_0, d[K], d[C], d[C2], d[R] * d[S], 0, out);
@@ -372,6 +372,7 @@ static const ldm_impl impls[] = {
      .tunables = ldm_winograd_inplace_tunables,
      .legal = ldm_winograd_inplace_legal,
      .scratch = ldm_winograd_inplace_scratch,
+     .pack = plain_pack,
      .record = ldm_winograd_inplace_record,
      .grain = ldm_winograd_inplace_grain,
      .reference = ldm_winograd_inplace_reference,
@@ -525,6 +526,7 @@ static const char *const cases[] = {
     "conv2d:f32*q8_0 n=1 c=32 h=2 w=2 k=40 +bias",
     "conv2d:f32*q8_0 n=2 c=64 h=6 w=7 k=70" SAME3 " c2=32 act=silu +bias +vec +residual",
     "conv2d:f32*q8_0 n=1 c=32 h=7 w=9 k=33" SAME3 " up=2 +bias",
+    "conv2d:f32*q8_0 n=1 c=64 h=9 w=7 k=64" SAME3 " c2=32 +bias",
     "conv2d:f32*q8_0 n=1 c=288 h=4 w=4 k=96 r=3 s=3 stride=2 pt=0 pb=1 pl=0 pr=1 +bias",
     "conv2d:f32*q8_0 n=1 c=64 h=9 w=9 k=4" SAME3 " +bias +residual",
     "conv2d:f32*q8_0 n=1 c=320 h=8 w=8 k=320" SAME3 " +bias",

@@ -40,7 +40,7 @@ const char *ldm_winograd_inplace_supports(const ldm_problem *p, const ldm_device
     static const int least[] = {4, 4};
     if (!winograd_filter(p)) return LDM_WINOGRAD_FILTER;
     if (p->dim[C] % 16 || p->dim[C2] % 16 || p->dim[K] % PANEL) return "needs c and c2 multiples of 16, k of 32";
-    if (p->wdtype == LDM_Q8_0) return "needs weights kept as f32, f16 or bf16";
+    if (p->wdtype == LDM_Q8_0 && (p->dim[C] % 32 || p->dim[C2] % 32)) return "needs whole blocks of q8_0, c and c2 multiples of 32";
     return ldm_winograd_inplace_legal(p, least, d) ? NULL : "more than 2^25 tiles, or its scratch does not fit one buffer";
 }
 
@@ -49,8 +49,9 @@ bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d) {
     const int64_t all = winograd_tiles(p, 4), k = p->dim[K];
     const int64_t turned = winograd_places(4) * all * (p->dim[C] + p->dim[C2]) * (int64_t)sizeof(float);
     if (ldm_winograd_inplace_supports(p, d)) return false;
+    if (p->wdtype == LDM_Q8_0) return all >= 4 && all <= 2 * k; /* no other row of Winograd's is for them */
+    if (p->wdtype != LDM_F32) return all >= 16 && all <= 2 * k && (d->low_memory || winograd_filter_bytes(p, 4) > WINOGRAD_HALVES);
     if (d->low_memory) return all <= k;
-    if (p->wdtype != LDM_F32) return all >= 16 && all <= 2 * k && winograd_filter_bytes(p, 4) > WINOGRAD_HALVES;
     if (d->once && all >= 16 && all < MANY) return all <= k;
     const int64_t kept = all <= FEW * p->dim[N] || (turned > NEAR && 2 * all < k) ? WINOGRAD_KEPT : WINOGRAD_LARGE;
     return all >= 16 && 2 * all <= k && winograd_filter_bytes(p, 4) > kept;
