@@ -3,7 +3,7 @@
  *   tensors as in conv2d_cpu.cl; w [k][c + c2][3][3], of q8_0 [k][source][tap][channel]; c and c2 multiples of 16, of
  *   q8_0 of 32, k of 32
  *   scratch    V [chunk][place][tiles, rounded up to 4][channels of the chunk], then a slot for each work-item of the second
- *   reference  reference/ref_conv2d.c (value and the bound of this algorithm)     host  host/ops/winograd.c
+ *   reference  reference/ref_conv2d.c (value and the bound of this algorithm)     host  host/ops/winograd_inplace.c
  *
  *   inplace_turn      V of all tiles; a work-item: one tile, one chunk of CHUNK channels (of x, or of x2)
  *   inplace_multiply  a work-item makes every items'th job; a job is `block` tiles x 32 outputs. For each chunk it turns
@@ -114,14 +114,14 @@ inplace_multiply(__global real *restrict y, __global const float *restrict v, __
                  __global const wreal *restrict w, __global const float *restrict bias, __global const real *restrict vec,
                  __global const real *restrict residual, int c, int c2, int k, int p, int q, int act, int down, int right, int n,
                  int tiles, int block, int items) {
-    const int all = n * down * right, blocks = (tiles + block - 1) / block, m_plane = block * 32 + 16;
+    const int all = n * down * right, blocks = (tiles + block - 1) / block, many = blocks > MOST_BLOCKS, m_plane = block * 32 + 16;
     const long step = (long)(c + c2) * 9;
     __global float *t = slots + (long)get_global_id(0) * (TAPS + PLACES * (U_PLANE + m_plane)), *u = t + TAPS;
     __global float *m = u + PLACES * U_PLANE;
 
     for (int job = items - 1 - (int)get_global_id(0); job < blocks * (k / 32); job += items) {
-        const int panel = blocks > MOST_BLOCKS ? job % (k / 32) : job / blocks;
-        const int first = (blocks > MOST_BLOCKS && MUTANT != 23 ? job / (k / 32) : job % blocks) * block, rows = min(block, tiles - first);
+        const int panel = many ? job % (k / 32) : job / blocks;
+        const int first = (many && MUTANT != 23 ? job / (k / 32) : job % blocks) * block, rows = min(block, tiles - first);
         const long wp = (MUTANT == 22 && panel ? panel - 1 : panel) * 32 * step;
         for (int from = 0, count; from < (MUTANT == 15 ? c : MUTANT == 5 ? min(c, CHUNK) : c + c2); from += count) {
             count = min(CHUNK, (from < c ? c : c + c2) - from);

@@ -50,8 +50,9 @@ void ldm_winograd_few_reference(const ldm_problem *p, const int *params, const f
 ldm_cost ldm_winograd_few_cost(const ldm_problem *p, const int *params, const ldm_device *d);
 
 /* Whether filters had better be turned while they are used than kept turned: where memory counts, or there is one run and less to
- * copy; else from 16 tiles on where they would take more than is kept (WINOGRAD_KEPT, WINOGRAD_LARGE) and more than twice what the
- * turned tiles take. It costs 10 to 20 % of a layer's time, and with 4 tiles 30 % more than F(2x2) with its filters kept. */
+ * copy; else from 16 tiles on where they would take more than is kept (below) and, of f32 weights, more than twice what the turned
+ * tiles take, of others half; of q8_0 weights, for which no other row of Winograd's is, from 4 tiles on. It costs 10 to 20 % of a
+ * layer's time, and with 4 tiles 30 % more than F(2x2) with its filters kept. */
 bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d);
 extern const ldm_tunable ldm_winograd_inplace_tunables[];
 enum { LDM_WINOGRAD_INPLACE_SAME_BOUND = 2 }; /* BLOCK's bit */

@@ -65,7 +65,7 @@ static double few_cost(const ldm_problem *p, int out) {
 static int few_out(const ldm_problem *p) { return few_cost(p, 2) < few_cost(p, 4) ? 2 : 4; }
 
 bool ldm_winograd_few(const ldm_problem *p, const ldm_device *d) {
-    enum { MOST = 16, LEAST_BYTES = 24 << 20, MOST_BYTES = 128 << 20 }; /* tiles; turned filters, and as they are */
+    enum { MOST = 16, LEAST_BYTES = 24 << 20, MOST_BYTES = 128 << 20 }; /* tiles; turned filters, and as they are in floats */
     const int out = few_out(p);
     const int64_t *dim = p->dim, pixels = dim[N] * out_h(p) * out_w(p), tiles = whole(p, out);
     const int64_t bytes = dim[K] * (dim[C] + dim[C2]) * TAPS * (int64_t)sizeof(float);

@@ -47,13 +47,13 @@ const char *ldm_winograd_inplace_supports(const ldm_problem *p, const ldm_device
 bool ldm_winograd_in_use(const ldm_problem *p, const ldm_device *d) {
     enum { MANY = 128, FEW = 32, NEAR = 6 << 20 }; /* tiles, tiles a picture, bytes of turned tiles that stay in cache */
     const int64_t all = winograd_tiles(p, 4), k = p->dim[K];
-    const int64_t turned = winograd_places(4) * all * (p->dim[C] + p->dim[C2]) * (int64_t)sizeof(float);
     if (ldm_winograd_inplace_supports(p, d)) return false;
-    if (p->wdtype == LDM_Q8_0) return all >= 4 && all <= 2 * k; /* no other row of Winograd's is for them */
+    if (p->wdtype == LDM_Q8_0) return all >= 4 && all <= 2 * k;
     if (p->wdtype != LDM_F32) return all >= 16 && all <= 2 * k && (d->low_memory || winograd_filter_bytes(p, 4) > WINOGRAD_HALVES);
     if (d->low_memory) return all <= k;
     if (d->once && all >= 16 && all < MANY) return all <= k;
-    const int64_t kept = all <= FEW * p->dim[N] || (turned > NEAR && 2 * all < k) ? WINOGRAD_KEPT : WINOGRAD_LARGE;
+    const bool far = turned_bytes(p, (int[]){4}, d) > NEAR && 2 * all < k;
+    const int64_t kept = far || all <= FEW * p->dim[N] ? WINOGRAD_KEPT : WINOGRAD_LARGE;
     return all >= 16 && 2 * all <= k && winograd_filter_bytes(p, 4) > kept;
 }
 
