@@ -1,6 +1,7 @@
 /* attention_gpu.cl -- fused attention for GPUs: y = softmax(scale q k^T) v for each head, no nq x nkv buffer
  *   element e of head h of token i of sample b lies at q[(b nq + i) q_row + q_off + h head + e]; k, v likewise with nkv,
  *   k_row (both) and their offsets; y [n, nq, heads d]
+ *   part [splits][n, nq, heads, d] float, then [splits][n, nq, heads] pairs of maximum and sum, used where the keys are split
  *   reference  reference/ref_attention.c          host  host/ops/attention.c
  *
  *   attention_block  a work-group makes TILE_Q queries of one head, going through the keys KEYS at a time:
@@ -11,12 +12,21 @@
  *                       4 QUADS_D channels in registers, for any d up to D_PAD
  *                    q is read again for every block of keys: it comes from a cache, and local memory stays small enough
  *                    for several work-groups a compute unit. Sums run in one order, so the same bits every run.
+ *                    Where there are few queries each of several work-groups goes through `range` of the keys and leaves
+ *                    its sums, not yet divided, with its maximum and its sum of exponentials
+ *   attention_few    few keys and a wide head, where tiles of queries were too few work-groups: FEW_Q queries of a head. Teams
+ *                    of 16 work-items take a key each, then work-items 4 channels of v and a share of the keys each
+ *   attention_merge  brings the parts of 4 channels to one maximum, adds them in their order and divides
  *   Any nq, nkv, d <= D_PAD: what lies outside is read as zero, keys outside get the score -inf. With VEC, d is a multiple
  *   of 4.
  *
  * MUTANTS: 1 last key dropped, 2 one key too many, 3 no maximum taken off, 4 sums not rescaled, 5 mask off by one,
  *   6 last chunk of d dropped, 7 scale off by one in a hundred, 8 no barrier before the scores are read, 9 local tail left
- *   as it was, 10 two values swapped, 11 head 0 of v, 12 output not rescaled, 13 scores in f16, 14 not divided by the sum.
+ *   as it was, 10 two values swapped, 11 head 0 of v, 12 output not rescaled, 13 scores in f16, 14 not divided by the sum,
+ *   15 last part dropped, 16 parts added as they are, 17 sums of the parts added as they are,
+ *   18 last key of attention_gpu_few dropped, 19 last share of the keys of attention_gpu_few dropped,
+ *   20 first query's scores for all of attention_gpu_few, 21 attention_gpu_few not divided by the sum,
+ *   22 no maximum taken off in attention_gpu_few, 23 last of a team's parts of attention_gpu_few dropped.
  *
  * Tunables (-D by the host; the defaults compile standalone): */
 #ifndef TILE_Q
@@ -49,6 +59,26 @@
 
 QUAD_OF(quad, real, LOAD, ALOAD4, VEC)
 
+/* v, `left` channels of it or 4, to y[at].. or part[at]... */
+#define PUT_OF(name, type, STORE, ASTORE4)                                                                             \
+    void name(__global type *y, float4 v, long at, int left) {                                                         \
+        if (VEC) {                                                                                                     \
+            if (left > 0) ASTORE4(v, y, at);                                                                           \
+            return;                                                                                                    \
+        }                                                                                                              \
+        if (left > 0) STORE(v.s0, y, at);                                                                              \
+        if (left > 1) STORE(v.s1, y, at + 1);                                                                          \
+        if (left > 2) STORE(v.s2, y, at + 2);                                                                          \
+        if (left > 3) STORE(v.s3, y, at + 3);                                                                          \
+    }
+#define TO_FLOAT(v, y, at) (y)[at] = (v)
+#define TO_FLOAT4(v, y, at) *(__global float4 *)((y) + (at)) = (v)
+#define OF_FLOAT(y, at) (y)[at]
+#define OF_FLOAT4(y, at) (*(__global const float4 *)((y) + (at)))
+PUT_OF(put, real, STORE, ASTORE4)
+PUT_OF(put_part, float, TO_FLOAT, TO_FLOAT4)
+QUAD_OF(get_part, float, OF_FLOAT, OF_FLOAT4, VEC)
+
 #if MUTANT == 13
 #define KEPT(v) CUT(v)
 #else
@@ -58,16 +88,18 @@ QUAD_OF(quad, real, LOAD, ALOAD4, VEC)
 __kernel WORK_GROUP(GROUP)
 void attention_block(__global real *restrict y, __global const real *restrict q, __global const real *restrict k,
                      __global const real *restrict v, int heads, int nq, int nkv, int d, int q_row, int k_row, int q_off,
-                     int k_off, int v_off, int head, float scale, int causal) {
+                     int k_off, int v_off, int head, float scale, int causal, __global float *restrict part, int n, int range) {
     __local float4 tile4[TILE_FLOATS / 4], p_tile4[KEYS * P_ROW / 4], factor4[TILE_Q / 4];
     __local float seen[GROUP];
     __local float *tile = (__local float *)tile4, *p_tile = (__local float *)p_tile4, *factor = (__local float *)factor4;
-    const int lid = get_local_id(0), q0 = get_group_id(0) * TILE_Q, h = get_group_id(1), b = get_group_id(2);
+    const int lid = get_local_id(0), q0 = get_group_id(0) * TILE_Q, h = get_group_id(1);
+    const int b = get_group_id(2) % n, split = get_group_id(2) / n, splits = get_num_groups(2) / n;
     const int item_k = lid % ITEMS_K, item_q = lid / ITEMS_K;      /* of the scores */
-    const int row = lid % TILE_Q, part = lid / TILE_Q;             /* of the softmax */
+    const int row = lid % TILE_Q, share = lid / TILE_Q;            /* of the softmax */
     const int item_d = lid % ITEMS_D, four = lid / ITEMS_D;        /* of the output: queries 4 four.. */
     const int ahead = nkv - nq;                                    /* causal: query i sees keys up to i + ahead */
-    const int last = min(nkv, causal ? q0 + TILE_Q + ahead : nkv); /* keys anyone here sees */
+    const int from = split * range, to = min(nkv, from + range);
+    const int last = min(to, causal ? q0 + TILE_Q + ahead : nkv); /* keys anyone here sees */
     const int valid = MUTANT == 1 ? nkv - 1 : MUTANT == 2 ? nkv + 1 : nkv;
     float4 out[4][QUADS_D];
     float most = -FLT_MAX, sum = 0;
@@ -81,7 +113,7 @@ void attention_block(__global real *restrict y, __global const real *restrict q,
 #pragma unroll
         for (int j = 0; j < QUADS_D; j++) out[i][j] = (float4)(0.0f);
 
-    for (int k0 = 0; k0 < last; k0 += KEYS) {
+    for (int k0 = from; k0 < last; k0 += KEYS) {
         float4 s[QUERIES]; /* 4 keys each */
 #pragma unroll
         for (int i = 0; i < QUERIES; i++) s[i] = (float4)(0.0f);
@@ -140,7 +172,7 @@ void attention_block(__global real *restrict y, __global const real *restrict q,
         barrier(CLK_LOCAL_MEM_FENCE);
 #endif
         float top = most; /* finite, so that a block without a key changes nothing */
-        for (int j = part; j < KEYS; j += PARTS) top = fmax(top, p_tile[j * P_ROW + row]);
+        for (int j = share; j < KEYS; j += PARTS) top = fmax(top, p_tile[j * P_ROW + row]);
 #if PARTS > 1
         seen[lid] = top;
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -150,14 +182,14 @@ void attention_block(__global real *restrict y, __global const real *restrict q,
         if (MUTANT == 3) top = 0;
         const float shrink = exp(most - top);
         float more = 0;
-        for (int j = part; j < KEYS; j += PARTS) {
+        for (int j = share; j < KEYS; j += PARTS) {
             const float e = exp(p_tile[j * P_ROW + row] - top);
             p_tile[j * P_ROW + row] = e;
             more += e;
         }
         sum = (MUTANT == 4 ? sum : sum * shrink) + more;
         most = top;
-        if (part == 0) factor[row] = MUTANT == 12 ? 1.0f : shrink;
+        if (share == 0) factor[row] = MUTANT == 12 ? 1.0f : shrink;
         for (int r0 = 0; r0 < KEYS; r0 += V_ROWS) {
             for (int e = lid; e < V_ROWS * (D_PAD / 4); e += GROUP) {
                 const int ch = e % (D_PAD / 4) * 4, r = r0 + (MUTANT == 10 ? e / (D_PAD / 4) ^ 1 : e / (D_PAD / 4));
@@ -187,13 +219,19 @@ void attention_block(__global real *restrict y, __global const real *restrict q,
 
     seen[lid] = sum; /* of this work-item's share of the keys */
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (part == 0) {
+    if (share == 0) {
         float all = 0;
 #pragma unroll
         for (int j = 0; j < PARTS; j++) all += seen[j * TILE_Q + row];
-        factor[row] = MUTANT == 14 ? 1.0f : 1 / all;
+        factor[row] = MUTANT == 14 || splits > 1 ? 1.0f : 1 / all;
+        if (splits > 1 && q0 + row < nq) {
+            const long of_all = (long)get_num_groups(2) * nq * heads, mine = ((long)get_group_id(2) * nq + q0 + row) * heads + h;
+            part[of_all * d + 2 * mine] = most;
+            part[of_all * d + 2 * mine + 1] = all;
+        }
     }
     barrier(CLK_LOCAL_MEM_FENCE);
+    part += ((long)get_group_id(2) * nq + q0) * heads * d + h * d;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const int query = 4 * four + i;
@@ -202,15 +240,146 @@ void attention_block(__global real *restrict y, __global const real *restrict q,
 #pragma unroll
         for (int j = 0; j < QUADS_D; j++) {
             const int ch = 4 * (item_d + j * ITEMS_D), at = query * heads * d + ch;
-            const float4 o = out[i][j] * f;
-            if (VEC) {
-                if (ch < d) ASTORE4(o, y, at);
-            } else {
-                if (ch + 0 < d) STORE(o.s0, y, at);
-                if (ch + 1 < d) STORE(o.s1, y, at + 1);
-                if (ch + 2 < d) STORE(o.s2, y, at + 2);
-                if (ch + 3 < d) STORE(o.s3, y, at + 3);
+            if (splits > 1) put_part(part, out[i][j], at, d - ch);
+            else put(y, out[i][j] * f, at, d - ch);
+        }
+    }
+}
+
+/* A work-item: 4 channels of one head of one of `rows` = n nq queries. */
+__kernel void attention_merge(__global real *restrict y, __global const float *restrict part, int rows, int heads, int d, int splits) {
+    const int quads = (d + 3) / 4, id = get_global_id(0) / quads, ch = get_global_id(0) % quads * 4;
+    if (id >= rows * heads) return;
+    const long step = (long)rows * heads;
+    __global const float *pair = part + splits * step * d + 2 * (long)id;
+    const int parts = splits - (MUTANT == 15);
+    float top = -FLT_MAX, sum = 0;
+    float4 all = (float4)(0.0f);
+    for (int s = 0; s < splits; s++) top = fmax(top, pair[2 * s * step]);
+    for (int s = 0; s < parts; s++) {
+        const float shrink = exp(pair[2 * s * step] - top);
+        sum += pair[2 * s * step + 1] * (MUTANT == 17 ? 1.0f : shrink);
+        all += get_part(part + (s * step + id) * d, ch, d - ch) * (MUTANT == 16 ? 1.0f : shrink);
+    }
+    put(y, all / sum, (long)id * d + ch, d - ch);
+}
+
+#ifndef FEW_Q
+#define FEW_Q 4 /* queries of a work-group */
+#endif
+#ifndef FEW_D
+#define FEW_D 512 /* d: a multiple of 4, at most 1024 */
+#endif
+#define FEW_GROUP 256
+#define FEW_KEYS 256 /* at most */
+#define TEAM 16
+#define TEAMS (FEW_GROUP / TEAM)
+#define EACH_KEYS 4 /* of a team at a time */
+#define AT_ONCE (TEAMS * EACH_KEYS)
+#define FEW_QUADS (FEW_D / 4)
+#define Q_ROW ((FEW_QUADS + TEAM - 1) / TEAM * TEAM) /* float4 of a query, zeros behind its last */
+#define SHARES (FEW_GROUP / FEW_QUADS)
+#define V_ROWS_FEW 8 /* reads of v on their way at a time */
+#define PARTIAL (AT_ONCE * FEW_Q * (TEAM + 1))
+
+__kernel WORK_GROUP(FEW_GROUP)
+void attention_few(__global real *restrict y, __global const real *restrict q, __global const real *restrict k,
+                   __global const real *restrict v, int heads, int nq, int nkv, int d, int q_row, int k_row, int q_off, int k_off,
+                   int v_off, int head, float scale, int causal) {
+    __local float4 q_tile[FEW_Q * Q_ROW], of_share[(PARTIAL + 3) / 4];
+    __local float score[FEW_Q * FEW_KEYS], seen[FEW_GROUP];
+    __local float *partial = (__local float *)of_share;
+    const int lid = get_local_id(0), q0 = get_group_id(0) * FEW_Q, h = get_group_id(1), b = get_group_id(2);
+    const int lane = lid % TEAM, team = lid / TEAM, row = lid % FEW_Q, first = lid / FEW_Q; /* of the softmax */
+    const int valid = MUTANT == 18 ? nkv - 1 : nkv;
+    q += ((long)b * nq + q0) * q_row + q_off + h * head;
+    k += (long)b * nkv * k_row + k_off + h * head;
+    v += (long)b * nkv * k_row + v_off + h * head;
+    y += ((long)b * nq + q0) * heads * FEW_D + h * FEW_D;
+    for (int e = lid; e < FEW_Q * Q_ROW; e += FEW_GROUP)
+        q_tile[e] = quad(q, e / Q_ROW * q_row + e % Q_ROW * 4, q0 + e / Q_ROW < nq ? FEW_D - e % Q_ROW * 4 : 0);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int k0 = 0; k0 < nkv; k0 += AT_ONCE) {
+        float sum[EACH_KEYS][FEW_Q];
+#pragma unroll
+        for (int j = 0; j < EACH_KEYS; j++)
+#pragma unroll
+            for (int i = 0; i < FEW_Q; i++) sum[j][i] = 0;
+#pragma unroll 4
+        for (int c0 = 0; c0 < Q_ROW; c0 += TEAM) { /* behind the last key and channel the last again: not counted, times zero */
+            const int c = c0 + lane;
+            float4 kv[EACH_KEYS];
+#pragma unroll
+            for (int j = 0; j < EACH_KEYS; j++)
+                kv[j] = ALOAD4(k, min(k0 + team + j * TEAMS, nkv - 1) * k_row + 4 * min(c, FEW_QUADS - 1));
+#pragma unroll
+            for (int i = 0; i < FEW_Q; i++) {
+                const float4 qv = q_tile[(MUTANT == 20 ? 0 : i) * Q_ROW + c];
+#pragma unroll
+                for (int j = 0; j < EACH_KEYS; j++) {
+                    sum[j][i] = FMA(qv.s0, kv[j].s0, sum[j][i]);
+                    sum[j][i] = FMA(qv.s1, kv[j].s1, sum[j][i]);
+                    sum[j][i] = FMA(qv.s2, kv[j].s2, sum[j][i]);
+                    sum[j][i] = FMA(qv.s3, kv[j].s3, sum[j][i]);
+                }
             }
         }
+#pragma unroll
+        for (int j = 0; j < EACH_KEYS; j++)
+#pragma unroll
+            for (int i = 0; i < FEW_Q; i++) partial[((team + j * TEAMS) * FEW_Q + i) * (TEAM + 1) + lane] = sum[j][i];
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int e = lid; e < AT_ONCE * FEW_Q; e += FEW_GROUP) {
+            float all = 0;
+            for (int j = 0; j < TEAM - (MUTANT == 23); j++) all += partial[e * (TEAM + 1) + j];
+            score[e % FEW_Q * FEW_KEYS + k0 + e / FEW_Q] = k0 + e / FEW_Q < valid ? all * scale : -INFINITY;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+
+    float top = -FLT_MAX, sum = 0;
+    for (int key = first; key < nkv; key += FEW_GROUP / FEW_Q) top = fmax(top, score[row * FEW_KEYS + key]);
+    seen[lid] = top;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int j = row; j < FEW_GROUP; j += FEW_Q) top = fmax(top, seen[j]);
+    if (MUTANT == 22) top = 0;
+    for (int key = first; key < nkv; key += FEW_GROUP / FEW_Q) {
+        const float e = exp(score[row * FEW_KEYS + key] - top);
+        score[row * FEW_KEYS + key] = e;
+        sum += e;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    seen[lid] = sum;
+    barrier(CLK_LOCAL_MEM_FENCE);
+
+    const int c = lid % FEW_QUADS, share = lid / FEW_QUADS, keys = (nkv + SHARES - 1) / SHARES;
+    float4 out[FEW_Q];
+#pragma unroll
+    for (int i = 0; i < FEW_Q; i++) out[i] = (float4)(0.0f);
+    if (share < SHARES - (MUTANT == 19) * (SHARES > 1)) {
+        const int end = min(nkv, (share + 1) * keys);
+        for (int key = share * keys; key < end; key += V_ROWS_FEW) {
+            float4 vv[V_ROWS_FEW];
+#pragma unroll
+            for (int j = 0; j < V_ROWS_FEW; j++) vv[j] = ALOAD4(v, min(key + j, nkv - 1) * k_row + 4 * c);
+#pragma unroll
+            for (int j = 0; j < V_ROWS_FEW; j++)
+#pragma unroll
+                for (int i = 0; i < FEW_Q; i++)
+                    out[i] = FMA((float4)(key + j < end ? score[i * FEW_KEYS + key + j] : 0.0f), vv[j], out[i]);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < FEW_Q; i++) {
+        of_share[lid] = out[i];
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (share == 0 && q0 + i < nq) {
+            float all = 0;
+            float4 o = (float4)(0.0f);
+            for (int j = i; j < FEW_GROUP; j += FEW_Q) all += seen[j];
+            for (int j = 0; j < SHARES; j++) o += of_share[j * FEW_QUADS + c];
+            ASTORE4(MUTANT == 21 ? o : o / all, y, i * heads * FEW_D + 4 * c);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
     }
 }

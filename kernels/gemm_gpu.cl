@@ -9,6 +9,7 @@
  *
  *   gemm_block   a tile of outputs over one range of K: gpu_tile.clh
  *   gemm_merge   adds the parts of a split K
+ *   gemm_few     at most 4 rows: a panel of 32 columns a work-group, 8 quads of columns x 32 slices of K, w read once
  *   Any m, n, k: what lies outside is read as zero and not written. With VEC, n and k are multiples of 4 (aligned float4).
  *
  * MUTANTS: 1 last product dropped, 2 last step of K dropped, 3 no barrier between steps, 4 bias missing,
@@ -16,7 +17,8 @@
  *   10 stored as f16 cut short, 11 two products swapped, 12 batch element 0 of w always,
  *   13 vec missing, 14 vec of the first of the batch, 15 value and gate exchanged,
  *   16 geglu gate's bias missing, 17 scales of the panel's first columns for all (WREAL q8),
- *   18 sign of a number lost (WREAL q8). */
+ *   18 sign of a number lost (WREAL q8), 19 last slice of gemm_gpu_row dropped,
+ *   20 first row of x for all of gemm_gpu_row. */
 #if ACT == ACT_GEGLU
 /* For gpu_tile.clh: columns col.. are value, gate, value, gate. y is at the first pair of the tile. */
 void finish_pairs(__global real *y, __global const float *bias, __global const real *vec, __global const real *residual,
@@ -108,4 +110,48 @@ void gemm_block(__global real *y, __global float *part, __global const real *res
 __kernel void gemm_merge(__global real *y, __global const float *restrict part, __global const float *bias,
                          __global const real *vec, __global const real *residual, int rows, int per, int n, int splits) {
     merge_parts(y, part, bias, vec, residual, get_global_id(0), rows, n, per, splits);
+}
+
+#ifndef ROWS
+#define ROWS 1 /* rows of gemm_few */
+#endif
+#define SLICES 32
+#define FEW_GROUP (8 * SLICES)
+#define AT_ONCE 8 /* reads of w on their way at a time */
+
+__kernel WORK_GROUP(FEW_GROUP)
+void gemm_few(__global real *y, __global const real *restrict x, __global const wreal *restrict w, __global const float *bias,
+              __global const real *vec, __global const real *residual, int per, int n, int k) {
+    __local float4 of_slice[ROWS * FEW_GROUP];
+    const int lid = get_local_id(0), quad = lid % 8, slice = lid / 8, col0 = get_group_id(0) * 32;
+    float4 acc[ROWS];
+    w += W_AT((long)col0 * k);
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) acc[i] = (float4)(0.0f);
+    for (int k0 = 0; k0 < k; k0 += AT_ONCE * SLICES) {
+        float4 wv[AT_ONCE];
+        float xv[AT_ONCE][ROWS];
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; j++) { /* behind the end the last again, times zero */
+            const int at = k0 + j * SLICES + slice, there = min(at, k - 1);
+            wv[j] = panel_quad(w, there / 32 * 32, 0, there % 32, 4 * quad);
+#pragma unroll
+            for (int i = 0; i < ROWS; i++) {
+                const float v = LOAD(x, (MUTANT == 20 ? 0 : i) * k + there);
+                xv[j][i] = at < k ? v : 0.0f;
+            }
+        }
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; j++)
+#pragma unroll
+            for (int i = 0; i < ROWS; i++) acc[i] = FMA((float4)(xv[j][i]), wv[j], acc[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) of_slice[i * FEW_GROUP + lid] = acc[i];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const int row = slice, col = col0 + 4 * quad;
+    if (row >= ROWS || col >= n) return;
+    float4 sum = (float4)(0.0f);
+    for (int i = 0; i < SLICES - (MUTANT == 19); i++) sum += of_slice[row * FEW_GROUP + i * 8 + quad];
+    FINISH(y, bias, vec, residual, sum, (long)row * n + col, row / per, col, n);
 }

@@ -11,13 +11,15 @@
  *                      the columns in order
  *   group_norm_merge   a work-group a group: merges the blocks by a fixed tree, makes coef
  *   group_norm_affine  y from x and coef: a work-item takes 4 channels (1 without VEC) of APPLY_ROWS rows
+ *   group_norm_group   a work-group makes all of a group of a sample in one launch, for maps that stay in a cache: it reads
+ *                      them three times, for the mean, the squared deviations and y
  *   Statistics do not depend on how they are applied; blocks and merge order depend on the sizes only.
  *
  * MUTANTS: 1 eps outside the root, 2 variance over N - 1, 3 the tree's last step dropped, 4 no barrier in the tree,
  *   5 variance in one pass, 6 last row dropped, 7 blocks merged without the distance of their means, 8 no barrier before
  *   the columns are merged, 9 activation dropped, 10 scale and shift exchanged, 11 neighbour's group, 12 last block dropped,
  *   13 gamma of the neighbour, 14 ss of sample 0, 15 columns merged without the distance of their means, 16 rows behind the
- *   end counted.
+ *   end counted, 17 last elements left out of the deviations.
  *
  * Tunables (-D by the host; the defaults compile standalone): */
 #ifndef GROUP
@@ -83,7 +85,7 @@ void group_norm_blocks(__global float *restrict part, __global const real *restr
     for (int s = 0; s < slices; s++) {
         const int here = clamp((end - row0 - s + slices - 1) / slices, 0, ROWS);
         for (int i = 0; i < piece_cols; i++) {
-            const float off = (here > 0) & (MUTANT != 15) ? means[s * cols + lid * width + i] - mid : 0.0f;
+            const float off = here > 0 && MUTANT != 15 ? means[s * cols + lid * width + i] - mid : 0.0f;
             all += FMA(here * off, off, squares[s * cols + lid * width + i]);
         }
     }
@@ -142,4 +144,86 @@ __kernel void group_norm_affine(__global real *y, __global const real *x, __glob
         STORE(act == ACT_SILU ? silu(v) : v, y, at + (long)i * c);
     }
 #endif
+}
+
+#ifndef WIDE
+#define WIDE 8 /* channels of a group */
+#endif
+#define UNIT (VEC && WIDE % 4 == 0 ? 4 : 1) /* channels of an access */
+#define AT_ONCE 8 /* accesses on their way at a time */
+
+#if VEC && WIDE % 4 == 0
+#define unit_t float4
+#define UNIT_OF(p, at) ALOAD4(p, at)
+#define COEFFICIENT(p, at) (*(__global const float4 *)((p) + (at)))
+#define PUT_UNIT(v, p, at) ASTORE4(v, p, at)
+#define SILU_UNIT(v) silu4(v)
+#define ADD_UNIT(v) ((v).s0 + (v).s1 + (v).s2 + (v).s3)
+#else
+#define unit_t float
+#define UNIT_OF(p, at) LOAD(p, at)
+#define COEFFICIENT(p, at) (p)[at]
+#define PUT_UNIT(v, p, at) STORE(v, p, at)
+#define SILU_UNIT(v) silu(v)
+#define ADD_UNIT(v) (v)
+#endif
+/* Access e of the group: channel `ch` of it, `at` from its first element in the map. */
+#define PLACE(e) const int ch = (e) % (WIDE / UNIT) * UNIT, at = (e) / (WIDE / UNIT) * c + ch;
+/* AT_ONCE accesses of this work-item from e0 on, those from `end` on being `other`. */
+#define TAKE(end, other)                                                                                               \
+    _Pragma("unroll") for (int i = 0; i < AT_ONCE; i++) {                                                              \
+        const int e = e0 + i * GROUP;                                                                                  \
+        PLACE(e)                                                                                                       \
+        v[i] = e < (end) ? UNIT_OF(x, at) : (unit_t)(other);                                                           \
+    }
+
+__kernel WORK_GROUP(GROUP)
+void group_norm_group(__global real *y, __global const real *x, __global const float *restrict gamma,
+                      __global const float *restrict beta, __global const real *restrict ss, int hw, int c, float eps,
+                      int scaleshift, int act) {
+    __local float seen[GROUP];
+    const int lid = get_local_id(0), g = get_group_id(0), in = get_group_id(1), units = hw * (WIDE / UNIT);
+    const int first = (MUTANT == 11 ? (g + 1) % (c / WIDE) : g) * WIDE, counted = MUTANT == 6 ? units - WIDE / UNIT : units;
+    const float every = (float)hw * WIDE;
+    const long map = (long)in * hw * c;
+    unit_t v[AT_ONCE], sum = (unit_t)(0.0f), square = (unit_t)(0.0f);
+    x += map + first;
+    for (int e0 = lid; e0 < counted; e0 += GROUP * AT_ONCE) {
+        TAKE(counted, 0.0f)
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) sum += v[i];
+    }
+    const float mean = total(ADD_UNIT(sum), seen) / every;
+    const float centre = MUTANT == 5 ? 0.0f : mean;
+    for (int e0 = lid; e0 < counted; e0 += GROUP * AT_ONCE) {
+        TAKE(MUTANT == 17 ? counted - 1 : counted, centre)
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) square = FMA(v[i] - centre, v[i] - centre, square);
+    }
+    float squares = total(ADD_UNIT(square), seen);
+    if (MUTANT == 5) squares -= every * mean * mean;
+    const float inverse = inverse_sigma(squares, every, eps);
+    x += g * WIDE - first;
+    y += map + g * WIDE;
+    gamma += g * WIDE;
+    beta += g * WIDE;
+    if (scaleshift) ss += (long)(MUTANT == 14 ? 0 : in) * 2 * c + g * WIDE;
+    if (MUTANT == 9) act = ACT_NONE;
+    for (int e0 = lid; e0 < units; e0 += GROUP * AT_ONCE) {
+        TAKE(units, 0.0f)
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            const int e = e0 + i * GROUP;
+            if (e >= units) break;
+            PLACE(e)
+            unit_t factor = inverse * COEFFICIENT(gamma, MUTANT == 13 ? (ch + UNIT) % WIDE : ch), addend = COEFFICIENT(beta, ch);
+            if (scaleshift) {
+                const unit_t scale = 1 + UNIT_OF(ss, ch + (MUTANT == 10) * c);
+                factor *= scale;
+                addend = addend * scale + UNIT_OF(ss, ch + (MUTANT != 10) * c);
+            }
+            const unit_t z = FMA(v[i] - mean, factor, addend);
+            PUT_UNIT(act == ACT_SILU ? SILU_UNIT(z) : z, y, at);
+        }
+    }
 }

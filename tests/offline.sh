@@ -23,9 +23,9 @@ sets() {
     conv2d_gpu.cl) printf '%s\n' "" "-DREAL=half" "-DC_VEC=0 -DVEC=0" "-DACT=2" "-DTILE_M=128" "-DTILE_M=128 -DREAL=half" "-DTILE_N=32" ;;
     gemm_gpu.cl) printf '%s\n' "" "-DREAL=half" "-DVEC=0" "-DW_LAYOUT=1" "-DW_LAYOUT=2" "-DACT=3" "-DTILE_M=128" "-DTILE_M=128 -DREAL=half" "-DTILE_N=32" ;;
     attention_gpu.cl) printf '%s\n' "-DQUADS_D=2 -DCHUNK=8" "-DREAL=half -DQUADS_D=2 -DCHUNK=8" "-DQUADS_D=3" "-DVEC=0 -DQUADS_D=2" \
-        "-DGROUP=256 -DQUADS_D=3" "-DTILE_Q=16 -DGROUP=256 -DQUADS_D=2" "-DTILE_Q=8 -DGROUP=256 -DQUADS_D=2" ;;
+        "-DGROUP=256 -DQUADS_D=3" "-DTILE_Q=32 -DGROUP=256 -DQUADS_D=4" "-DTILE_Q=16 -DGROUP=256 -DQUADS_D=2" "-DTILE_Q=8 -DGROUP=256 -DQUADS_D=2" ;;
     conv2d_winograd_gpu.cl) printf '%s\n' "" "-DREAL=half" "-DOUT=2" ;;
-    group_norm_gpu.cl) printf '%s\n' "" "-DREAL=half" "-DVEC=0" "-DGROUP=128" ;;
+    group_norm_gpu.cl) printf '%s\n' "" "-DREAL=half" "-DVEC=0" "-DGROUP=128" "-DWIDE=10" ;;
     *) printf '%s\n' "" "-DREAL=half" ;;
     esac
 }

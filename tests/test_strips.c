@@ -56,7 +56,8 @@ static ldm_tensor halves(ldm_plan *p, ldm_tensor x, int64_t h, int64_t w) {
 /* Small maps have a row of group norm that makes them whole: it is not what large ones take. */
 static const char *rows_of(const network *n) {
     const bool large = n->stage && !strchr(n->stage, '=');
-    return n->impl ? n->impl : large || ldm_cl_device(cl)->type != LDM_DEVICE_CPU ? NULL : "group_norm=group_norm_cpu";
+    const bool cpu = ldm_cl_device(cl)->type == LDM_DEVICE_CPU;
+    return n->impl ? n->impl : large ? NULL : cpu ? "group_norm=group_norm_cpu" : "group_norm=group_norm_gpu";
 }
 
 static ldm_plan *plan_of(const network *n, size_t most, size_t strips) {

@@ -135,7 +135,7 @@ typedef struct ldm_arg {
     double f;
 } ldm_arg;
 
-enum { LDM_MAX_ARGS = 40, LDM_MAX_LAUNCHES = 12, LDM_MAX_OPTIONS = 400 };
+enum { LDM_MAX_ARGS = 40, LDM_MAX_LAUNCHES = 64, LDM_MAX_OPTIONS = 400 };
 enum { LDM_SLOT_SCRATCH = 100 }; /* slot number of the step's scratch buffer */
 
 typedef struct ldm_launch {

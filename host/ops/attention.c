@@ -282,18 +282,21 @@ static ldm_status few_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-enum { TILE_Q, GROUP }; /* tunables of attention_gpu; the derived sizes follow attention_gpu.cl */
+enum { TILE_Q, GROUP, GROUPS }; /* tunables of attention_gpu; the derived sizes follow attention_gpu.cl */
 static const ldm_tunable gpu_tunables[] = {{"TILE_Q", "queries of a work-group", {64, 32, 16, 8}},
                                            {"GROUP", "work-items of a work-group", {128, 256, 64}},
+                                           {"SPLIT", "work-groups up to which keys are split", {512, 256, 1}},
                                            {0}};
+
+static int64_t gpu_keys(const int *t) { return t[TILE_Q] == 8 ? 128 : t[GROUP] > 128 ? 64 : 32; }
 
 static int64_t gpu_quads(const ldm_problem *p, const int *t) {
     return ldm_ceil_div(p->dim[D], 16 * t[GROUP] / t[TILE_Q]);
 }
 
-/* Sums in registers at most 64, local memory at most 32 KiB, work-groups at most the device's. */
+/* Sums in registers at most 72, local memory at most 32 KiB, work-groups at most the device's. */
 static bool gpu_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
-    const int64_t keys = t[TILE_Q] == 8 ? 128 : t[GROUP] > 128 ? 64 : 32, queries = t[TILE_Q] * keys / 4 / t[GROUP];
+    const int64_t keys = gpu_keys(t), queries = t[TILE_Q] * keys / 4 / t[GROUP];
     const int64_t quads = gpu_quads(p, t), pad = 16 * t[GROUP] / t[TILE_Q] * quads;
     const int64_t v_floats = pad * (pad <= 64    ? 32
                                     : pad <= 128 ? 16
@@ -303,7 +306,7 @@ static bool gpu_legal(const ldm_problem *p, const int *t, const ldm_device *d) {
                   qk_floats = 16 * (t[TILE_Q] + keys + 4);
     const int64_t floats =
         (v_floats > qk_floats ? v_floats : qk_floats) + keys * (t[TILE_Q] + 4) + t[GROUP] + t[TILE_Q];
-    return queries >= 1 && t[GROUP] >= t[TILE_Q] && 4 * queries + 16 * quads <= 64 && quads <= 3 &&
+    return queries >= 1 && t[GROUP] >= t[TILE_Q] && 4 * queries + 16 * quads <= 72 && quads <= 4 &&
            floats * 4 <= 32768 && floats * 4 <= (int64_t)d->local_bytes && (size_t)t[GROUP] <= d->max_group;
 }
 
@@ -314,16 +317,79 @@ static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {
     return gpu_legal(p, t, d) ? fits(p) : "no tile of this head width fits the device's work-groups and local memory";
 }
 
+/* Keys that a work-group goes through: all, or where there are few work-groups a part of them, whole blocks. */
+static int64_t gpu_range(const ldm_problem *p, const int *t) {
+    enum { LEAST_KEYS = 128, MOST_PARTS = 32 << 20 };
+    const int64_t *d = p->dim, groups = ldm_ceil_div(d[NQ], t[TILE_Q]) * d[HEADS] * d[N];
+    const int64_t part = d[N] * d[NQ] * d[HEADS] * (d[D] + 2) * (int64_t)sizeof(float);
+    int64_t splits = t[GROUPS] / groups;
+    if (splits > d[NKV] / LEAST_KEYS) splits = d[NKV] / LEAST_KEYS;
+    if (splits > MOST_PARTS / part) splits = MOST_PARTS / part;
+    return splits < 2 ? d[NKV] : ldm_round_up(ldm_ceil_div(d[NKV], splits), gpu_keys(t));
+}
+
+static int64_t gpu_splits(const ldm_problem *p, const int *t) { return ldm_ceil_div(p->dim[NKV], gpu_range(p, t)); }
+
+static const char *gpu_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
+    const int64_t groups = ldm_ceil_div(p->dim[NQ], t[TILE_Q]) * p->dim[HEADS] * p->dim[N] * gpu_splits(p, t);
+    const int smaller[] = {t[TILE_Q] / 2, 256};
+    if (t[TILE_Q] > 8 && 4 * groups < 3 * (int64_t)d->units && gpu_legal(p, smaller, d)) return "few work-groups: smaller tiles are more";
+    return NULL;
+}
+
+static size_t gpu_scratch(const ldm_problem *p, const int *t, const ldm_device *dev) {
+    const int64_t *d = p->dim, splits = gpu_splits(p, t);
+    return splits > 1 ? (size_t)(splits * d[N] * d[NQ] * d[HEADS] * (d[D] + 2)) * sizeof(float) : 0;
+}
+
 static ldm_status gpu_record(const ldm_problem *p, const int *t, const ldm_device *dev, ldm_recipe *r) {
-    const int64_t *d = p->dim;
-    ldm_rec_kernel(r, "attention_gpu.cl", "attention_block");
-    ldm_rec_define(r, "TILE_Q", t[TILE_Q]);
-    ldm_rec_define(r, "GROUP", t[GROUP]);
-    ldm_rec_define(r, "QUADS_D", gpu_quads(p, t));
-    ldm_rec_define(r, "CHUNK", d[D] % 16 && d[D] <= 64 ? 8 : 16);
-    ldm_rec_define(r, "VEC", d[D] % 4 == 0);
+    const int64_t *d = p->dim, splits = gpu_splits(p, t);
+    for (int merge = 0; merge <= (splits > 1); merge++) {
+        ldm_rec_kernel(r, "attention_gpu.cl", merge ? "attention_merge" : "attention_block");
+        ldm_rec_define(r, "TILE_Q", t[TILE_Q]);
+        ldm_rec_define(r, "GROUP", t[GROUP]);
+        ldm_rec_define(r, "QUADS_D", gpu_quads(p, t));
+        ldm_rec_define(r, "CHUNK", d[D] % 16 && d[D] <= 64 ? 8 : 16);
+        ldm_rec_define(r, "VEC", d[D] % 4 == 0);
+        if (merge) {
+            ldm_row_storage(p, r);
+            ldm_rec_slot(r, SLOT_Y);
+            ldm_rec_scratch(r, 0);
+            ldm_rec_int(r, d[N] * d[NQ]);
+            ldm_rec_int(r, d[HEADS]);
+            ldm_rec_int(r, d[D]);
+            ldm_rec_int(r, splits);
+            ldm_rec_range1(r, d[N] * d[NQ] * d[HEADS] * ldm_ceil_div(d[D], 4), 64);
+        } else {
+            arguments(p, r);
+            ldm_rec_scratch(r, 0);
+            ldm_rec_int(r, d[N]);
+            ldm_rec_int(r, gpu_range(p, t));
+            ldm_rec_range3(r, ldm_ceil_div(d[NQ], t[TILE_Q]) * t[GROUP], d[HEADS], d[N] * splits, t[GROUP], 1, 1);
+        }
+    }
+    return r->status;
+}
+
+/* Queries of a work-group of attention_few in attention_gpu.cl: what their local memory, at most 32 KiB, has room for. */
+static int64_t gpu_few_queries(const ldm_problem *p) { return p->dim[D] > 512 ? 2 : 4; }
+
+static const char *gpu_few_supports(const ldm_problem *p, const ldm_device *d) {
+    enum { MOST_KEYS = 256, MOST_WIDTH = 1024, GROUP_SIZE = 256, LOCAL_BYTES = 32768 };
+    if (p->dim[NKV] > MOST_KEYS || p->dim[D] % 4 || p->dim[D] > MOST_WIDTH)
+        return "needs at most 256 keys, and a head width of whole vectors of 4 up to 1024";
+    if (p->dim[CAUSAL]) return "has no mask";
+    if (d->max_group < GROUP_SIZE || d->local_bytes < LOCAL_BYTES) return "needs work-groups of 256 and 32 KiB of local memory";
+    return fits(p);
+}
+
+static ldm_status gpu_few_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim, each = gpu_few_queries(p);
+    ldm_rec_kernel(r, "attention_gpu.cl", "attention_few");
+    ldm_rec_define(r, "FEW_Q", each);
+    ldm_rec_define(r, "FEW_D", d[D]);
     arguments(p, r);
-    ldm_rec_range3(r, ldm_ceil_div(d[NQ], t[TILE_Q]) * t[GROUP], d[HEADS], d[N], t[GROUP], 1, 1);
+    ldm_rec_range3(r, ldm_ceil_div(d[NQ], each) * 256, d[HEADS], d[N], 256, 1, 1);
     return r->status;
 }
 
@@ -334,12 +400,21 @@ static const ldm_impl impls[] = {
      .supports = one_key_supports,
      .record = one_key_record,
      .exact = true},
+    {.name = "attention_gpu_few",
+     .idea = "few keys, wide heads: 2 or 4 queries a work-group, 16 work-items a key, then 4 channels and a share of the keys each",
+     .family = LDM_GPU,
+     .supports = gpu_few_supports,
+     .prefers = few_prefers,
+     .record = gpu_few_record,
+     .exact = true},
     {.name = "attention_gpu",
-     .idea = "fused; 64 queries against blocks of keys, scores and output as register tiles",
+     .idea = "fused; tiles of queries against blocks of keys, scores and output in registers, keys split to fill the device",
      .family = LDM_GPU,
      .supports = gpu_supports,
+     .prefers = gpu_prefers,
      .tunables = gpu_tunables,
      .legal = gpu_legal,
+     .scratch = gpu_scratch,
      .record = gpu_record,
      .exact = true},
     {.name = "attention_few",
@@ -380,6 +455,8 @@ static const char *const cases[] = {"attention:f32 n=1 heads=2 nq=64 nkv=64 d=40
                                     "attention:f32 n=1 heads=1 nq=34 nkv=70 d=512",
                                     "attention:f32 n=1 heads=1 nq=33 nkv=65 d=1024",
                                     "attention:f32 n=1 heads=2 nq=300 nkv=9 d=3",
+                                    "attention:f32 n=2 heads=1 nq=33 nkv=301 d=6",
+                                    "attention:f16 n=1 heads=2 nq=300 nkv=300 d=16 causal=yes layout=packed",
                                     "attention:f32 n=1 heads=2 nq=16 nkv=300 d=1",
                                     "attention:f16 n=1 heads=2 nq=70 nkv=66 d=40",
                                     "attention:f16 n=1 heads=2 nq=33 nkv=33 d=64 layout=packed",

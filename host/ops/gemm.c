@@ -246,6 +246,28 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
+static const char *gpu_row_supports(const ldm_problem *p, const ldm_device *d) {
+    enum { MOST_ROWS = 4, GROUP = 256, LOCAL_BYTES = 16384 };
+    if (p->flags & WBATCH || rows(p) > MOST_ROWS) return "needs one matrix, and at most 4 rows";
+    if (d->max_group < GROUP || d->local_bytes < LOCAL_BYTES) return "needs work-groups of 256 and 16 KiB of local memory";
+    return gpu_supports(p, d);
+}
+
+static ldm_status gpu_row_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim;
+    ldm_row_kernel(p, r, "gemm_gpu.cl", "gemm_few");
+    ldm_rec_define(r, "ROWS", rows(p));
+    ldm_rec_define(r, "VEC", d[N] % 4 == 0);
+    ldm_rec_define(r, "ACT", d[ACT]);
+    ldm_rec_slot(r, SLOT_Y);
+    for (int i = SLOT_X; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+    ldm_rec_int(r, d[M]);
+    ldm_rec_int(r, d[N]);
+    ldm_rec_int(r, d[K]);
+    ldm_rec_range1(r, ldm_ceil_div(d[N], 32) * 256, 256);
+    return r->status;
+}
+
 static const char *clblast_supports(const ldm_problem *p, const ldm_device *d) {
     if (p->dim[ACT] == GEGLU) return "geglu is no part of what stands around the library's product";
     return ldm_clblast_supports(p, rows(p) * products(p), p->dim[N], p->dim[K]);
@@ -262,6 +284,13 @@ static ldm_status clblast_record(const ldm_problem *p, const int *params, const 
 }
 
 static const ldm_impl impls[] = {
+    {.name = "gemm_gpu_row",
+     .idea = "at most 4 rows: a panel of 32 columns a work-group, 32 slices of K, packed weights read once",
+     .family = LDM_GPU,
+     .supports = gpu_row_supports,
+     .pack = gpu_pack,
+     .record = gpu_row_record,
+     .exact = true},
     {.name = "gemm_gpu",
      .idea =
          "tiles of 128 x 64 or 64 x 64 through local memory, 8 x 8 or 8 x 4 in registers, K split to fill the device",

@@ -8,13 +8,13 @@ enum {
     MOST_GROUP = 256,
     MOST_LOCAL = 32768,
     MOST_PARTS = 32 << 20,
-    LEAST_RANGE = 256,
+    LEAST_RANGE = 128,
     LARGE = 8 /* work-groups a compute unit from which on the large tile leaves none idle for long */
 };
 
 const ldm_tunable ldm_gpu_tile_tunables[] = {{"TILE_M", "rows (pixels) of a work-group", {128, 64}},
                                              {"TILE_N", "outputs of a work-group", {64, 32}},
-                                             {"SPLIT", "work-groups below which K is split", {256, 512, 1}},
+                                             {"SPLIT", "work-groups up to which K is split", {512, 256, 1}},
                                              {0}};
 
 static int group_of(const int *t) { return t[TILE_M] / WORK_M * (t[TILE_N] / (t[TILE_M] / 16)); }
@@ -46,7 +46,7 @@ const char *ldm_gpu_tile_supports(const ldm_device *d, int64_t rows, int64_t col
 ldm_gpu_cut ldm_gpu_cut_of(const int *t, int64_t rows, int64_t cols, int64_t depth, int64_t batch) {
     ldm_gpu_cut c = {ldm_ceil_div(rows, t[TILE_M]), ldm_ceil_div(cols, t[TILE_N]), 1, ldm_round_up(depth, TILE_K), 0};
     const int64_t groups = c.tiles_m * c.tiles_n * batch, part = rows * cols * batch * (int64_t)sizeof(float);
-    int64_t splits = groups < t[SPLIT] ? ldm_ceil_div(t[SPLIT], groups) : 1;
+    int64_t splits = t[SPLIT] / groups;
     if (splits > depth / LEAST_RANGE) splits = depth / LEAST_RANGE;
     if (splits > MOST_PARTS / part) splits = MOST_PARTS / part;
     if (splits < 2) return c;

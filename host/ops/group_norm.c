@@ -302,12 +302,42 @@ static ldm_status gpu_record(const ldm_problem *p, const int *params, const ldm_
     return r->status;
 }
 
-/* One work-item sums a whole group: no strip has the whole map's order. */
+static const char *group_supports(const ldm_problem *p, const ldm_device *d) {
+    enum { MOST = 10240 }; /* reads of a work-group, of 4 channels or one; beyond, three launches of many work-groups are quicker */
+    const int64_t wide = p->dim[C] / p->dim[GROUPS];
+    if (p->dim[HW] * (wide % 4 ? wide : wide / 4) > MOST) return "a group of the map takes more than 10240 reads";
+    return gpu_supports(p, d);
+}
+
+static ldm_status group_record(const ldm_problem *p, const int *params, const ldm_device *dev, ldm_recipe *r) {
+    const int64_t *d = p->dim;
+    gpu_kernel(p, params[0], "group_norm_group", r);
+    ldm_rec_define(r, "WIDE", d[C] / d[GROUPS]);
+    ldm_rec_slot(r, SLOT_Y);
+    for (int i = SLOT_X; i < SLOT_Y; i++) ldm_rec_slot(r, i);
+    ldm_rec_int(r, d[HW]);
+    ldm_rec_int(r, d[C]);
+    ldm_rec_float(r, p->flt[0]);
+    ldm_rec_int(r, p->flags & SCALESHIFT ? 1 : 0);
+    ldm_rec_int(r, d[ACT] ? 2 : 0); /* ACT_SILU of common.clh */
+    ldm_rec_range2(r, d[GROUPS] * params[0], d[N], params[0], 1);
+    return r->status;
+}
+
+/* A whole group is summed at once: no strip has the whole map's order. */
 static ldm_grain plain_grain(const ldm_problem *p, const int *params, const ldm_device *d) {
     return (ldm_grain){1, p->dim[HW]};
 }
 
 static const ldm_impl impls[] = {
+    {.name = "group_norm_gpu_whole",
+     .idea = "a map that stays in cache: a group a work-group, one launch",
+     .family = LDM_GPU,
+     .supports = group_supports,
+     .tunables = gpu_tunables,
+     .legal = ldm_row_group_legal,
+     .record = group_record,
+     .grain = plain_grain},
     {.name = "group_norm_gpu",
      .idea = "columns of whole groups a work-group, 16 rows in registers, blocks merged by a fixed tree",
      .family = LDM_GPU,

@@ -13,7 +13,7 @@ enum { STRIP_BYTES = 8 << 20, MOST_BYTES = 256 << 20, MOST_STRIPS = LDM_MAX_LAUN
 
 const ldm_tunable ldm_winograd_gpu_tunables[] = {{"TILE_M", "tiles of a work-group", {64, 128}},
                                                  {"TILE_N", "outputs of a work-group", {32, 64}},
-                                                 {"SPLIT", "work-groups below which the channels are split", {256, 512, 1}},
+                                                 {"SPLIT", "work-groups up to which the channels are split", {512, 256, 1}},
                                                  {"OUT", "outputs of a tile a side", {4, 2}},
                                                  {0}};
 
