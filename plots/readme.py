@@ -26,7 +26,7 @@ def ablation(doc, which, folder, exact):
     lines = [f"**The compression ablation** ({family}, full-size networks, 256 x 256 pixels, {first['steps']} DDIM steps + one decode, batch "
              f"{first['batch']}, {first['dtype']}, synthetic weights; {where(doc['header'])}; {source(doc, folder)}):", ""]
     head = ["f", "parameters", "GMAC a call", "step, s", "decode, s", "sample, s", "speed-up", "headline", "by arithmetic", "GFLOP/s", "of peak"]
-    lines += table(head, [[r["f"], f"{r['params'] / 1e6:.1f} M", f"{r['gmac']:.1f}", f"{r['step_s']:.3f}", f"{r['decode_s']:.2f}", f"{r['sample_s']:.1f}",
+    lines += table(head, [[r["f"], f"{r['params'] / 1e6:.1f} M", f"{r['gmac']:.1f}", f"{r['step_s']:.3f}", f"{r['decode_s']:.2f}", f"{r['sample_s']:.3g}",
                            f"{r['speedup']:.2f}", r["headline"], f"{r['arithmetic']:.1f}", f"{r['gflops']:.0f}", f"{r['peak_percent']:.0f} %"]
                           for r in doc["rows"]])
     guesses = [f"f = {r['f']}: first stage {r['guess']}." for r in doc["rows"] if "guess" in r]

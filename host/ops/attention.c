@@ -285,7 +285,7 @@ static ldm_status few_record(const ldm_problem *p, const int *params, const ldm_
 enum { TILE_Q, GROUP, GROUPS }; /* tunables of attention_gpu; the derived sizes follow attention_gpu.cl */
 static const ldm_tunable gpu_tunables[] = {{"TILE_Q", "queries of a work-group", {64, 32, 16, 8}},
                                            {"GROUP", "work-items of a work-group", {128, 256, 64}},
-                                           {"SPLIT", "work-groups up to which keys are split", {512, 256, 1}},
+                                           {"SPLIT", "work-groups of 128 up to which keys are split", {512, 256, 1}},
                                            {0}};
 
 static int64_t gpu_keys(const int *t) { return t[TILE_Q] == 8 ? 128 : t[GROUP] > 128 ? 64 : 32; }
@@ -322,7 +322,7 @@ static int64_t gpu_range(const ldm_problem *p, const int *t) {
     enum { LEAST_KEYS = 128, MOST_PARTS = 32 << 20 };
     const int64_t *d = p->dim, groups = ldm_ceil_div(d[NQ], t[TILE_Q]) * d[HEADS] * d[N];
     const int64_t part = d[N] * d[NQ] * d[HEADS] * (d[D] + 2) * (int64_t)sizeof(float);
-    int64_t splits = t[GROUPS] / groups;
+    int64_t splits = t[GROUPS] * 128 / t[GROUP] / groups;
     if (splits > d[NKV] / LEAST_KEYS) splits = d[NKV] / LEAST_KEYS;
     if (splits > MOST_PARTS / part) splits = MOST_PARTS / part;
     return splits < 2 ? d[NKV] : ldm_round_up(ldm_ceil_div(d[NKV], splits), gpu_keys(t));
@@ -332,7 +332,8 @@ static int64_t gpu_splits(const ldm_problem *p, const int *t) { return ldm_ceil_
 
 static const char *gpu_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
     const int64_t groups = ldm_ceil_div(p->dim[NQ], t[TILE_Q]) * p->dim[HEADS] * p->dim[N] * gpu_splits(p, t);
-    const int smaller[] = {t[TILE_Q] / 2, 256};
+    const int smaller[] = {t[TILE_Q] / 2, 256}, wider[] = {t[TILE_Q], 256};
+    if (t[GROUP] < 256 && gpu_quads(p, t) > 3 && gpu_legal(p, wider, d)) return "many sums: more work-items have fewer each";
     if (t[TILE_Q] > 8 && 4 * groups < 3 * (int64_t)d->units && gpu_legal(p, smaller, d)) return "few work-groups: smaller tiles are more";
     return NULL;
 }

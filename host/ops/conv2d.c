@@ -210,7 +210,7 @@ static ldm_gpu_cut gpu_cut(const ldm_problem *p, const int *params) {
 }
 
 static const char *gpu_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return ldm_gpu_tile_prefers(params, pixels(p), p->dim[K], 1, d);
+    return ldm_gpu_tile_prefers(params, pixels(p), p->dim[K], depth(p), 1, d);
 }
 
 static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {

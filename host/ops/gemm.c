@@ -216,7 +216,7 @@ static ldm_gpu_cut gpu_cut(const ldm_problem *p, const int *params) {
 }
 
 static const char *gpu_prefers(const ldm_problem *p, const int *params, const ldm_device *d) {
-    return ldm_gpu_tile_prefers(params, rows(p), p->dim[N], products(p), d);
+    return ldm_gpu_tile_prefers(params, rows(p), p->dim[N], p->dim[K], products(p), d);
 }
 
 static const char *gpu_supports(const ldm_problem *p, const ldm_device *d) {

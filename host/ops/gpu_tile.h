@@ -8,9 +8,9 @@
 extern const ldm_tunable ldm_gpu_tile_tunables[];
 /* Work-group at most 256 and the device's, local memory at most 32 KiB and the device's. */
 bool ldm_gpu_tile_legal(const ldm_problem *p, const int *params, const ldm_device *d);
-/* NULL, or why not: the large tile only where there are enough of them for `rows` x `cols` outputs, `batch` times, the
- * high and the wide one only where they are not half empty. Results do not depend on it: the order of sums is the same. */
-const char *ldm_gpu_tile_prefers(const int *params, int64_t rows, int64_t cols, int64_t batch, const ldm_device *d);
+/* NULL, or why not: of the high and the low tile the one that makes more of the device for `rows` x `cols` outputs of `depth`
+ * products each, `batch` times; the narrow one only for few outputs. */
+const char *ldm_gpu_tile_prefers(const int *params, int64_t rows, int64_t cols, int64_t depth, int64_t batch, const ldm_device *d);
 /* NULL, or why not even the smallest tile runs; rows x cols outputs of `depth` products each. */
 const char *ldm_gpu_tile_supports(const ldm_device *d, int64_t rows, int64_t cols, int64_t depth);
 

@@ -8,8 +8,9 @@
 #include <string.h>
 
 enum { TILE_M, TILE_N, SPLIT, OUT };
-/* Bytes of V and M a strip should take, so that they stay in a cache, and may take where there would be more than MOST_STRIPS of them. */
-enum { STRIP_BYTES = 8 << 20, MOST_BYTES = 256 << 20, MOST_STRIPS = LDM_MAX_LAUNCHES / 4, ALIGN = 1024 };
+/* Bytes of V and M a strip should take, so that its products fill the device many times over, and may take where there would be more
+ * than MOST_STRIPS of them. */
+enum { STRIP_BYTES = 192 << 20, MOST_BYTES = 256 << 20, MOST_STRIPS = LDM_MAX_LAUNCHES / 4, ALIGN = 1024 };
 
 const ldm_tunable ldm_winograd_gpu_tunables[] = {{"TILE_M", "tiles of a work-group", {64, 128}},
                                                  {"TILE_N", "outputs of a work-group", {32, 64}},
@@ -75,12 +76,8 @@ static double direct_work(const ldm_problem *p) {
 }
 
 const char *ldm_winograd_gpu_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
-    for (int i = 0; i < 4; i++) { /* the largest tiles that suit the product */
-        const int best[] = {i < 2 ? 128 : 64, i % 2 ? 32 : 64, t[SPLIT], t[OUT]};
-        if (ldm_gpu_tile_prefers(best, tiles(p, t), p->dim[K], places(t), d)) continue;
-        if (best[TILE_M] != t[TILE_M] || best[TILE_N] != t[TILE_N]) return "other tiles suit the product better";
-        break;
-    }
+    const char *why = ldm_gpu_tile_prefers(t, strip_of(p, t).tiles, p->dim[K], depth(p), places(t), d);
+    if (why) return why;
     if (p->wdtype != LDM_F32) return "its filters would take up to eight times the memory they take as f16";
     if (work_of(p, t[OUT]) > work_of(p, t[OUT] == 4 ? 2 : 4)) return "the other tile has less to do";
     return work_of(p, t[OUT]) < 0.8 * direct_work(p) ? NULL : "turning the tiles costs more than it saves";
