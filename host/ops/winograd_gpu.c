@@ -8,9 +8,9 @@
 #include <string.h>
 
 enum { TILE_M, TILE_N, SPLIT, OUT };
-/* Bytes of V and M a strip should take, so that its products fill the device many times over, and may take where there would be more
- * than MOST_STRIPS of them. */
-enum { STRIP_BYTES = 192 << 20, MOST_BYTES = 256 << 20, MOST_STRIPS = LDM_MAX_LAUNCHES / 4, ALIGN = 1024 };
+/* Bytes of V and M that a strip should take, and may take where there would be more than FEW_STRIPS of them: its products fill the
+ * device the better, the more there are. */
+enum { STRIP_BYTES = 32 << 20, MOST_BYTES = 256 << 20, FEW_STRIPS = 3, MOST_STRIPS = LDM_MAX_LAUNCHES / 4, ALIGN = 1024 };
 
 const ldm_tunable ldm_winograd_gpu_tunables[] = {{"TILE_M", "tiles of a work-group", {64, 128}},
                                                  {"TILE_N", "outputs of a work-group", {32, 64}},
@@ -33,8 +33,10 @@ typedef struct strip {
 
 static strip strip_of(const ldm_problem *p, const int *t) {
     const int64_t all = tiles(p, t), tile = places(t) * (depth(p) + p->dim[K]) * (int64_t)sizeof(float);
+    const int64_t most = (MOST_BYTES - 2 * ALIGN) / tile / 128 * 128, few = ldm_ceil_div(all, FEW_STRIPS), least = ldm_ceil_div(all, MOST_STRIPS);
     strip s = {.tiles = STRIP_BYTES / tile};
-    if (s.tiles < ldm_ceil_div(all, MOST_STRIPS)) s.tiles = ldm_ceil_div(all, MOST_STRIPS);
+    if (s.tiles < few) s.tiles = few < most ? few : most;
+    if (s.tiles < least) s.tiles = least;
     s.tiles = ldm_round_up(s.tiles, 128);
     if (s.tiles > all) s.tiles = all;
     s.cut = ldm_gpu_cut_of(t, s.tiles, p->dim[K], depth(p), places(t));
