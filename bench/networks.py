@@ -296,13 +296,13 @@ class Bench:
 
 
 def judge(row):
-    """The fastest peer and by how much, its own pair counting; the leanest and the quickest to start. Contiguous eager PyTorch is
+    """The fastest peer, by the times of ours taken in turn with its own, since those of different days are not alike; the leanest and the quickest to start. Contiguous eager PyTorch is
     there for its times: its weights stay in the mapped file, which counts as no memory."""
     there = {k: v for k, v in row["peers"].items() if "absent" not in v}
     if not there:
         return {"fastest": None, "step_speed_over_peers": None}
     least = lambda key, keys: min(keys, key=lambda k: there[k][key])
-    fastest, out = least("seconds", there), {}
+    fastest, out = least("ratio", there), {}
     rest = [k for k in there if k != "torch"]
     if rest:
         lean, quick = least("peak_anonymous_bytes", rest), least("start_s", rest)

@@ -322,7 +322,7 @@ static int64_t gpu_range(const ldm_problem *p, const int *t) {
     enum { LEAST_KEYS = 128, MOST_PARTS = 32 << 20 };
     const int64_t *d = p->dim, groups = ldm_ceil_div(d[NQ], t[TILE_Q]) * d[HEADS] * d[N];
     const int64_t part = d[N] * d[NQ] * d[HEADS] * (d[D] + 2) * (int64_t)sizeof(float);
-    int64_t splits = t[GROUPS] * 128 / t[GROUP] / groups;
+    int64_t splits = t[GROUPS] > 1 ? t[GROUPS] * 128 / t[GROUP] / groups : 1;
     if (splits > d[NKV] / LEAST_KEYS) splits = d[NKV] / LEAST_KEYS;
     if (splits > MOST_PARTS / part) splits = MOST_PARTS / part;
     return splits < 2 ? d[NKV] : ldm_round_up(ldm_ceil_div(d[NKV], splits), gpu_keys(t));

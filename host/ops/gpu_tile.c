@@ -43,8 +43,8 @@ ldm_gpu_cut ldm_gpu_cut_of(const int *t, int64_t rows, int64_t cols, int64_t dep
 }
 
 /* What a product makes of a device in these tiles: the part of them that is outputs, times the part of the work-groups it has
- * room for at a time that there are, times HIGH in the high tile, whose work-items read less for each product; merging a split
- * takes as long as MERGE more products. From what an H100 takes for the products of SD 1.5 and LDM-8. */
+ * room for at a time that there are, times HIGH in the high tile, whose work-items read less for each product; merging a
+ * part of a split takes as long as MERGE more products. From what an H100 takes for the products of SD 1.5 and LDM-8. */
 static double use_of(int tile_m, int tile_n, int64_t rows, int64_t cols, int64_t depth, int64_t batch, const ldm_device *d) {
     const int t[] = {tile_m, tile_n, ldm_gpu_tile_tunables[SPLIT].value[0]};
     const ldm_gpu_cut cut = ldm_gpu_cut_of(t, rows, cols, depth, batch);

@@ -14,8 +14,8 @@ const char *ldm_gpu_tile_prefers(const int *params, int64_t rows, int64_t cols, 
 /* NULL, or why not even the smallest tile runs; rows x cols outputs of `depth` products each. */
 const char *ldm_gpu_tile_supports(const ldm_device *d, int64_t rows, int64_t cols, int64_t depth);
 
-/* How a rows x cols product of `depth` is cut, `batch` times over: decided by the problem alone, so that results are
- * the same on every device. */
+/* How a rows x cols product of `depth` is cut, `batch` times over: decided by the problem and the
+ * parameters alone, so that results are the same on every device that takes these. */
 typedef struct ldm_gpu_cut {
     int64_t tiles_m, tiles_n, splits;
     int64_t k_range; /* products of one split; at least depth where splits is 1 */

@@ -148,7 +148,7 @@ ldm_status ldm_winograd_gpu_record(const ldm_problem *p, const int *t, const ldm
     return r->status;
 }
 
-/* The transforms and the packing of the CPU row; what lies between the launches of a strip stays in a cache. */
+/* The transforms and the packing of the CPU row; what lies between the launches of a strip is not counted. */
 ldm_cost ldm_winograd_gpu_cost(const ldm_problem *p, const int *params, const ldm_device *d) {
     const int cpu[LDM_MAX_TUNABLES] = {params[OUT]}; /* its first tunable */
     return ldm_winograd_cost(p, cpu, d);
