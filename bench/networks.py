@@ -296,8 +296,9 @@ class Bench:
 
 
 def judge(row):
-    """The fastest peer, by the times of ours taken in turn with its own, since those of different days are not alike; the leanest and the quickest to start. Contiguous eager PyTorch is
-    there for its times: its weights stay in the mapped file, which counts as no memory."""
+    """The fastest peer, by the times of ours taken in turn with its own, since those of different days are not alike; the leanest
+    and the quickest to start. Contiguous eager PyTorch is there for its times: its weights stay in the mapped file, which counts
+    as no memory."""
     there = {k: v for k, v in row["peers"].items() if "absent" not in v}
     if not there:
         return {"fastest": None, "step_speed_over_peers": None}

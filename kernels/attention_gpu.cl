@@ -59,25 +59,9 @@
 
 QUAD_OF(quad, real, LOAD, ALOAD4, VEC)
 
-/* v, `left` channels of it or 4, to y[at].. or part[at]... */
-#define PUT_OF(name, type, STORE, ASTORE4)                                                                             \
-    void name(__global type *y, float4 v, long at, int left) {                                                         \
-        if (VEC) {                                                                                                     \
-            if (left > 0) ASTORE4(v, y, at);                                                                           \
-            return;                                                                                                    \
-        }                                                                                                              \
-        if (left > 0) STORE(v.s0, y, at);                                                                              \
-        if (left > 1) STORE(v.s1, y, at + 1);                                                                          \
-        if (left > 2) STORE(v.s2, y, at + 2);                                                                          \
-        if (left > 3) STORE(v.s3, y, at + 3);                                                                          \
-    }
-#define TO_FLOAT(v, y, at) (y)[at] = (v)
-#define TO_FLOAT4(v, y, at) *(__global float4 *)((y) + (at)) = (v)
-#define OF_FLOAT(y, at) (y)[at]
-#define OF_FLOAT4(y, at) (*(__global const float4 *)((y) + (at)))
-PUT_OF(put, real, STORE, ASTORE4)
-PUT_OF(put_part, float, TO_FLOAT, TO_FLOAT4)
-QUAD_OF(get_part, float, OF_FLOAT, OF_FLOAT4, VEC)
+PUT_OF(put, real, STORE, ASTORE4, VEC)
+PUT_OF(put_part, float, PUT_FLOAT, PUT_FLOAT4, VEC)
+QUAD_OF(get_part, float, FLOAT_AT, FLOAT4_AT, VEC)
 
 #if MUTANT == 13
 #define KEPT(v) CUT(v)
