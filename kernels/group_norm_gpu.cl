@@ -132,8 +132,7 @@ __kernel void group_norm_affine(__global real *y, __global const real *x, __glob
     coef += (long)in * 3 * c + ch;
     if (MUTANT == 9) act = ACT_NONE;
 #if VEC
-    const float4 mean = *(__global const float4 *)coef, factor = *(__global const float4 *)(coef + c),
-                 addend = *(__global const float4 *)(coef + 2 * c);
+    const float4 mean = FLOAT4_AT(coef, 0), factor = FLOAT4_AT(coef, c), addend = FLOAT4_AT(coef, 2 * c);
     for (int i = 0; i < min(APPLY_ROWS, hw - row0); i++) {
         const float4 v = FMA(ALOAD4(x, at + (long)i * c) - mean, factor, addend);
         ASTORE4(act == ACT_SILU ? silu4(v) : v, y, at + (long)i * c);
@@ -155,14 +154,14 @@ __kernel void group_norm_affine(__global real *y, __global const real *x, __glob
 #if VEC && WIDE % 4 == 0
 #define unit_t float4
 #define UNIT_OF(p, at) ALOAD4(p, at)
-#define COEFFICIENT(p, at) (*(__global const float4 *)((p) + (at)))
+#define COEFFICIENT(p, at) FLOAT4_AT(p, at)
 #define PUT_UNIT(v, p, at) ASTORE4(v, p, at)
 #define SILU_UNIT(v) silu4(v)
 #define ADD_UNIT(v) ((v).s0 + (v).s1 + (v).s2 + (v).s3)
 #else
 #define unit_t float
 #define UNIT_OF(p, at) LOAD(p, at)
-#define COEFFICIENT(p, at) (p)[at]
+#define COEFFICIENT(p, at) FLOAT_AT(p, at)
 #define PUT_UNIT(v, p, at) STORE(v, p, at)
 #define SILU_UNIT(v) silu(v)
 #define ADD_UNIT(v) (v)
