@@ -6,11 +6,12 @@
 #include <unistd.h>
 
 static void run_case(benchmark::State &state, gbench_case c) {
-    const char *why = c.begin(c.self);
+    int batch = 1;
+    const char *why = c.begin(c.self, &batch);
     if (why) state.SkipWithError(why);
     double total = 0;
-    for (auto _ : state) {
-        double seconds = c.once(c.self);
+    while (state.KeepRunningBatch(batch)) {
+        double seconds = batch * c.once(c.self);
         if (seconds < 0) {
             state.SkipWithError("failed while being timed");
             break;

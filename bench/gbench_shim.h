@@ -10,8 +10,10 @@ extern "C" {
 
 typedef struct gbench_case {
     const char *name;                   /* all strings are copied */
-    const char *(*begin)(void *self);   /* before each series of iterations; NULL, or why the case cannot be timed */
-    double (*once)(void *self);         /* one iteration; its seconds, negative on failure */
+    /* before each series of iterations; how many of them once() makes, 1 unless it is set; NULL, or why the case cannot be
+     * timed */
+    const char *(*begin)(void *self, int *batch);
+    double (*once)(void *self);         /* a batch; seconds of an iteration, negative on failure */
     double (*other_load)(void *self);   /* share of the processors' time that others took since begin, 0 to 1 */
     void *self;
     double flops, bytes;                /* of one iteration: shown as GFLOP/s and GB/s */

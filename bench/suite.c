@@ -173,7 +173,7 @@ static void close_opened(suite *s) {
     s->opened = NULL;
 }
 
-static const char *begin(void *self) {
+static const char *begin(void *self, int *batch) {
     entry *e = self;
     if (ldm_check_interrupt()) return "interrupted";
     if (!e->failed && e->all->opened != e) {
@@ -186,6 +186,7 @@ static const char *begin(void *self) {
             snprintf(e->why, sizeof e->why, "%s", ldm_message());
         }
     }
+    if (!e->failed && !e->network) *batch = e->c.batch;
     ldm_load_begin(&e->load);
     return e->failed ? e->why : NULL;
 }
