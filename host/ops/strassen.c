@@ -64,9 +64,10 @@ bool ldm_strassen_legal(const ldm_problem *p, const int *t, const ldm_device *d)
 const char *ldm_strassen_prefers(const ldm_problem *p, const int *t, const ldm_device *d) {
     const ldm_product q = product(p);
     if (d->low_memory || d->once) return "its weights take 7/4 of the room, and of the time to make";
-    const int rows = t[WIDTH] < 16 ? 128 : 64; /* of narrow vectors few rows gain nothing, and lose where caches are shared */
-    if (q.m < rows || depth(&q) < 256 || q.n < 128 || q.m * q.n * depth(&q) < 1 << 25)
+    if (q.m < 64 || depth(&q) < 256 || q.n < 192 || q.m * q.n * depth(&q) < 1 << 25)
         return "small: sums cost more than a product saves";
+    if (t[WIDTH] < 16 && (q.m < 128 || q.m > 2048))
+        return "narrow vectors: few rows gain nothing, sums of many pass through memory; where caches are shared both lose";
     const cut c = cut_of(&q, t, d);
     if (pairs(&q, t) < 3 * c.groups && t[BLOCK] > 2) return "smaller blocks: sums of rows are made for more panels";
     const int64_t cells = c.blocks * pairs(&q, t);
