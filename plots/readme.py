@@ -61,7 +61,7 @@ def networks(doc, which, folder):
     there = {r["work"]: parties(r) for r in rows}
     versions = {n: e["version"].split("-")[0].split("+")[0] for t in there.values() for n, e in t.items()}
     lines = [f"**Whole networks**, ours against other libraries: same weights, inputs and {doc['header']['threads']} threads, seconds, best of "
-             f"interleaved pairs ({where(doc['header'])}; {source(doc, folder)}, bench/README.md says how to repeat it; "
+             f"interleaved pairs, ours of those with the peer that decides ({where(doc['header'])}; {source(doc, folder)}, bench/README.md says how to repeat it; "
              f"{', '.join(f'{n} {versions[n]}' for n in names if n in versions)}):", ""]
     lines += table(["network, batch 1 unless said", "GFLOP", "ours"] + names + ["fastest / ours"],
                    [[r["about"], f"{r['flops'] * 1e-9:.0f}", f"{r['peers'][r['fastest']]['ours_s']:.3f}"] +
