@@ -127,8 +127,8 @@ static void fitted(bool decoder) {
         }
         ldm_plan_destroy(p);
     }
-    if (decoder && !for_cpus()) CHECK(fit >= 2 && striped, "%d budgets could be kept, %d in strips", fit, striped);
-    else CHECK(fit >= 8 && grouped && (!decoder || striped), "%d budgets could be kept, %d in strips, %d in groups", fit, striped, grouped);
+    const bool coarse = decoder && !for_cpus();
+    CHECK(fit >= (coarse ? 2 : 8) && (coarse || grouped) && (!decoder || striped), "%d budgets could be kept, %d in strips, %d in groups", fit, striped, grouped);
 }
 
 /* Maps that a device shares with the host need the memory all the same. */
